@@ -1,4 +1,4 @@
-//! Auto traits are API: taking one away breaks users, so each is asserted here.
+//! Auto traits are API. Removing one breaks users, so each auto trait is asserted here.
 
 use std::fmt::{Debug, Display};
 use std::future::{Future, IntoFuture, Pending};
@@ -13,7 +13,7 @@ use ripcord::{
 };
 use static_assertions::{assert_impl_all, assert_not_impl_any, assert_obj_safe};
 
-// ===== what is passed around =====
+// ===== contexts, handles and errors =====
 
 assert_impl_all!(Context: Send, Sync, Unpin, Clone, Debug, Display);
 assert_impl_all!(Canceler: Send, Sync, Unpin, Debug);
@@ -22,7 +22,7 @@ assert_impl_all!(CancelHandle: Send, Sync, Unpin, Clone, Debug);
 assert_impl_all!(AfterFunc: Send, Sync, Unpin, Debug);
 assert_not_impl_any!(AfterFunc: Clone);
 assert_impl_all!(Cause: Send, Sync, Unpin, Clone, Debug, Display);
-// `From<T: Into<Box<dyn Error>>>` and being an error oneself exclude each other.
+// `From<T: Into<Box<dyn Error>>>` and `Error` cannot both be implemented.
 assert_not_impl_any!(Cause: std::error::Error);
 assert_impl_all!(Cause: std::ops::Deref<Target = dyn std::error::Error + Send + Sync>);
 assert_impl_all!(Cause: From<&'static str>, From<String>, From<std::io::Error>, From<Error>);
@@ -100,9 +100,9 @@ assert_impl_all!(RunShutdown: Future<Output = Report>, Send, Sync, Unpin, Debug)
 
 /// A future that is Send and Sync, and Unpin.
 type Easy = Pending<u8>;
-/// One that is neither Send nor Sync.
+/// A future that is neither Send nor Sync.
 type Local = Pending<Rc<u8>>;
-/// One that must stay where it is.
+/// A future that is not Unpin.
 struct Fixed(std::marker::PhantomPinned);
 impl Future for Fixed {
     type Output = u8;
@@ -126,7 +126,7 @@ assert_not_impl_any!(WithContext<LocalState>: Send, Sync);
 assert_not_impl_any!(RunWithGrace<LocalState>: Send, Sync);
 assert_not_impl_any!(Scope<LocalState>: Send, Sync);
 
-/// A future that itself holds something neither Send nor Sync.
+/// A future whose state is neither Send nor Sync.
 struct LocalState(#[expect(dead_code, reason = "its type is what matters")] Rc<u8>);
 impl Future for LocalState {
     type Output = ();
@@ -145,7 +145,7 @@ fn assert_future<T>(future: impl IntoFuture<Output = T> + Send) {
     drop(future);
 }
 
-/// What comes out of the methods, whatever its type is called.
+/// Checks the futures that methods return, whatever their types are.
 #[test]
 fn futures_from_methods_are_send_and_owned_ones_are_static() {
     use ripcord::FutureExt;
@@ -160,7 +160,7 @@ fn futures_from_methods_are_send_and_owned_ones_are_static() {
     assert_future::<()>(assert_static(shutdown.context().draining()));
     assert_future::<()>(assert_static(shutdown.drain_delay_over()));
     assert_future::<Report>(assert_static(shutdown.run()));
-    // An async fn which holds a context and a canceler across an await can be spawned.
+    // An async function that holds a context and a canceler across an await can be spawned.
     let task = async {
         let (ctx, cancel) = Context::background().with_cancel();
         ctx.run(std::future::ready(())).await?;
@@ -168,7 +168,7 @@ fn futures_from_methods_are_send_and_owned_ones_are_static() {
         ctx.check()
     };
     drop(assert_static(assert_send(task)));
-    // What is not Send can still be run, where it is.
+    // A future that is not Send can be run on its own thread.
     let local = Rc::new(7);
     let seven = futures::executor::block_on(ctx.run(async { *local }));
     assert_eq!(seven.expect("in time"), 7);
@@ -177,7 +177,7 @@ fn futures_from_methods_are_send_and_owned_ones_are_static() {
     }
 }
 
-/// Whether a type has a trait, as a constant rather than an error: `static_assertions` would stop the whole file.
+/// Returns whether a type implements a trait, as a constant. An assertion of `static_assertions` would fail the whole file.
 macro_rules! has {
     ($type:ty: $bound:path) => {{
         #[allow(dead_code, reason = "used when the bound does not hold")]
@@ -194,8 +194,8 @@ macro_rules! has {
     }};
 }
 
-/// No lock of ours is held while foreign code runs, so that a panic leaves nothing half done, and the types say so: they
-/// go through `catch_unwind` without ceremony, as a `CancellationToken` does.
+/// No lock of this crate is held while foreign code runs, so a panic leaves no invariant broken. The types are unwind safe, so
+/// that they can be moved into `catch_unwind` without a wrapper, like a `CancellationToken`.
 #[test]
 fn everything_is_unwind_safe() {
     macro_rules! unwind_safe {
@@ -241,7 +241,7 @@ fn everything_is_unwind_safe() {
 
 #[test]
 fn size_of_what_is_passed_around() {
-    // One word, so that a context is handed on in a register.
+    // One word, so that a context is passed in a register.
     assert_eq!(size_of::<Context>(), size_of::<usize>());
     assert!(size_of::<Canceler>() <= 2 * size_of::<usize>());
 }

@@ -1,13 +1,13 @@
-//! What must not compile, and what the compiler says then.
+//! Code that must not compile, and the compiler's messages.
 //!
-//! The `.stderr` files beside the cases are the words of one compiler, [`WORDS_OF`]. After a change on purpose, or with a new
-//! compiler, write them anew with `TRYBUILD=overwrite cargo test -p ripcord --test compile_fail`, read the difference, and set
-//! the version. That the most important of them does not compile is a `compile_fail` example of `Value` too, which every
-//! compiler checks.
+//! The `.stderr` files beside the cases contain the messages of one compiler version, [`WORDS_OF`]. After an intended change,
+//! or with a new compiler, rewrite them with `TRYBUILD=overwrite cargo test -p ripcord --test compile_fail`, review the diff,
+//! and set the version. The most important case is also a `compile_fail` example of `Value`, which every compiler version
+//! checks.
 
 use std::process::Command;
 
-/// The compiler whose words the `.stderr` files hold.
+/// The version of the compiler whose messages are in the `.stderr` files.
 const WORDS_OF: &str = "rustc 1.95.";
 
 #[test]
@@ -22,7 +22,7 @@ fn misuse_does_not_compile() {
     }
     let cases = trybuild::TestCases::new();
     cases.compile_fail("tests/compile_fail/*.rs");
-    // The same cases twice: the compiler also names the trait `Value` of tracing where that is there.
+    // Some cases exist twice, because the compiler also names the trait `Value` of tracing if that crate is a dependency.
     cases.compile_fail(if cfg!(feature = "tracing") {
         "tests/compile_fail/with_tracing/*.rs"
     } else {

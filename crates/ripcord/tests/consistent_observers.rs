@@ -1,9 +1,10 @@
-//! Once any observer has reported that a context ended, no later observer reports otherwise: for the context, its clones, its
-//! descendants, children created later, and merged contexts.
+//! Once any observer has reported the end of a context, no later observer reports otherwise. This holds for the context, its
+//! clones, its descendants, children created later, and merged contexts.
 //!
-//! The model is as plain as the rule: for each context its parents, what may end it, and the end that an observer has reported.
-//! An observer that reports life is wrong if the model knows of an end at or above the context; one that reports an end is wrong
-//! if nothing can have ended the context yet, or if it differs from the end reported before.
+//! The model is simple. It stores, for each context, its parents, the possible reasons for its end, and the end that an
+//! observer has reported. An observer that reports a live context is wrong if the model contains an end at or above the
+//! context. An observer that reports an end is wrong if nothing can have ended the context yet, or if the end differs from the
+//! end reported before.
 
 mod common;
 
@@ -62,21 +63,21 @@ fn op() -> impl Strategy<Value = Op> {
 struct Node {
     ctx: Context,
     parents: Vec<usize>,
-    /// Whether it may live on after its parents have ended.
+    /// Whether the node may be live after its parents have ended.
     is_shielded: bool,
-    /// Which clock measures its deadline.
+    /// The index of the clock of its deadline.
     clock: usize,
     canceler: Option<Canceler>,
     is_canceled: bool,
     deadline: Option<Instant>,
     mover: Option<Mover>,
-    /// An observer has reported an end.
+    /// Whether an observer has reported an end.
     is_reported: bool,
-    /// How it ended, once an observer has said so.
+    /// How the node ended, once an observer has reported that.
     end: Option<(ErrorKind, String)>,
 }
 
-/// What moves the deadline of a node.
+/// The handle that moves the deadline of a node.
 enum Mover {
     Deadline(MovableDeadline),
     Idle(IdleTimeout),
@@ -130,26 +131,26 @@ impl Tree {
         self.nodes.last_mut().expect("it was just put in")
     }
 
-    /// The time of a node's clock.
+    /// Returns the time of a node's clock.
     fn now(&self, at: usize) -> Instant {
         self.clocks[self.nodes[at].clock].1.now()
     }
 
-    /// Whether something that ends the node at once is known to have happened.
+    /// Returns whether an event that ends the node at once is known to have happened.
     fn must_be_ended(&self, at: usize) -> bool {
         let node = &self.nodes[at];
         let above = !node.is_shielded && node.parents.iter().any(|parent| self.must_be_ended(*parent));
         above || node.is_reported || node.is_canceled
     }
 
-    /// Whether a deadline that ends the node at once has passed.
+    /// Returns whether a deadline that ends the node at once has passed.
     fn must_have_expired(&self, at: usize) -> bool {
         let node = &self.nodes[at];
         let above = !node.is_shielded && node.parents.iter().any(|parent| self.must_have_expired(*parent));
         above || node.deadline.is_some_and(|deadline| deadline <= self.now(at))
     }
 
-    /// Whether anything has happened that can have ended the node, at once or later.
+    /// Returns whether any event has happened that can have ended the node, at once or later.
     fn may_be_ended(&self, at: usize) -> bool {
         let node = &self.nodes[at];
         let itself = node.is_reported || node.is_canceled || node.deadline.is_some_and(|d| d <= self.now(at));
@@ -160,7 +161,7 @@ impl Tree {
         let must_be_ended = self.must_be_ended(at);
         let must_have_expired = self.clocks[0].1.stands_still() && self.must_have_expired(at);
         let report = match observer.observe(&self.nodes[at].ctx) {
-            // The time left is told by the context's clock. The clock of a deadline above may be behind.
+            // The remaining time is measured on the context's clock. The clock of a deadline above may be behind.
             Report::Ended(None) if observer == Observer::Remaining && self.clocks.len() > 1 => Report::Nothing,
             report => report,
         };
@@ -182,7 +183,7 @@ impl Tree {
         }
     }
 
-    /// A reset takes effect if and only if the context has not ended, and a refused one reports the end.
+    /// Resets a deadline. The reset takes effect if and only if the context has not ended, and a refused reset reports the end.
     fn reset(&mut self, at: usize, after: Duration) {
         let Some(mover) = &self.nodes[at].mover else { return };
         let must_be_ended = self.must_be_ended(at) || self.must_have_expired(at);
@@ -312,16 +313,16 @@ proptest! {
     }
 }
 
-// ===== the inputs that showed the fault =====
+// ===== inputs that showed the fault =====
 
-/// Contexts under a deadline of the real clock, watched: what is asked is its own state and the clock.
+/// Returns a context with a deadline on the real clock. It is watched, so queries read only its own state and the clock.
 fn watched(timeout: Duration) -> (Context, ripcord::AfterFunc) {
     let ctx = Context::background().with_timeout(timeout);
     let waiter = ctx.after_func(|| {});
     (ctx, waiter)
 }
 
-/// The observers, each followed by every other one in turn.
+/// Returns pairs of observers: each observer followed by every other observer in turn.
 fn pairs(rounds: usize) -> impl Iterator<Item = (Observer, Observer)> {
     (0..rounds).map(|round| {
         let first = OBSERVERS[round % OBSERVERS.len()];
@@ -373,7 +374,7 @@ fn deadline_seen_on_one_thread_is_not_taken_back_on_another() {
         scope.spawn(move || {
             let (far, _waiter) = watched(HANG);
             while !stop.load(Ordering::SeqCst) {
-                // Its reading of the clock is kept old by a hot loop of its own.
+                // A hot loop of its own keeps the thread's reading of the clock old.
                 for _ in 0..50 {
                     far.is_done();
                 }
@@ -444,7 +445,7 @@ fn merge_during_a_cancel_reports_the_parent_that_had_ended_before() {
 
 #[test]
 fn parent_canceled_after_a_child_on_its_own_clock_does_not_end_it_early() {
-    // The two clocks do not agree: by the system's the child's deadline would have passed.
+    // The two clocks differ. On the system's clock, the child's deadline has passed.
     let (parent, cancel) = Context::background().with_cancel();
     let (clock, time) = ripcord::Clock::manual();
     let child = parent.with_clock(clock).with_timeout(MS);

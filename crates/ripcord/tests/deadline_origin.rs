@@ -1,4 +1,4 @@
-//! Where a deadline was set, asked of a live context; and ends that report a line their caller gives.
+//! The place where a deadline was set, queried on a live context, and ends that report a location given by their caller.
 
 use std::panic::Location;
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! Nothing recurses (11): four million levels on a stack of 2 MiB, and a million children that wait at one time. Without
-//! optimization it is a tenth of each, which would still overflow the stack; `scripts/soak` runs the full numbers.
+//! optimization, a tenth of each number is used, which would still overflow the stack. `scripts/soak` runs the full numbers.
 //!
-//! A test of this size holds some hundred megabytes, so the tests take turns.
+//! A test of this size holds some hundred megabytes, so the tests run one after another.
 
 mod common;
 
@@ -29,7 +29,7 @@ fn on_two_mebibytes(f: impl FnOnce() + Send + 'static) {
         f();
     };
     let thread = thread::Builder::new().stack_size(2 << 20).spawn(work).expect("a thread");
-    // A number of steps that is the square of the levels is no better than an overflow.
+    // If the number of steps were the square of the number of levels, the test would hang.
     assert_ne!(end.recv_timeout(common::HANG), Err(mpsc::RecvTimeoutError::Timeout), "hangs");
     thread.join().expect("it fits the stack");
 }
@@ -88,7 +88,7 @@ fn deep_chain_waited_on_and_dropped_while_the_root_lives() {
         let wakes = Wakes::new();
         let mut wait = leaf.done_owned();
         assert!(poll(&mut wait, &wakes).is_pending());
-        // The future holds the last reference to all levels, each linked to the one above.
+        // The future holds the last reference to all levels. Each level is linked to the level above.
         drop(leaf);
         drop(wait);
         assert_eq!(wakes.held(), 0);
@@ -101,13 +101,13 @@ fn deep_chain_waited_on_and_dropped_while_the_root_lives() {
 #[test]
 fn deep_chain_of_every_kind_ends() {
     on_two_mebibytes(|| {
-        // On the system clock: to find any other, every deadline looks up to the root.
+        // On the system's clock, because with any other clock every deadline walks up to the root to find it.
         let root = Context::background().with_name("root");
         let (top, cancel) = root.with_value(User(1)).with_cancel();
         let last = Instant::now() + HOUR;
         let other = Context::background().with_name("n");
         let leaf = chain(&top, LEVELS / 4, |ctx, i| match i % 5 {
-            // Each a little earlier than the one above: one that is later adds nothing.
+            // Each deadline is slightly earlier than the deadline above, because a later deadline creates no node.
             0 => ctx.with_deadline(last - NS * u32::try_from(i).expect("small")),
             1 => ctx.with_name("n"),
             2 => ctx.with_value(common::Trace(String::new())),
@@ -128,7 +128,7 @@ fn deep_chain_of_every_kind_ends() {
         drop(wait);
         drop(leaf);
         drop(unwatched);
-        // And on the side of a merge where a recursion would hide.
+        // The same on the side of a merge where a recursion would not be noticed otherwise.
         let right = chain(&root, LEVELS / 4, |ctx, _| other.merge(ctx));
         assert!(!right.is_done());
         drop(right);
@@ -141,7 +141,7 @@ fn deadline_ends_a_deep_chain() {
         let (root, time) = manual();
         let top = root.with_timeout_cause(HOUR, "slow");
         let leaf =
-            // Now and then a later timeout, which adds nothing.
+            // Every 1000th level has a later timeout, which creates no node.
             chain(&top, LEVELS / 4, |ctx, i| if i % 1000 == 0 { ctx.with_timeout(2 * HOUR) } else { cancelable(ctx) });
         let wakes = Wakes::new();
         let mut wait = leaf.done();
@@ -156,7 +156,7 @@ fn deadline_ends_a_deep_chain() {
 fn each_level_has_a_deadline_on_a_clock_of_its_own() {
     on_two_mebibytes(|| {
         let (root, time) = manual();
-        // Each is earlier than the one above it, so each is armed and fires by itself, from below.
+        // Each deadline is earlier than the deadline above, so each is armed and fires on its own, from the bottom up.
         let nanoseconds = |i: usize| NS * u32::try_from(i).expect("they are few");
         let leaf = chain(&root, LEVELS / 16, |ctx, i| ctx.with_timeout(HOUR - nanoseconds(i)));
         let mut wait = leaf.done();
@@ -213,7 +213,7 @@ fn many_deadlines_fire() {
         let (root, time) = manual();
         let wakes = Wakes::new();
         let waker = wakes.waker();
-        // Half of them at one instant, the others spread over an hour, made in no order.
+        // Half of the deadlines are at one instant. The others are spread over an hour, and are created in no particular order.
         let waits: Vec<_> = (0..CHILDREN)
             .map(|i| {
                 let i = u32::try_from(i).expect("small");

@@ -1,4 +1,4 @@
-//! What a context and an error say to people: the chain, Go's text, and the story behind it.
+//! The text of a context and an error: the chain, Go's text, and the details of an end.
 
 mod common;
 
@@ -39,7 +39,7 @@ fn each_kind_has_its_own_word() {
     // A root adds nothing to a merge.
     assert_eq!(ctx.merge(&a).to_string(), "Background.WithName(a)");
     assert_eq!(a.merge(&ctx).to_string(), "Background.WithName(a)");
-    // The time left is that of the context's own clock.
+    // The time left is measured on the context's own clock.
     let timed = root.with_timeout(90 * SEC);
     time.advance(80 * SEC + 10 * MS);
     assert!(timed.to_string().ends_with(".WithDeadline(9.99s left)"), "{timed}");
@@ -148,7 +148,7 @@ fn every_way_to_end_names_the_line_that_did_it() {
     cancel.handle().cancel_with("x");
     here(ctx.err(), line!() - 1);
 
-    // A drop has no line of its own: what is named is the one that made the canceler.
+    // A drop has no location. The error reports the line that created the canceler.
     let (ctx, cancel) = root.with_cancel();
     let line = line!() - 1;
     drop(cancel);
@@ -201,7 +201,7 @@ fn cause_is_the_source_and_keeps_its_type() {
     assert_eq!(cause.downcast_ref::<std::io::Error>().expect("its type").kind(), std::io::ErrorKind::Other);
     assert!(cause.downcast_ref::<std::fmt::Error>().is_none());
     assert_eq!(cause.clone().to_string(), "disk full");
-    // Without a cause there is no source, and the cause is the error itself, as in Go.
+    // Without a cause there is no source, and `cause` returns the error itself, as in Go.
     let (ctx, cancel) = root.with_cancel();
     cancel.cancel();
     let error = ctx.err().expect("done");
@@ -233,7 +233,7 @@ fn error_becomes_an_io_error() {
     let (ctx, cancel) = root.with_cancel();
     cancel.cancel_with("stop");
     let canceled = std::io::Error::from(ctx.err().expect("done"));
-    // `Interrupted` would be tried again for ever by std's own loops.
+    // The loops of the standard library would repeat a call that returns `Interrupted` forever.
     assert_eq!(canceled.kind(), std::io::ErrorKind::Other);
     assert_eq!(canceled.to_string(), "context canceled");
     let expired = std::io::Error::from(root.with_timeout(Duration::ZERO).err().expect("done"));

@@ -1,8 +1,8 @@
-//! Every example, run as built, prints what `expected/NAME.txt` says.
+//! Runs every built example and compares its output with `expected/NAME.txt`.
 //!
-//! Clock readings are masked, and lines whose order is nobody's business sorted. What `expected/NAME.args` says, if there is
-//! one, is what the example is started with. `cargo test` builds the examples before this;
-//! `cargo test --test examples` alone does not, and then runs those of the last time, if there are any.
+//! Clock readings are masked. Lines that have no fixed order are sorted. The file `expected/NAME.args`, if it exists, contains
+//! the arguments of the example. `cargo test` builds the examples before this test. `cargo test --test examples` alone does
+//! not, and runs the examples of the previous build, if there are any.
 
 use std::{
     collections::BTreeSet,
@@ -15,13 +15,13 @@ use std::{
     time::Duration,
 };
 
-/// When to give up on an example. The longest takes five seconds.
+/// Maximum time that an example may run. The longest takes five seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn examples_print_what_is_expected() {
     let expected = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/expected");
-    // All are started before the first is waited for: they spend their time asleep.
+    // All examples are started before the test waits for the first, because they sleep most of the time.
     let start = |name: String| {
         let arguments = fs::read_to_string(expected.join(&name).with_extension("args")).unwrap_or_default();
         (Running::start(&name, &arguments), name)
@@ -31,7 +31,7 @@ fn examples_print_what_is_expected() {
     for (example, name) in running {
         let expected = fs::read_to_string(expected.join(&name).with_extension("txt")).expect("it is text");
         let actual = example.output();
-        // Every end is reported with a line of the example, never with a line of the libraries.
+        // Every reported end names a line of the example, and no line of the libraries.
         assert!(!actual.contains("/src/"), "{name} names a source file of a library:\n{actual}");
         assert_eq!(comparable(&actual), comparable(&expected), "{name} printed\n{actual}");
     }
@@ -55,7 +55,7 @@ fn only_clock_readings_are_masked() {
     }
 }
 
-/// An example at work. Killed when dropped.
+/// A running example. Killed when dropped.
 struct Running {
     child: Child,
     output: Receiver<String>,
@@ -76,13 +76,13 @@ impl Running {
         thread::spawn(move || {
             let mut text = String::new();
             stdout.read_to_string(&mut text).expect("it is text");
-            // Nobody is left to hear it when the test has failed.
+            // The receiver is dropped if the test has failed.
             let _ = sender.send(text);
         });
         Running { child, output }
     }
 
-    /// Everything it prints; waits for its end.
+    /// Waits for the end of the example and returns its output.
     fn output(mut self) -> String {
         let output = self.output.recv_timeout(PATIENCE).expect("the example ends");
         let status = self.child.wait().expect("it is a child of ours");
@@ -93,19 +93,19 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Already ended: fine as well.
+        // An example that has already ended returns an error here, which is fine.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Beside the directory of this very test: `target/debug/deps/examples-0123`, `target/debug/examples`.
+/// Returns the directory of the examples, relative to this test: `target/debug/deps/examples-0123`, `target/debug/examples`.
 fn examples_dir() -> PathBuf {
     let test = env::current_exe().expect("a running program has a path");
     test.ancestors().nth(2).expect("it lies in target/PROFILE/deps").join("examples")
 }
 
-/// The names of the files in `dir` with that extension, without it.
+/// Returns the names of the files in `dir` with that extension, without the extension.
 fn names(dir: &Path, extension: &str) -> BTreeSet<String> {
     fs::read_dir(dir)
         .expect("it is there")
@@ -115,7 +115,7 @@ fn names(dir: &Path, extension: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The lines, masked, each run of lines in no order sorted.
+/// Returns the masked lines. Each run of lines without a fixed order is sorted.
 fn comparable(output: &str) -> Vec<String> {
     let mut lines: Vec<_> = output.lines().map(|line| mask(line.trim_end())).collect();
     for run in lines.chunk_by_mut(|a, b| is_unordered(a) && is_unordered(b)) {
@@ -124,12 +124,12 @@ fn comparable(output: &str) -> Vec<String> {
     lines
 }
 
-/// What workers write at the same time, and the entries that leave a cache at once.
+/// Returns whether a line has no fixed order: lines of concurrent workers, and entries that leave a cache at once.
 fn is_unordered(line: &str) -> bool {
     line.starts_with("Worker ") || line.contains(" left the cache: ")
 }
 
-/// Puts `<time>` for everything that looks as a `Duration` does: `4.99s`, `-1.2ms`, `1m30s`.
+/// Replaces each text in the format of a `Duration` with `<time>`: `4.99s`, `-1.2ms`, `1m30s`.
 fn mask(line: &str) -> String {
     let mut masked = String::new();
     let mut rest = line;
@@ -150,7 +150,7 @@ fn mask(line: &str) -> String {
     masked
 }
 
-/// What follows the duration that `text` begins with, if it does.
+/// Returns the rest after the duration at the start of `text`, if `text` starts with a duration.
 fn duration(text: &str) -> Option<&str> {
     let after_number = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
     if after_number.len() == text.len() || !text.starts_with(|c: char| c.is_ascii_digit()) {

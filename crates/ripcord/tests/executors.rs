@@ -1,4 +1,4 @@
-//! The same few scenarios on tokio (one thread and several, real time and paused), on a bare executor and on plain threads.
+//! The same scenarios on tokio (one thread and several, real time and paused), on a bare executor and on plain threads.
 
 mod common;
 
@@ -9,11 +9,11 @@ use std::time::Instant;
 use common::{HOUR, MS, SEC, Yields, manual, within};
 use ripcord::{Context, FutureExt};
 
-/// What every executor must be able to do with a context on the system clock. No step waits longer than some
-/// milliseconds, each for a deadline it asked for.
+/// Checks the operations that every executor must support with a context on the system's clock. No step waits longer than a few
+/// milliseconds, and only for a deadline that it set.
 async fn anywhere() {
     let root = Context::background();
-    // A deadline ends what would never end.
+    // A deadline ends a future that would never end.
     let ctx = root.with_timeout_cause(2 * MS, "slow");
     let error = ctx.run(std::future::pending::<()>()).await.expect_err("the deadline");
     assert!(error.is_deadline_exceeded());
@@ -84,7 +84,7 @@ fn on_plain_threads() {
                 .map(|i| {
                     let (ctx, checks) = (ctx.with_name(format!("worker-{i}")), &checks);
                     scope.spawn(move || {
-                        // A loop that asks, as the chapter's workers do.
+                        // A loop that checks the context, like the workers of the chapter.
                         while ctx.check().is_ok() {
                             checks.fetch_add(1, Ordering::Relaxed);
                             std::thread::yield_now();
@@ -122,8 +122,8 @@ fn on_plain_threads_with_manual_time() {
             let waiter = scope.spawn(|| ctx.wait());
             let sleeper = scope.spawn(|| root.sleep_blocking(5 * SEC));
             let beyond = scope.spawn(|| ctx.sleep_blocking(HOUR));
-            // The threads may come to their waits before or after the time has moved: step by step, so that one which
-            // begins its sleep late is let go too.
+            // The threads may start to wait before or after the time was advanced. So the time is advanced in steps, and a
+            // thread that starts its sleep late also ends.
             while !(waiter.is_finished() && sleeper.is_finished() && beyond.is_finished()) {
                 time.advance(SEC);
                 std::thread::yield_now();
@@ -153,7 +153,7 @@ fn on_tokio_with_several_threads() {
             for task in tasks {
                 task.await.expect("no panic");
             }
-            // A tree over many tasks, canceled from one of them.
+            // A tree with many tasks, canceled from one of the tasks.
             let (root, cancel) = Context::background().with_cancel();
             let tasks: Vec<_> = (0..500)
                 .map(|i| {
@@ -209,7 +209,7 @@ mod tokios_clock {
         runtime.block_on(f)
     }
 
-    /// Real time spent in `f`, which is told hours of paused time.
+    /// Checks that `f`, which waits for hours of paused time, takes little real time.
     fn in_no_time(f: impl FnOnce() + Send + 'static) {
         within("paused time", || {
             let start = Instant::now();
@@ -244,11 +244,11 @@ mod tokios_clock {
             let mut done = ctx.done();
             let wakes = common::Wakes::new();
             assert!(common::poll(&mut done, &wakes).is_pending());
-            // Asked often and waited for: on the system's clock a timer would be left to tell the rest.
+            // Queried often and waited for. On the system's clock, such a context would rely on a timer.
             for _ in 0..1000 {
                 assert!(!ctx.is_done());
             }
-            // Polled once and no more, so that the task which fires what is due does not run in between.
+            // Polled only once, so that the task that fires due deadlines does not run in between.
             let moved = tokio::time::advance(SEC);
             assert!(common::poll(&mut Box::pin(moved), &wakes).is_pending());
             assert!(ctx.is_done());
@@ -265,7 +265,7 @@ mod tokios_clock {
                 assert!(start.elapsed() >= HOUR);
                 let ctx = root.with_timeout(SEC);
                 assert!(ctx.sleep(HOUR).await.expect_err("the deadline").is_deadline_exceeded());
-                // In one timeline with tokio's timers: whichever is due first comes first.
+                // The deadlines are on one timeline with tokio's timers. The earlier event comes first.
                 let ctx = root.with_timeout(2 * SEC);
                 tokio::select! {
                     biased;
@@ -332,7 +332,7 @@ mod tokios_clock {
                 for task in tasks {
                     task.await.expect("no panic");
                 }
-                // From a thread that is not the runtime's.
+                // From a thread outside the runtime.
                 let ctx = root.with_timeout(2 * MS);
                 let waited = tokio::task::spawn_blocking(move || ctx.wait()).await.expect("no panic");
                 assert!(waited.is_deadline_exceeded());
@@ -366,7 +366,7 @@ mod tokens {
         assert_eq!(wakes.count(), 1);
         assert!(ctx.err().expect("done").is_canceled());
         common::assert_live(&parent);
-        // A token already canceled; a parent that ends first.
+        // A token that is already canceled, and a parent that ends first.
         assert!(parent.with_cancellation_token(&token).is_done());
         let other = parent.with_cancellation_token(&CancellationToken::new());
         cancel.cancel_with("stop");
@@ -392,12 +392,12 @@ mod tokens {
             let timed = root.with_timeout(SEC).cancellation_token();
             assert!(!token.is_cancelled() && !timed.is_cancelled());
             cancel.cancel();
-            // Nobody but the token watches the context.
+            // Only the token watches the context.
             futures::executor::block_on(token.cancelled());
             assert!(child.is_cancelled());
             time.advance(SEC);
             futures::executor::block_on(timed.cancelled());
-            // A context that is done gives a token that is canceled; one that never is, one that never will be.
+            // A done context returns a canceled token. A context that never ends returns a token that is never canceled.
             futures::executor::block_on(ctx.cancellation_token().cancelled());
             assert!(!Context::background().cancellation_token().is_cancelled());
             // Canceling the token does not end the context.
@@ -409,7 +409,7 @@ mod tokens {
 
     #[test]
     fn no_runtime_and_no_task_is_needed() {
-        // There is no runtime here at all, and both directions work.
+        // No runtime exists here, and both directions work.
         assert!(tokio::runtime::Handle::try_current().is_err());
         let token = CancellationToken::new();
         let ctx = Context::background().with_cancellation_token(&token);

@@ -1,4 +1,4 @@
-//! References are dropped on several threads, and while an end travels.
+//! References are dropped on several threads, and while an end is propagated.
 
 use std::pin::pin;
 
@@ -44,7 +44,7 @@ fn siblings_dropped_on_two_threads_free_their_parent_after_all_uses() {
         cancel.detach();
         let (one, other) = (parent.with_name("one"), parent.with_name("other"));
         drop(parent);
-        // Each asks its parent, so that the free of the parent has a use to come after.
+        // Each child queries its parent, so that the free of the parent comes after a use of the parent.
         let dropping = thread::spawn(move || {
             assert!(!other.is_done());
             drop(other);
@@ -72,7 +72,7 @@ fn drop_against_cancel() {
         let (root, cancel) = Context::background().with_cancel();
         let (child, keep) = root.with_cancel();
         assert!(poll(pin!(child.done()), &Wakes::new()).is_pending());
-        // The child is in its parent's list: both dropping and canceling take it out.
+        // The child is in its parent's list. Both the drop and the cancel remove it.
         let dropping = thread::spawn(move || drop((child, keep)));
         cancel.cancel();
         dropping.join().unwrap();

@@ -1,7 +1,7 @@
-//! One small model for each race. loom runs a model in every order in which its threads can be interleaved.
+//! One small model for each race. loom runs a model with every possible interleaving of its threads.
 //!
-//! `scripts/loom` runs them. They use the public API on the code that ships. Only the atomics are loom's, and loom checks the
-//! accesses to what is not atomic (`atomic::Access`): to the cells, and to each node when it is used and when it is freed.
+//! `scripts/loom` runs the models. They use the public API of the released code. Only the atomics are loom's. loom also checks
+//! the accesses to non-atomic memory (`atomic::Access`): to the cells, and to each node when it is used and when it is freed.
 
 mod after_func;
 mod ending;
@@ -24,12 +24,12 @@ use crate::atomic::propagations;
 use crate::raw::node::memory::kept;
 use crate::{Canceler, Context, Error};
 
-/// Checks a model in every order with at most `LOOM_MAX_PREEMPTIONS` preemptions, and checks that it frees every node.
+/// Checks a model in every order with at most `LOOM_MAX_PREEMPTIONS` preemptions. Also checks that the model frees every node.
 fn model(run: impl Fn() + Send + Sync + 'static) {
     loom::model(checked(run));
 }
 
-/// Checks a model as `model` does, with one preemption fewer. For models that would otherwise take minutes.
+/// Checks a model like `model`, with one preemption fewer. For models that would otherwise take minutes.
 fn large_model(run: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = builder.preemption_bound.map(|bound| bound - 1);
@@ -39,14 +39,14 @@ fn large_model(run: impl Fn() + Send + Sync + 'static) {
 fn checked(run: impl Fn() + Send + Sync + 'static) -> impl Fn() + Send + Sync + 'static {
     move || {
         kept::start();
-        // Initialized before there is a second thread, since loom takes the initialization for a synchronization.
+        // Initialized before a second thread exists, because loom treats the initialization as a synchronization.
         propagations();
         run();
         assert_eq!(kept::alive(), 0, "nodes were not freed");
     }
 }
 
-/// Counts how often it is woken. A model reads the count after it has joined its threads, so a plain atomic is enough.
+/// Counts its wakes. A model reads the count after it has joined its threads, so a plain atomic is enough.
 #[derive(Default)]
 struct Wakes(AtomicUsize);
 

@@ -1,4 +1,4 @@
-//! Deadlines that are moved, against their expiry, their timer, other ends and observers.
+//! Moves of a deadline, against its expiry, its timer, other ends and observers.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -82,7 +82,7 @@ fn idle_reset_at_an_earlier_time_does_not_take_a_later_one_back() {
             assert_eq!(other.get(), Some(later), "an earlier reset took this one back");
             time
         });
-        // Its reading of the clock may be older than the reset of the other thread.
+        // This thread's reading of the clock may be older than the reset of the other thread.
         assert!(idle.reset());
         let time = advancing.join().unwrap();
         assert_eq!(idle.get(), Some(later), "an earlier reset took a later one back");

@@ -1,4 +1,4 @@
-//! The grace of a shielded context: it starts while a waiter registers, and ends while others ask or leave.
+//! The grace of a shielded context. It starts while a waiter registers, and ends during queries and drops.
 
 use std::pin::pin;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! A shutdown begins and drains while several threads act on it. Its list of tasks has std's locks, which loom does not see:
-//! `tests/shutdown` races those.
+//! A shutdown begins and drains while several threads act on it. Its list of tasks has locks of the standard library, which
+//! loom does not check. `tests/shutdown` tests races on those locks.
 
 use std::pin::Pin;
 use std::task::{self, Poll, Waker};
@@ -11,7 +11,7 @@ use super::model;
 use crate::shutdown::executor::spawned;
 use crate::{Context, DrainEnded, Report, Shutdown};
 
-/// Without limits, because a timer would be a thread that loom does not know.
+/// Creates a shutdown without limits, because a timer would be a thread that loom does not control.
 fn below(root: &Context) -> Shutdown {
     Shutdown::builder().context(root).drain(Duration::MAX).build()
 }
@@ -20,7 +20,7 @@ fn poll_once<T>(future: Pin<&mut (impl Future<Output = T> + ?Sized)>) -> Poll<T>
     future.poll(&mut task::Context::from_waker(Waker::noop()))
 }
 
-/// Drives the shutdown to its end, which nothing delays anymore, and returns the report.
+/// Drives the shutdown to its end and returns the report. Nothing delays the shutdown anymore.
 fn report_of(shutdown: &Shutdown) -> Report {
     let mut spawned = spawned::take();
     assert_eq!(spawned.len(), 1, "there is one driver");

@@ -1,4 +1,4 @@
-//! Timers are armed, fire and are disarmed. The clock is a manual one, whose atomics and lock are loom's too.
+//! Timers are armed, fire and are disarmed. The clock is a manual clock. Its atomics and lock are also loom's.
 
 use std::pin::pin;
 use std::time::Duration;

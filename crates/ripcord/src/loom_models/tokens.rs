@@ -1,4 +1,5 @@
-//! Conversions to and from tokio-util's tokens. loom does not see inside the tokens; it sees how a context registers with them.
+//! Conversions to and from tokio-util's tokens. loom does not check the code of the tokens. It checks how a context registers
+//! with them.
 
 use std::time::Duration;
 

@@ -73,7 +73,7 @@ fn two_links_of_one_path() {
         let (root, cancel) = Context::background().with_cancel();
         let (child, _child) = root.with_cancel();
         let [(here, _here), (there, _there)] = [child.with_cancel(), child.with_cancel()];
-        // Both link the child to the root. Neither may take that for done before it is.
+        // Both threads link the child to the root. Neither may treat the child as linked before it is.
         let linking = thread::spawn(move || {
             let wakes = Wakes::new();
             let mut done = Box::pin(there.done_owned());
@@ -84,7 +84,7 @@ fn two_links_of_one_path() {
         let mut done = pin!(here.done());
         assert!(poll(done.as_mut(), &wakes).is_pending());
         cancel.cancel();
-        // The other thread may have taken over a part of the marking with its wake-ups, so it is joined first.
+        // The other thread may have taken over a part of the marking and its wakes, so it is joined first.
         let (ready, mut done_there, wakes_there) = linking.join().unwrap();
         assert!(ready || wakes_there.count() == 1, "a wake-up was lost");
         assert_eq!(wakes.count(), 1, "a wake-up was lost");

@@ -62,7 +62,7 @@ fn instant_as_far_ahead_as_the_machine_knows_never_comes() {
             let wakes = Wakes::new();
             let mut wait = ctx.done();
             assert!(poll(&mut wait, &wakes).is_pending());
-            // So far ahead that it may count as none.
+            // So far in the future that the context may report no deadline.
             assert!(ctx.remaining().is_none_or(|left| left > HOUR));
             assert!(ctx.deadline().is_none_or(|at| at > Instant::now()));
             let (child, cancel) = ctx.with_cancel();
@@ -70,7 +70,7 @@ fn instant_as_far_ahead_as_the_machine_knows_never_comes() {
             cancel.cancel_with("stop");
             assert_canceled(&child, Some("stop"));
             assert_eq!(wakes.count(), 0);
-            // A nearer one below it still fires.
+            // An earlier deadline below it still fires.
             assert_exceeded(&ctx.with_timeout(Duration::ZERO), None);
         }
     });
@@ -125,7 +125,7 @@ fn waiting_for_the_largest_duration_is_waiting_for_the_end() {
 
 #[test]
 fn manual_time_advanced_by_the_largest_duration_ends_what_has_a_deadline() {
-    // The clock saturates or refuses loudly; it does not wrap round and give time back.
+    // The clock either saturates or panics. It does not wrap around.
     let (root, time) = manual();
     let ctx = root.with_timeout(HOUR);
     let before = time.now();

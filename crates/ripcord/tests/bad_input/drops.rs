@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::common::{User, Wakes, assert_canceled, assert_live, manual, poll, within};
 use ripcord::{Context, Value};
 
-/// Calls its closure when it is dropped, as a value in a context.
+/// A value that calls its closure when it is dropped.
 struct Last(Option<Box<dyn FnOnce() + Send + Sync>>);
 
 impl Value for Last {}
@@ -40,7 +40,7 @@ fn drop_of_a_value_that_derives_and_cancels() {
                 handle.cancel_with("from a drop");
             }
         }))));
-        // Linked, so that the drop also has to unlink.
+        // Linked to its parent, so that the drop also has to unlink the context.
         let mut below = ctx.with_name("below").done_owned();
         assert!(poll(&mut below, &Wakes::new()).is_pending());
         drop(ctx);
@@ -53,8 +53,8 @@ fn drop_of_a_value_that_derives_and_cancels() {
 
 #[test]
 fn drop_of_a_value_that_drops_a_long_chain_of_such_values() {
-    // Each value holds the next context, as a linked list does: the drops of users' values nest only where users nest
-    // them, and these are no deeper than the list.
+    // Each value holds the next context, like a linked list. The drops of users' values nest only as deep as users nest the
+    // values, and here that is the length of the list.
     within("values that hold contexts", || {
         let (root, _time) = manual();
         let dropped = Arc::new(AtomicUsize::new(0));

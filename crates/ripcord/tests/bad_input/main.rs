@@ -1,4 +1,4 @@
-//! Bad input: each with a documented outcome; nothing hangs, nothing is lost.
+//! Bad input. Each input has a documented outcome, nothing hangs, and no wakeup is lost.
 
 #[path = "../common/mod.rs"]
 mod common;

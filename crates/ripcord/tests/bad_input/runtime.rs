@@ -1,10 +1,10 @@
-//! Contexts used after their runtime is gone.
+//! Contexts that are used after their runtime was dropped.
 
 use crate::common::{HOUR, MS, SEC, User, Wakes, assert_canceled, assert_exceeded, assert_live, poll, within};
 
 use ripcord::{Clock, Context};
 
-/// A tokio runtime, what `f` makes in it, and no runtime any more.
+/// Runs `f` in a tokio runtime, drops the runtime, and returns the result of `f`.
 fn after_its_runtime<T>(f: impl FnOnce() -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async { f() })
@@ -41,10 +41,10 @@ fn on_tokios_clock_a_context_works_on_after_its_runtime_is_gone() {
             let (canceled, cancel) = root.with_value(User(1)).with_timeout(HOUR).with_cancel();
             (root, armed, polled, canceled, cancel)
         });
-        // Armed while the runtime lived; waited on by a thread and by a bare executor after it.
+        // Armed in the runtime. After the runtime, a thread and a bare executor wait for the ends.
         assert!(armed.wait().is_deadline_exceeded());
         assert!(futures::executor::block_on(&mut polled).is_deadline_exceeded());
-        // Derived, armed and fired after it.
+        // Derived, armed and fired after the runtime.
         let late = root.with_timeout(2 * MS);
         assert!(late.wait().is_deadline_exceeded());
         let late = root.with_timeout(2 * MS);
@@ -52,7 +52,7 @@ fn on_tokios_clock_a_context_works_on_after_its_runtime_is_gone() {
         assert!(root.sleep_blocking(MS).is_ok());
         assert!(futures::executor::block_on(root.sleep(MS)).is_ok());
         assert!(root.wait_timeout(MS).is_none());
-        // Questions, values and cancels as ever.
+        // Queries, values and cancels work as before.
         assert_live(&canceled);
         assert_eq!(canceled.value::<User>(), Some(&User(1)));
         let wakes = Wakes::new();
@@ -105,7 +105,7 @@ fn clock_is_that_of_the_root_whatever_is_dropped_first() {
     assert_live(&ctx);
     time.advance(SEC);
     assert_exceeded(&ctx, None);
-    // The hand that moves the clock is gone: time stands still for ever, and a cancel still works.
+    // The handle that advances the clock was dropped. The clock is stopped forever, and a cancel still works.
     let (clock, time) = Clock::manual();
     let (ctx, cancel) = Context::background().with_clock(clock).with_timeout(SEC).with_cancel();
     drop(time);

@@ -1,4 +1,4 @@
-//! Wakers that panic, and wakers that use the context which wakes them.
+//! Wakers that panic, and wakers that use the context that wakes them.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,8 +8,8 @@ use std::task::{Wake, Waker};
 use crate::common::{HOUR, MS, SEC, Wakes, assert_canceled, manual, poll, poll_with, waker_fn, within};
 use ripcord::{CancelHandle, Canceler, Context, DoneOwned};
 
-/// A waker whose wake, clone or drop panics as often as it is told to. `std::task::Wake` clones by count, which cannot
-/// panic, so this one brings its own table.
+/// A waker whose wake, clone or drop panics a given number of times. `std::task::Wake` clones by a reference count, which
+/// cannot panic, so this waker has its own vtable.
 mod hostile {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +18,7 @@ mod hostile {
     #[derive(Debug, Default)]
     pub(crate) struct Hostile {
         pub(crate) wakes: AtomicUsize,
-        /// Panics still to come.
+        /// The number of panics that are left.
         pub(crate) in_wake: AtomicUsize,
         pub(crate) in_clone: AtomicUsize,
         pub(crate) in_drop: AtomicUsize,
@@ -35,24 +35,24 @@ mod hostile {
     impl Hostile {
         pub(crate) fn waker(self: &Arc<Hostile>) -> Waker {
             let data = Arc::into_raw(Arc::clone(self)).cast();
-            // SAFETY: `data` is an `Arc<Hostile>` turned raw, which is what every function of the table expects and
-            // keeps count of. `Hostile` is Send and Sync.
+            // SAFETY: `data` is from `Arc::into_raw` of an `Arc<Hostile>`. Every function of the table expects that and keeps
+            // the reference count correct. `Hostile` is Send and Sync.
             unsafe { Waker::from_raw(RawWaker::new(data, &TABLE)) }
         }
     }
 
     #[expect(unsafe_code, reason = "see Hostile::waker")]
     fn clone(data: *const ()) -> RawWaker {
-        // SAFETY: `data` came from `Arc::into_raw` and this waker still owns that count.
+        // SAFETY: `data` came from `Arc::into_raw`, and this waker still owns that count.
         strike(unsafe { &(*data.cast::<Hostile>()).in_clone });
-        // SAFETY: as above; the new waker gets a count of its own.
+        // SAFETY: as above. The new waker gets its own count.
         unsafe { Arc::increment_strong_count(data.cast::<Hostile>()) };
         RawWaker::new(data, &TABLE)
     }
 
     #[expect(unsafe_code, reason = "see Hostile::waker")]
     fn wake(data: *const ()) {
-        // SAFETY: `wake` consumes the waker and so its count, also when it panics.
+        // SAFETY: `wake` consumes the waker and its count, even if it panics.
         let hostile = unsafe { Arc::from_raw(data.cast::<Hostile>()) };
         strike(&hostile.in_wake);
         hostile.wakes.fetch_add(1, Ordering::SeqCst);
@@ -60,7 +60,7 @@ mod hostile {
 
     #[expect(unsafe_code, reason = "see Hostile::waker")]
     fn wake_by_ref(data: *const ()) {
-        // SAFETY: the waker is borrowed for the call, so its count holds.
+        // SAFETY: the waker is borrowed for the call, so its count remains.
         let hostile = unsafe { &*data.cast::<Hostile>() };
         strike(&hostile.in_wake);
         hostile.wakes.fetch_add(1, Ordering::SeqCst);
@@ -68,7 +68,7 @@ mod hostile {
 
     #[expect(unsafe_code, reason = "see Hostile::waker")]
     fn drop_it(data: *const ()) {
-        // SAFETY: dropping the waker gives up its count, also when it panics.
+        // SAFETY: the drop of the waker releases its count, even if it panics.
         let hostile = unsafe { Arc::from_raw(data.cast::<Hostile>()) };
         strike(&hostile.in_drop);
     }
@@ -76,8 +76,8 @@ mod hostile {
 
 use hostile::Hostile;
 
-/// What has to hold of a tree after a hostile waker was in it: everything ends, everybody else is woken, once, and the
-/// tree works on.
+/// Checks a tree that contained a hostile waker. Every context ends, every other waiter is woken once, and the tree still
+/// works.
 fn goes_on(ctx: &Context, cancel: &Canceler, beside: &mut [DoneOwned], wakes: &Arc<Wakes>) {
     let _swallowed_or_not = catch_unwind(AssertUnwindSafe(|| cancel.cancel_with("stop")));
     assert_canceled(ctx, Some("stop"));
@@ -120,13 +120,13 @@ fn waker_that_panics_in_clone_harms_no_other() {
         let waker = hostile.waker();
         let mut wait = ctx.done();
         hostile.in_clone.store(1, Ordering::SeqCst);
-        // Whoever polls with such a waker gets its panic back.
+        // A poll with such a waker returns the waker's panic to its caller.
         let outcome = catch_unwind(AssertUnwindSafe(|| poll_with(&mut wait, &waker)));
         assert!(outcome.is_err() || hostile.in_clone.load(Ordering::SeqCst) == 1, "the panic was swallowed");
-        // The future can be polled again, and with a better waker it works.
+        // The future can be polled again. With another waker it works.
         let better = Wakes::new();
         assert!(poll(&mut wait, &better).is_pending());
-        // A later poll panics in the same place, when there is something registered to be replaced.
+        // A later poll panics at the same place, when a registered waker has to be replaced.
         hostile.in_clone.store(1, Ordering::SeqCst);
         let _panics = catch_unwind(AssertUnwindSafe(|| poll_with(&mut wait, &waker).is_pending()));
         assert!(poll(&mut wait, &better).is_pending());
@@ -153,7 +153,7 @@ fn waker_that_panics_in_drop_harms_no_other() {
             assert!(poll_with(&mut wait, &waker).is_pending());
             hostile.in_drop.store(1, Ordering::SeqCst);
             match ending {
-                // Replaced by another.
+                // Replaced by another waker.
                 0 => {
                     let _panics = catch_unwind(AssertUnwindSafe(|| poll(&mut wait, &Wakes::new()).is_pending()));
                 }
@@ -162,7 +162,7 @@ fn waker_that_panics_in_drop_harms_no_other() {
                     let wait = wait;
                     let _panics = catch_unwind(AssertUnwindSafe(|| drop(wait)));
                 }
-                // Dropped after it was woken, if it is woken by reference at all.
+                // Dropped after it was woken, if the wake is by reference.
                 _ => {
                     let _swallowed_or_not = catch_unwind(AssertUnwindSafe(|| cancel.cancel_with("stop")));
                 }
@@ -187,7 +187,7 @@ fn waker_that_panics_at_a_deadline_costs_no_other_deadline() {
             let waker = if i % 4 == 1 { panics.clone() } else { wakes.waker() };
             assert!(poll_with(wait, &waker).is_pending());
         }
-        // However often advance() lets a panic through, the time it was asked for has passed and all are done.
+        // Even if `advance` lets panics through, the clock has reached the requested time and all contexts are done.
         let end = time.now() + HOUR;
         for _ in 0..40 {
             if catch_unwind(AssertUnwindSafe(|| time.advance(end - time.now()))).is_ok() {
@@ -214,7 +214,7 @@ fn panicking_waker_on_the_system_clock_stops_no_later_timer() {
 
 #[test]
 fn canceler_dropped_by_a_panic_does_not_abort_when_a_waker_panics_too() {
-    // A second panic out of a drop during unwinding would end the process.
+    // A second panic in a drop during unwinding would abort the process.
     let (root, _time) = manual();
     let wakes = Wakes::new();
     let outcome = catch_unwind(AssertUnwindSafe(|| {
@@ -230,7 +230,7 @@ fn canceler_dropped_by_a_panic_does_not_abort_when_a_waker_panics_too() {
     assert_eq!(wakes.count(), 1);
 }
 
-/// Wakers that reach back into what is being woken: each does one thing, on the thread that wakes it.
+/// Wakers that use the context that wakes them. Each waker does one thing, on the thread that wakes it.
 #[test]
 fn waker_that_re_enters_the_same_context() {
     type Act = fn(&Context, &CancelHandle, &Mutex<Option<DoneOwned>>);
@@ -275,7 +275,7 @@ fn waker_that_re_enters_the_same_context() {
 
 #[test]
 fn waker_that_drops_its_own_future() {
-    // The last reference to the future and to its context goes inside the wake.
+    // The last references to the future and to its context are dropped inside the wake.
     within("a waker that drops its own future", || {
         for by_deadline in [false, true] {
             let (root, time) = manual();

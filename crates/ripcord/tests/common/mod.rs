@@ -1,5 +1,5 @@
-//! What several test files need: wakers that count, a root on manual time, races, and assertions which ask a
-//! context every question at once.
+//! Helpers of several test files: wakers that count, a root on manual time, races, and assertions that use every query of a
+//! context.
 #![allow(dead_code, reason = "each test binary takes the part it needs")]
 
 pub(crate) mod observers;
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use ripcord::{Clock, Context, Error, ErrorKind, ManualTime, Value};
 
-/// Longer than any honest run of one test, so that a hang becomes a failure. Nothing waits for it to pass.
+/// Longer than any successful run of one test, so that a hang becomes a failure. No test waits for this time to pass.
 pub(crate) const HANG: Duration = Duration::from_secs(60);
 
 pub(crate) const MS: Duration = Duration::from_millis(1);
@@ -33,22 +33,22 @@ impl Value for User {}
 pub(crate) struct Trace(pub(crate) String);
 impl Value for Trace {}
 
-/// Never put into a context by any test.
+/// A value that no test puts into a context.
 #[derive(Debug)]
 pub(crate) struct Absent;
 impl Value for Absent {}
 
 // ===== time =====
 
-/// A root on a clock which stands still until the test moves it. It starts an hour in, so that a deadline in the past
-/// can be written down as `time.now() - d`.
+/// Returns a root on a clock that is stopped until the test advances it. The clock starts at one hour, so that a deadline in
+/// the past can be written as `time.now() - d`.
 pub(crate) fn manual() -> (Context, ManualTime) {
     let (clock, time) = Clock::manual();
     time.advance(HOUR);
     (Context::background().with_clock(clock), time)
 }
 
-/// A context to merge with that never ends and says nothing, and is no mere root, with which a merge is nothing.
+/// Returns a context to merge with. It never ends, and it is not a root, because a merge with a root returns the other context.
 pub(crate) fn other() -> Context {
     Context::background().with_value(Other)
 }
@@ -59,7 +59,7 @@ impl Value for Other {}
 
 // ===== wakers =====
 
-/// Counts how often it was woken. How many clones of its waker are alive is seen in [`Wakes::held`].
+/// Counts its wakes. [`Wakes::held`] returns the number of live clones of its waker.
 #[derive(Debug, Default)]
 pub(crate) struct Wakes(AtomicUsize);
 
@@ -76,7 +76,7 @@ impl Wakes {
         Waker::from(Arc::clone(self))
     }
 
-    /// How many clones of the waker somebody still holds, when the test itself holds one `Arc` and no `Waker`.
+    /// Returns the number of live clones of the waker. The test itself must hold one `Arc` and no `Waker`.
     pub(crate) fn held(self: &Arc<Wakes>) -> usize {
         Arc::strong_count(self) - 1
     }
@@ -88,7 +88,7 @@ impl Wake for Wakes {
     }
 }
 
-/// A waker which runs a closure each time it is woken, on the thread that wakes it: an inline executor in miniature.
+/// Returns a waker that calls a closure at each wake, on the thread that wakes it, like a minimal inline executor.
 pub(crate) fn waker_fn(f: impl Fn() + Send + Sync + 'static) -> Waker {
     struct Call<F>(F);
     impl<F: Fn() + Send + Sync + 'static> Wake for Call<F> {
@@ -111,7 +111,7 @@ pub(crate) fn poll_pinned<F: Future + ?Sized>(future: Pin<&mut F>, waker: &Waker
     future.poll(&mut std::task::Context::from_waker(waker))
 }
 
-/// Pending `n` times, waking itself each time, then ready.
+/// Pending `n` times, then ready. Wakes itself each time.
 #[derive(Debug)]
 pub(crate) struct Yields(pub(crate) usize);
 
@@ -127,9 +127,9 @@ impl Future for Yields {
     }
 }
 
-// ===== what a context says =====
+// ===== the state of a context =====
 
-/// All the answers of a live context.
+/// Asserts that every query reports that the context has not ended.
 #[track_caller]
 pub(crate) fn assert_live(ctx: &Context) {
     assert!(!ctx.is_done(), "{ctx} is done");
@@ -148,7 +148,7 @@ pub(crate) fn assert_exceeded(ctx: &Context, cause: Option<&str>) {
     assert_ended(ctx, ErrorKind::DeadlineExceeded, cause);
 }
 
-/// All the answers of a context that ended with `kind`, for the reason the one who ended it gave, if one was given.
+/// Asserts that every query reports an end of kind `kind`, with the given cause if there is one.
 #[track_caller]
 pub(crate) fn assert_ended(ctx: &Context, kind: ErrorKind, cause: Option<&str>) {
     assert!(ctx.is_done(), "{ctx} is not done");
@@ -175,12 +175,12 @@ pub(crate) fn assert_error(error: &Error, kind: ErrorKind, cause: Option<&str>) 
     assert_eq!(error.to_string(), text);
 }
 
-/// Adds one, as callbacks and wakers do to say that they ran.
+/// Adds one. Callbacks and wakers call this to record that they ran.
 pub(crate) fn bump(count: &AtomicUsize) {
     count.fetch_add(1, Ordering::SeqCst);
 }
 
-/// Numbers that look random and are the same for the same seed (splitmix64).
+/// Pseudorandom numbers that are the same for the same seed (splitmix64).
 #[derive(Debug)]
 pub(crate) struct Random(pub(crate) u64);
 
@@ -196,7 +196,7 @@ impl Random {
 
 // ===== threads =====
 
-/// Runs `f` on a thread of its own and fails, instead of hanging, when it does not come back.
+/// Runs `f` on its own thread. Panics, instead of hanging, if `f` does not return.
 #[track_caller]
 pub(crate) fn within<T: Send + 'static>(what: &str, f: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = mpsc::channel();
@@ -211,8 +211,8 @@ pub(crate) fn within<T: Send + 'static>(what: &str, f: impl FnOnce() -> T + Send
     }
 }
 
-/// The number of rounds of a race: `most`, or few under Miri, where each takes a second. `scripts/repeat` runs the tests hundreds of
-/// times and asks for a tenth.
+/// Returns the number of rounds of a race: `most`, or 3 under Miri, where each round takes a second. `scripts/repeat` runs the
+/// tests hundreds of times and sets a tenth of `most`.
 pub(crate) fn rounds<T: From<u8> + std::ops::Div<Output = T>>(most: T) -> T {
     if cfg!(miri) {
         T::from(3)
@@ -223,7 +223,7 @@ pub(crate) fn rounds<T: From<u8> + std::ops::Div<Output = T>>(most: T) -> T {
     }
 }
 
-/// Two closures let go at the same moment on two threads. The gate spins, so that the moment is the same.
+/// Runs two closures on two threads that start at the same moment. The gate spins, so that the moment is the same.
 pub(crate) fn race<A: Send, B: Send>(a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
     let gate = Gate::new(2);
     thread::scope(|scope| {
@@ -237,7 +237,7 @@ pub(crate) fn race<A: Send, B: Send>(a: impl FnOnce() -> A + Send, b: impl FnOnc
     })
 }
 
-/// Lets nobody through before `n` threads have come.
+/// A gate that no thread passes until `n` threads have arrived.
 #[derive(Debug)]
 pub(crate) struct Gate {
     missing: AtomicUsize,
@@ -262,14 +262,14 @@ impl Gate {
     }
 }
 
-/// A few instructions more or less, so that the rounds of a race meet at different places.
+/// Spins for a few instructions, depending on the round, so that the rounds of a race meet at different points.
 pub(crate) fn jitter(round: usize) {
     for _ in 0..round % 97 {
         std::hint::spin_loop();
     }
 }
 
-/// What `f` gives before it is at `deadline` by the real clock: a bounded wait for another thread, never a sleep.
+/// Waits for another thread until `f` returns true, for at most `HANG` of real time. Does not sleep.
 #[track_caller]
 pub(crate) fn eventually(what: &str, f: impl Fn() -> bool) {
     let start = Instant::now();

@@ -1,4 +1,4 @@
-//! Every way in which a program can notice that a context has ended.
+//! Every way in which a program can observe that a context has ended.
 
 use std::pin::pin;
 use std::task::Poll;
@@ -48,9 +48,9 @@ observers!(
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Report {
     Lives,
-    /// It has ended; how it ended, if the observer says so.
+    /// The context has ended. Contains how it ended, if the observer reports that.
     Ended(Option<(ErrorKind, String)>),
-    /// The observer says nothing in this case.
+    /// The observer reports nothing in this case.
     Nothing,
 }
 
@@ -76,7 +76,7 @@ impl Observer {
         let wakes = Wakes::new();
         match self {
             Observer::IsDone => done(ctx.is_done()),
-            // Often enough for the reading of the clock to be an old one.
+            // Called often enough that the reading of the clock is an old one.
             Observer::HotLoop => done((0..150).any(|_| ctx.is_done())),
             Observer::Err => told(ctx.err()),
             Observer::Check => told(ctx.check().err()),
@@ -116,7 +116,7 @@ impl Observer {
     }
 }
 
-/// Asserts that every observer reports an end of `ctx`, and that all tell one story.
+/// Asserts that every observer reports an end of `ctx`, and that all report the same end.
 #[track_caller]
 pub(crate) fn assert_all_report_an_end(ctx: &Context) {
     let story = told(ctx.err());
@@ -128,7 +128,7 @@ pub(crate) fn assert_all_report_an_end(ctx: &Context) {
     }
 }
 
-/// Asks `observer` until it reports the end of `ctx`, and panics if it never does.
+/// Calls `observer` until it reports the end of `ctx`. Panics if it never does.
 #[track_caller]
 pub(crate) fn observe_until_ended(observer: Observer, ctx: &Context) {
     let start = std::time::Instant::now();

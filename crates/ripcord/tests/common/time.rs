@@ -1,10 +1,10 @@
-//! Clocks whose time a test moves.
+//! Clocks whose time a test advances.
 
 use std::time::{Duration, Instant};
 
 use ripcord::{Clock, ManualTime};
 
-/// Time of a clock that stands still until a test moves it, or the real time.
+/// The time of a clock that is stopped until a test advances it, or the real time.
 pub(crate) enum Time {
     Manual(ManualTime),
     #[cfg(feature = "tokio")]
@@ -27,7 +27,8 @@ impl Time {
         (clock, Time::Tokio(runtime))
     }
 
-    /// Calls `run` inside of the runtime among `clocks`, if there is one: tokio's clock shows the time of the current runtime.
+    /// Calls `run` inside the runtime among `times`, if there is one, because tokio's clock shows the time of the current
+    /// runtime.
     #[cfg_attr(
         not(feature = "tokio"),
         expect(unused_variables, reason = "only tokio's clock depends on where it is read")
