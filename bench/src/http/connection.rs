@@ -13,7 +13,7 @@ const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: TcpStream,
-    /// The last answer to [`ask`](Connection::ask). Its length never changes, because dates and ids have a fixed length.
+    /// The last answer to [`ask`](Connection::ask). Its length never changes, because dates and IDs have a fixed length.
     answer: Vec<u8>,
 }
 

@@ -16,16 +16,7 @@ use tower::Layer as _;
 use generated::echo_server::{Echo, EchoServer};
 use generated::{EchoReply, EchoRequest};
 
-#[rustfmt::skip]
-#[allow(
-    missing_docs,
-    missing_debug_implementations,
-    unreachable_pub,
-    dead_code,
-    clippy::allow_attributes_without_reason,
-    reason = "generated: see tests/generated.rs of ripcord-grpc"
-)]
-#[path = "../../../crates/ripcord-grpc/examples/echo_server/generated.rs"]
+#[path = "../../../crates/ripcord-grpc/examples/echo_server/service.rs"]
 mod generated;
 
 /// Serves with `ripcord_http::serve` and tonic's routes. The handler takes its context.

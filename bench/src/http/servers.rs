@@ -35,15 +35,15 @@ const LONG_TIMEOUT: Duration = Duration::from_secs(60);
 /// A server that this program can be.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Side {
-    /// The quick handler of H1 under ripcord's layer, which gives each request a context with a deadline and an id.
+    /// The quick handler of H1 under ripcord's layer, which gives each request a context with a deadline and an ID.
     Ours,
     /// The same with an inspector and its page.
     Inspected,
-    /// The quick handler under tower-http's layers for a timeout and a request id.
+    /// The quick handler under tower-http's layers for a timeout and a request ID.
     TowerHttp,
     /// The quick handler without layers: the floor.
     Bare,
-    /// The chapter's middleware and a quick handler that prints the request's id, for H2.
+    /// The chapter's middleware and a quick handler that prints the request's ID, for H2.
     Chapter,
     /// The handlers of H4 and H5 under ripcord's layer, on watched connections.
     WaitingOurs,

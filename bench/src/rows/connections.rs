@@ -16,7 +16,7 @@ use crate::report::{Line, Rival, TOWER_HTTP, Target};
 ///
 /// Each server is a fresh process on one core in each round; the clients are on the other core. Ours is axum on watched
 /// connections under the `ContextLayer` with a timeout; the handler sleeps with `ctx.sleep`. tower-http's is axum with its timeout
-/// and request ids and `tokio::time::sleep`. Go's is `net/http` with `context.WithTimeout`. The floor is axum without a layer.
+/// and request IDs and `tokio::time::sleep`. Go's is `net/http` with `context.WithTimeout`. The floor is axum without a layer.
 pub(super) fn waiting(bench: &Bench) -> Vec<Line> {
     let count = connections(bench, "H4");
     let quick = bench.size(Duration::from_millis(500), Duration::from_millis(20));

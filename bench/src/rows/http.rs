@@ -17,7 +17,7 @@ const ROUND: Duration = Duration::from_millis(500);
 const TINY: Duration = Duration::from_millis(20);
 
 /// H1. Both sides are axum's own server with one handler that answers at once, in a process on one core. The load is on the other
-/// core. The rival has tower-http's timeout and its request ids, random UUIDs that are sent back. Ours has the `ContextLayer`,
+/// core. The rival has tower-http's timeout and its request IDs, random UUIDs that are sent back. Ours has the `ContextLayer`,
 /// which does these two, reads the headers of a deadline and a trace under its trust policy, derives a context for the handler
 /// that ends with the client, the server or the body, and counts. The floor has no layer.
 pub(super) fn server_layer(bench: &Bench) -> Vec<Line> {
@@ -25,7 +25,7 @@ pub(super) fn server_layer(bench: &Bench) -> Vec<Line> {
     vec![Line::time("H1", "request", measured, TOWER_HTTP, Target::Ratio(1.0))]
 }
 
-/// H2. The chapter's middleware for a request id and a timeout of 5 s, around a handler that prints the id. Go's is the chapter's
+/// H2. The chapter's middleware for a request ID and a timeout of 5 s, around a handler that prints the ID. Go's is the chapter's
 /// code without its race on `responseWritten`, on one core too. Ours is axum and the `ContextLayer`. The floor is axum without a
 /// layer.
 pub(super) fn chapters_middleware(bench: &Bench) -> Vec<Line> {

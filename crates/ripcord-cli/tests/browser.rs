@@ -43,7 +43,7 @@ async fn slow_request_is_shown_and_canceled_from_the_page() {
     browser.see("#kept button", CANCELED).await.click().await.expect("it is clicked");
     browser.see("#kept .verdict", CANCELED).await;
     browser.see("#kept .calls", "GET /slow").await;
-    browser.see("#kept .facts", "Request id").await;
+    browser.see("#kept .facts", "Request ID").await;
     assert_eq!(browser.complaints().await, [""; 0]);
     browser.close().await;
 }

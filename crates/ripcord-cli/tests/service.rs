@@ -31,7 +31,8 @@ fn server() -> Context {
 /// The service, without a backend to search.
 fn service(server: &Context) -> Router {
     let search = Search::new([]).expect("no two of the same name");
-    Service::new(&Shutdown::builder().context(server).build(), &Settings::default(), search, Recorder::install()).app()
+    let shutdown = Shutdown::builder().context(server).build();
+    Service::new(&shutdown, &Settings::default(), search, Recorder::install()).expect("valid settings").app()
 }
 
 fn request(path: &str) -> Request {
@@ -186,7 +187,7 @@ async fn panicking_handler_keeps_server_and_connection_alive() {
 async fn malformed_request_gets_an_explanation() {
     let search = Search::new([]).expect("no two of the same name");
     let shutdown = Shutdown::builder().build();
-    let service = Service::new(&shutdown, &Settings::default(), search, Recorder::install());
+    let service = Service::new(&shutdown, &Settings::default(), search, Recorder::install()).expect("valid settings");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     let serving = tokio::spawn({

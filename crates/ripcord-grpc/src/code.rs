@@ -58,12 +58,12 @@ const CODES: [(Code, &str); 17] = [
 ];
 
 impl Code {
-    /// Returns the code with this number. Returns [`Unknown`](Code::Unknown) if there is none, as gRPC requires.
+    /// Returns the code with this number. Returns [`Unknown`](Code::Unknown) if no code has this number, as gRPC requires.
     pub fn from_number(number: u64) -> Self {
         usize::try_from(number).ok().and_then(|index| CODES.get(index)).map_or(Code::Unknown, |(code, _)| *code)
     }
 
-    /// Returns the number of the code.
+    /// Returns the number of the code, from 0 to 16.
     pub fn number(self) -> u8 {
         self as u8
     }
@@ -73,7 +73,8 @@ impl Code {
         CODES[usize::from(self.number())].1
     }
 
-    /// Returns the code for a context's error: [`DeadlineExceeded`](Code::DeadlineExceeded) or [`Cancelled`](Code::Cancelled).
+    /// Returns the code for the error of a context: [`DeadlineExceeded`](Code::DeadlineExceeded) if its deadline or idle timeout
+    /// passed, and [`Cancelled`](Code::Cancelled) if it was canceled.
     pub fn from_error(error: &ripcord::Error) -> Self {
         if error.is_deadline_exceeded() { Code::DeadlineExceeded } else { Code::Cancelled }
     }

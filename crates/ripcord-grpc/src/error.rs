@@ -33,9 +33,8 @@ use crate::{BoxError, Code, Status};
 /// `{}` prints the status, such as `DEADLINE_EXCEEDED: Request timed out`. `{:#}` prints all details on one line: the code, the
 /// call, the cause, the name of the context and the source line.
 ///
-/// The [`source`](StdError::source) is a [`client::Error`], a [`ripcord::Error`], or the error of a body. With the feature
-/// `tonic`, the source is a `tonic::Status`, whose source is one of these errors. tonic needs this status. If the server responded
-/// with a status, there is no source.
+/// The [`source`](StdError::source) is a [`client::Error`], a [`ripcord::Error`], or the error of a body. With the feature `tonic`,
+/// the source is a `tonic::Status`, whose source is one of these errors. If the server responded with a status, there is no source.
 ///
 /// # Retries
 ///
@@ -112,9 +111,10 @@ impl Error {
 
     /// Returns the gRPC status code of the error.
     ///
-    /// The code is [`DeadlineExceeded`](Code::DeadlineExceeded) for a deadline, and [`Cancelled`](Code::Cancelled) for a cancel.
-    /// For an error of the transport, it is [`Unavailable`](Code::Unavailable), unless gRPC defines another code for the HTTP/2
-    /// error.
+    /// If the server responded with a status, this is the code of that status. Otherwise, the code is
+    /// [`DeadlineExceeded`](Code::DeadlineExceeded) for a deadline, and [`Cancelled`](Code::Cancelled) for a cancel or for a
+    /// request stream that the client has reset. For an error of the transport, the code is [`Unavailable`](Code::Unavailable),
+    /// unless gRPC defines another code for the HTTP/2 error (feature `h2`).
     pub fn code(&self) -> Code {
         self.0.status.code()
     }
@@ -127,12 +127,14 @@ impl Error {
         &self.0.status
     }
 
-    /// Returns the reason why the server ended the call, if the server has sent it.
+    /// Returns the reason why the server ended the call, if the server has sent the reason in `ripcord-cause`. A server sends it
+    /// only to clients that it trusts.
     pub fn remote_cause(&self) -> Option<&RemoteCause> {
         self.0.status.remote_cause()
     }
 
-    /// Returns the error of the local context, if the end of that context ended the call.
+    /// Returns the error of the local context, if the end of that context ended the call. Returns `None` for any other error, and
+    /// if too little time was left to send the call.
     pub fn context_error(&self) -> Option<&ripcord::Error> {
         match &self.0.inside {
             Inside::Client(error) => error.context_error(),
@@ -141,12 +143,14 @@ impl Error {
         }
     }
 
-    /// Returns whether the deadline of the call has passed, at the client or at the server.
+    /// Returns whether the [`code`](Error::code) is [`DeadlineExceeded`](Code::DeadlineExceeded): the deadline passed at the
+    /// client, or the server responded with this code.
     pub fn is_deadline_exceeded(&self) -> bool {
         self.code() == Code::DeadlineExceeded
     }
 
-    /// Returns whether the call was canceled, at the client or at the server.
+    /// Returns whether the [`code`](Error::code) is [`Cancelled`](Code::Cancelled): the call was canceled at the client, or the
+    /// server responded with this code.
     pub fn is_canceled(&self) -> bool {
         self.code() == Code::Cancelled
     }

@@ -1,8 +1,8 @@
 //! gRPC servers and clients for [`ripcord::Context`].
 //!
-//! On a server, each call has a context. It ends at the deadline in `grpc-timeout`, when the client disconnects, when the server
-//! stops, or when the call is over. On a client, each call ends when its context ends, and sends the time left, the request ID and
-//! the trace.
+//! On a server, each call has a context. The context ends at the deadline in the header `grpc-timeout`, when the client
+//! disconnects, when the server stops, or when the call is over. On a client, each call ends when its context ends. The call sends
+//! the time left until the context's deadline, the request ID and the trace to the server.
 //!
 //! The crate works with every gRPC framework that uses the crate `http` and tower. The feature `tonic` adds extension traits for
 //! tonic.
@@ -21,17 +21,18 @@
 //! | read why the server ended a call | [`tonic::StatusExt::remote_cause`] |
 //! | decide whether to retry a call | [`Error`] |
 //! | log or count each call by its status code | [`ServerLayer::on_end`] |
+//! | export metrics | `server::Call::record_metrics` and `describe_metrics`, feature `metrics` |
 //! | read or write `grpc-timeout`, `grpc-status` and `grpc-message` yourself | [`timeout`], [`Code`], [`Status`] |
 //!
 //! # Codes
 //!
 //! | event | status from the server | error at the client |
 //! |---|---|---|
-//! | the deadline passes | `DEADLINE_EXCEEDED` | `DEADLINE_EXCEEDED`, even if the server says `CANCELLED` |
+//! | the deadline passes | `DEADLINE_EXCEEDED` | `DEADLINE_EXCEEDED`, even if the server responds with `CANCELLED` |
 //! | the context is canceled | `CANCELLED` | `CANCELLED` |
 //! | no time is left | `DEADLINE_EXCEEDED`, without calling the handler | `DEADLINE_EXCEEDED`, without sending the call |
-//! | the handler panics | `INTERNAL` | |
-//! | a header is malformed, and the layer is strict | `INVALID_ARGUMENT` | |
+//! | the handler panics | `INTERNAL` | `INTERNAL` |
+//! | a header is malformed, and the `ContextLayer` is [strict](ripcord_http::server::ContextLayer::strict) | `INVALID_ARGUMENT` | `INVALID_ARGUMENT` |
 //! | the server cannot be reached, or the connection is lost | | `UNAVAILABLE` |
 //! | the handler returns a status | the status | the status |
 //!
@@ -43,6 +44,8 @@
 //!
 //! - `h2` maps HTTP/2 errors of hyper's clients to status codes, for example to `CANCELLED` if the server has reset the stream.
 //!   Without this feature, the code of such errors is `UNAVAILABLE`.
+//! - `metrics` records metrics of servers and clients through the facade crate `metrics`: see `describe_metrics`. Leave it off if
+//!   you install no recorder.
 //! - `tonic` adds extension traits for tonic's requests, results and statuses, and conversions between tonic's `Status` and the
 //!   errors of this crate. It turns on `h2`.
 
@@ -50,6 +53,9 @@ pub mod client;
 mod code;
 mod error;
 mod metadata;
+mod method;
+#[cfg(feature = "metrics")]
+mod metrics;
 pub mod server;
 mod status;
 #[cfg(feature = "tonic")]
@@ -59,6 +65,8 @@ pub use client::ClientLayer;
 pub use code::Code;
 pub use error::Error;
 pub use metadata::{InvalidMetadata, Metadata};
+#[cfg(feature = "metrics")]
+pub use metrics::describe_metrics;
 /// Reads and writes the header `grpc-timeout`, which carries the deadline of a call.
 pub use ripcord_http::deadline::grpc_timeout as timeout;
 pub use server::ServerLayer;

@@ -44,17 +44,18 @@ pub(crate) const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// }
 /// ```
 pub trait Metadata: Value + Sized {
-    /// The metadata key, in lower case.
+    /// The metadata key, in lower case. The key must not start with `grpc-`.
     ///
-    /// If the key ends in `-bin`, the value may contain any bytes, and is sent as base64. Otherwise, it must be printable ASCII.
+    /// If the key ends in `-bin`, the value may contain any bytes, and is sent as base64. Otherwise, the value must be printable
+    /// ASCII.
     const KEY: &str;
 
-    /// Parses the value from received metadata. For a key that ends in `-bin`, the base64 has been decoded already.
+    /// Parses the value from received metadata. For a key that ends in `-bin`, `value` is the decoded base64.
     ///
     /// # Errors
     ///
-    /// Returns an error if the value is invalid. The context of the call then has no such value. A panic is caught and has the
-    /// same effect.
+    /// Return an error if the value is invalid. The context of the call then has no value of this type. A panic of this function is
+    /// caught and has the same effect.
     fn decode(value: &[u8]) -> Result<Self, InvalidMetadata>;
 
     /// Returns the bytes to send. If the key does not end in `-bin` and the bytes are not printable ASCII, the value is not sent.

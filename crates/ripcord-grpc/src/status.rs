@@ -18,7 +18,8 @@ const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
 
 /// The status with which a gRPC call ends: a code and a message, as in the headers `grpc-status` and `grpc-message`.
 ///
-/// The client can see the message. The status of a context's error has a fixed message, because the cause may be confidential.
+/// The client can see the message. A status that is created from the error of a context has a fixed message, because the cause may
+/// be confidential.
 ///
 /// ```
 /// use std::time::Duration;
@@ -51,7 +52,7 @@ impl Status {
     /// Reads the status from the trailers of a response. Returns `None` if there is no `grpc-status`.
     ///
     /// If a response has no body, gRPC sends the trailers as headers. Pass the headers in this case. Bytes of the message that are
-    /// not UTF-8 are replaced.
+    /// not UTF-8 are replaced by U+FFFD.
     pub fn read(headers: &HeaderMap) -> Option<Self> {
         let code = Code::decode(headers.get(GRPC_STATUS)?);
         let message = headers.get(GRPC_MESSAGE).map_or(Cow::Borrowed(""), |message| {
@@ -60,7 +61,7 @@ impl Status {
         Some(Status { code, message, remote_cause: RemoteCause::find(headers) })
     }
 
-    /// Writes the code and the message into the headers or trailers of a response.
+    /// Writes the code and the message into the headers or trailers of a response. Replaces the values of an earlier status.
     ///
     /// The [`remote_cause`](Status::remote_cause) is not written.
     pub fn write(&self, headers: &mut HeaderMap) {
@@ -83,7 +84,8 @@ impl Status {
         &self.message
     }
 
-    /// Returns the reason why the server's context ended, if the server has sent it.
+    /// Returns the reason why the server's context ended, if the server has sent the reason in the header or trailer
+    /// `ripcord-cause`.
     pub fn remote_cause(&self) -> Option<&RemoteCause> {
         self.remote_cause.as_ref()
     }

@@ -30,13 +30,14 @@ pub trait RequestExt: Sized {
     ///
     /// # Errors
     ///
-    /// Returns a status with the code `INTERNAL` if the request has no context.
+    /// Returns a status with the code `INTERNAL` if the request has no context, because there is no `ServerLayer` around the
+    /// service.
     fn context(&self) -> Result<Context, tonic::Status>;
 
     /// Sets the context of the request and returns the request. Replaces an earlier context.
     ///
-    /// [`ClientLayer`](crate::ClientLayer) ends the call when this context ends. If `tonic::Request::set_timeout` was called too,
-    /// the shorter time is sent to the server.
+    /// [`ClientLayer`](crate::ClientLayer) ends the call when `ctx` ends. If `tonic::Request::set_timeout` was called too, the
+    /// shorter time is sent to the server.
     ///
     /// ```
     /// use ripcord::Context;
@@ -63,11 +64,13 @@ impl<T> RequestExt for tonic::Request<T> {
     }
 }
 
-/// Adds a method to `Result` that converts the error of a context, a group or a policy to a tonic status.
+/// Adds a method to `Result` that converts an error to a tonic status. The method exists for every error that converts to
+/// [`Ended`]: the errors of contexts and groups and, with the feature `policy` of `ripcord-http`, the errors of `ripcord-policy`.
 pub trait ResultExt<T> {
     /// Converts the error to a tonic status. Use it with `?` in a handler.
     ///
-    /// The error becomes the source of the status and is not sent. If a context ended, a trusted client receives the cause.
+    /// The error becomes the source of the status and is not sent. If a context ended, a trusted client receives the cause in the
+    /// trailer `ripcord-cause`.
     ///
     /// # Errors
     ///
@@ -91,10 +94,12 @@ impl<T, E: Into<Ended>> ResultExt<T> for Result<T, E> {
 
 /// Adds methods to tonic's `Status` that return the reason why a call ended.
 pub trait StatusExt {
-    /// Returns the reason why the server's context ended, if the server has sent it.
+    /// Returns the reason why the server's context ended, if the server has sent the reason in `ripcord-cause`. A server sends it
+    /// only to clients that it trusts.
     fn remote_cause(&self) -> Option<RemoteCause>;
 
-    /// Returns the error of the local context, if the end of that context is the reason for this status.
+    /// Returns the error of the local context, if the end of that context is the reason for this status. Returns `None` for any
+    /// other status, such as a status from the server.
     fn context_error(&self) -> Option<&ripcord::Error>;
 }
 

@@ -69,6 +69,8 @@ const HISTOGRAMS: &[(&str, &str)] = &[
 /// has no space, `method` is the whole name and `route` is `unmatched`. With axum, pass `server::method_and_path` to
 /// [`ContextLayer::name`]. `status` is [`Finished::status`], `header` is the name of the malformed header, and `host` is the host
 /// in the URL of the call.
+///
+/// The metrics that [`ContextLayer::record_metrics`] records are the fields of [`ServerStats`], which describes them.
 pub fn describe_metrics() {
     for &(metric, help) in COUNTERS {
         describe_counter!(metric, Unit::Count, help);
@@ -93,14 +95,11 @@ impl Finished<'_> {
         counter!("ripcord_http_requests_total", &labels).increment(1);
         let record = |metric: &'static str, value: f64| histogram!(metric, "route" => route.to_owned()).record(value);
         record("ripcord_http_request_duration_seconds", self.took.as_secs_f64());
-        let now = self.ctx.clock().now();
-        if let Some(deadline) = self.ctx.deadline() {
-            let left = (deadline + self.took).saturating_duration_since(now);
+        if let Some(left) = self.time_left_at_start() {
             record("ripcord_http_request_time_left_seconds", left.as_secs_f64());
         }
-        // An answered request has no error, although its context has ended by now.
-        if let Some(ended) = self.ctx.ended_at().filter(|_| self.error.is_some()) {
-            record("ripcord_http_request_overrun_seconds", now.saturating_duration_since(ended).as_secs_f64());
+        if let Some(overrun) = self.overrun() {
+            record("ripcord_http_request_overrun_seconds", overrun.as_secs_f64());
         }
     }
 }

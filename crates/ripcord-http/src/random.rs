@@ -1,4 +1,4 @@
-//! Random ids.
+//! Random IDs.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
@@ -15,7 +15,7 @@ pub(crate) fn id() -> [u8; 16] {
     let count = NEXT.fetch_add(1, Ordering::Relaxed);
     let (high, low) = (KEY.0.hash_one(count), KEY.1.hash_one(count));
     let id = u128::from(high) << 64 | u128::from(low);
-    // An id of all zeros is invalid.
+    // All zeros is no ID.
     id.max(1).to_be_bytes()
 }
 

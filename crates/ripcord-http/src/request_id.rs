@@ -81,7 +81,7 @@ impl fmt::Debug for RequestId {
 }
 
 impl Value for RequestId {
-    // A request id is not secret.
+    // A request ID is not secret.
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }

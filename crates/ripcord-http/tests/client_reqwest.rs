@@ -16,8 +16,8 @@ use http_body_util::{BodyExt, StreamBody};
 use reqwest::Client;
 use ripcord::{Canceler, Clock, Context, ManualTime};
 use ripcord_http::RequestId;
-use ripcord_http::client::BaggageFilter;
 use ripcord_http::client::reqwest::{RequestBuilderExt as _, Response};
+use ripcord_http::client::{BaggageFilter, CauseLayer};
 use ripcord_http::deadline::Dialect;
 use ripcord_http::trace_context::{Baggage, Traceparent};
 use tokio::sync::mpsc;
@@ -250,6 +250,128 @@ async fn idle_timeout_ends_a_call_without_an_answer_and_is_not_sent() {
     let error = call.await.unwrap().unwrap_err();
     assert!(error.is_deadline_exceeded() && format!("{error:#}").contains("idle for 5s"), "{error:#}");
     assert_eq!(seen.recv().await, Some("gone"));
+}
+
+/// A server that reports each chunk of a request's body, and answers at its end.
+async fn upload_server() -> (SocketAddr, mpsc::UnboundedReceiver<Bytes>) {
+    let (chunks, seen) = mpsc::unbounded_channel();
+    let server = serve(move |request| {
+        let chunks = chunks.clone();
+        async move {
+            let mut body = request.into_body();
+            while let Some(Ok(frame)) = body.frame().await {
+                frame.into_data().into_iter().for_each(|data| chunks.send(data).expect("the test listens"));
+            }
+            answer("received")
+        }
+    });
+    (server.await, seen)
+}
+
+#[tokio::test]
+async fn idle_timeout_restarts_with_each_chunk_of_an_upload() {
+    let (clock, time) = Clock::manual();
+    let ctx = Context::background().with_clock(clock).with_timeout(10 * TIMEOUT);
+    let (server, mut seen) = upload_server().await;
+    for is_stalled in [false, true] {
+        let (sender, receiver) = mpsc::unbounded_channel::<Bytes>();
+        let pieces = futures::stream::unfold(receiver, |mut receiver| async {
+            let piece = receiver.recv().await?;
+            Some((Ok::<_, std::io::Error>(Frame::data(piece)), receiver))
+        });
+        let request =
+            Client::new().post(format!("http://{server}/")).body(reqwest::Body::wrap(StreamBody::new(pieces)));
+        let call = tokio::spawn(request.context(&ctx).idle_timeout(TIMEOUT).send());
+        for _ in 0..4 {
+            sender.send(Bytes::from_static(b"part")).unwrap();
+            assert_eq!(seen.recv().await.unwrap(), "part");
+            time.advance(TIMEOUT - Duration::from_secs(1));
+        }
+        if is_stalled {
+            time.advance(Duration::from_secs(1));
+            let error = call.await.unwrap().unwrap_err();
+            assert!(error.is_deadline_exceeded() && format!("{error:#}").contains("idle for 5s"), "{error:#}");
+            assert!(!ctx.is_done(), "it is the call's own");
+        } else {
+            drop(sender);
+            assert_eq!(call.await.unwrap().unwrap().text().await.unwrap(), "received");
+        }
+    }
+}
+
+#[tokio::test]
+async fn body_of_bytes_under_an_idle_timeout_is_sent_again_after_a_redirect() {
+    let server = serve(|request| async move {
+        if request.uri().path() == "/moved" {
+            return answer(request.into_body().collect().await.unwrap().to_bytes());
+        }
+        let mut redirect = answer("");
+        *redirect.status_mut() = http::StatusCode::TEMPORARY_REDIRECT;
+        redirect.headers_mut().insert("location", http::HeaderValue::from_static("/moved"));
+        redirect
+    });
+    let request = Client::new().post(format!("http://{}/", server.await)).body("all of it");
+    let response = request.context(&Context::background()).idle_timeout(TIMEOUT).send().await.unwrap();
+    assert_eq!(response.text().await.unwrap(), "all of it");
+}
+
+/// A request as [`noticed`] has received it: its method, and the headers by which it cancels.
+type Noticed = (http::Method, Option<String>, Option<String>);
+
+/// A server that reports each request. It sends the head of its response and no more to GET, and answers anything else.
+async fn noticed() -> (SocketAddr, mpsc::UnboundedReceiver<Noticed>) {
+    let (requests, seen) = mpsc::unbounded_channel();
+    let server = serve(move |request| {
+        let header = |name| request.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        let trace = header("ripcord-cancel").or_else(|| header("traceparent"));
+        let method = request.method().clone();
+        requests.send((method.clone(), trace, header("ripcord-cause"))).expect("the test listens");
+        async move {
+            match method {
+                http::Method::GET => {
+                    let pending = futures::stream::pending::<Result<Frame<Bytes>, std::convert::Infallible>>();
+                    http::Response::new(BodyExt::boxed(StreamBody::new(pending)))
+                }
+                http::Method::POST => std::future::pending().await,
+                _ => answer(""),
+            }
+        }
+    });
+    (server.await, seen)
+}
+
+#[tokio::test]
+async fn canceled_call_with_a_cause_layer_tells_the_server_why() {
+    let (server, mut seen) = noticed().await;
+    let cause = CauseLayer::new(|notice| drop(tokio::spawn(notice)));
+    for method in [http::Method::POST, http::Method::GET] {
+        let ctx = Context::background().with_value(Traceparent::start(true)).with_name("GET /a");
+        let (ctx, cancel) = ctx.with_cancel();
+        let request = Client::new().request(method.clone(), format!("http://{server}/b"));
+        let call = tokio::spawn(request.context(&ctx).cause_layer(&cause).send());
+        let (is_sent, trace, _) = seen.recv().await.unwrap();
+        assert_eq!(is_sent, method);
+        let response = if method == http::Method::GET { Some(call.await.unwrap().unwrap()) } else { None };
+        cancel.cancel_with("client disconnected");
+        if let Some(response) = response {
+            assert!(response.text().await.unwrap_err().is_canceled());
+        }
+        let expected = (http::Method::OPTIONS, trace, Some("GET /a: client disconnected".to_owned()));
+        assert_eq!(seen.recv().await.unwrap(), expected, "after {method}");
+    }
+}
+
+#[tokio::test]
+async fn canceled_call_without_a_cause_layer_sends_nothing_more() {
+    let (server, mut seen) = noticed().await;
+    let (ctx, cancel) = Context::background().with_value(Traceparent::start(true)).with_cancel();
+    let call = tokio::spawn(Client::new().post(format!("http://{server}/b")).context(&ctx).send());
+    assert_eq!(seen.recv().await.unwrap().0, http::Method::POST);
+    cancel.cancel();
+    assert!(call.await.unwrap().unwrap_err().is_canceled());
+    // One request that is made is seen, so another one before it would have been.
+    Client::new().delete(format!("http://{server}/b")).context(&Context::background()).send().await.unwrap();
+    assert_eq!(seen.recv().await.unwrap().0, http::Method::DELETE);
 }
 
 #[tokio::test]

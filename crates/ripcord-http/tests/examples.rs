@@ -1,4 +1,4 @@
-//! Runs every example of the crate and compares its output with `expected/NAME.txt`. Ports and ids are masked.
+//! Runs every example of the crate and compares its output with `expected/NAME.txt`. Ports and IDs are masked.
 //!
 //! `cargo test --workspace` and `cargo test -p CRATE` build the examples first. `cargo test --test examples` does not: it fails if an
 //! example was not built since its source changed.
@@ -27,8 +27,9 @@ fn output(name: &str) -> String {
     let errors = String::from_utf8(output.stderr).expect("the errors are text");
     assert!(output.status.success(), "{name}: {} after\n{text}{errors}", output.status);
     // Every end is reported with a line of the example, never with a line of the libraries.
-    for library in ["ripcord/src/", "ripcord-http/src/", "ripcord-policy/src/", "ripcord-process/src/"] {
-        assert!(!text.contains(library) && !errors.contains(library), "{name}: {library} in\n{text}{errors}");
+    for library in ["ripcord", "ripcord-grpc", "ripcord-http", "ripcord-policy", "ripcord-process"] {
+        let library = format!("{library}/src/");
+        assert!(!text.contains(&library) && !errors.contains(&library), "{name}: {library} in\n{text}{errors}");
     }
     mask_ids(&mask_ports(&text))
 }
@@ -57,7 +58,7 @@ fn mask_ports(text: &str) -> String {
     parts.fold(first, |text, part| text + "127.0.0.1:<port>" + part.trim_start_matches(|c: char| c.is_ascii_digit()))
 }
 
-/// Replaces every request id, which is 32 hex digits, by `<id>`.
+/// Replaces every request ID, which is 32 hex digits, by `<id>`.
 fn mask_ids(text: &str) -> String {
     let is_hex = |c: char| c.is_ascii_hexdigit();
     let words = text.split_inclusive(|c| !is_hex(c)).map(|word| {

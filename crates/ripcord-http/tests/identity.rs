@@ -1,4 +1,4 @@
-//! Request ids, traces and baggage: accepted and rejected values, and what an untrusted client can set.
+//! Request IDs, traces and baggage: accepted and rejected values, and what an untrusted client can set.
 
 use std::time::Duration;
 

@@ -62,15 +62,16 @@ const GAUGES: [(&str, &str, Unit); 15] = [
     ("ripcord_pool_workers", "Workers of a pool.", Unit::Count),
 ];
 
-/// Registers the help texts of this crate's metrics with the recorder of the crate `metrics`.
+/// Registers the help texts of this crate's metrics with the global recorder of the crate `metrics`.
 ///
-/// Call this function once, after the recorder is installed.
+/// Call this function once, after your program has installed a recorder, for example of a Prometheus exporter.
 ///
 /// With the feature `metrics`, every policy has a method `record_metrics(name)`, which copies the policy's statistics to the
-/// recorder. Call `record_metrics` before each scrape, or at an interval. Its argument becomes the label `name` of each metric.
+/// recorder. The recorder sees changes only after the next call of `record_metrics`. So call this method at an interval, or
+/// each time before the metrics are read. Its argument becomes the label `name` of each metric.
 ///
 /// These metrics exist for every policy. Their label `policy` is `retry`, `hedge`, `breaker`, `bulkhead`, `fallback`,
-/// `limiter`, `cache`, `pool` or `stack`:
+/// `limiter`, `cache`, `pool` or `stack`. The table shows the values of the label `outcome`:
 ///
 /// | metric | type | labels |
 /// |---|---|---|
@@ -78,7 +79,7 @@ const GAUGES: [(&str, &str, Unit); 15] = [
 /// | `ripcord_policy_calls_total` | counter | `policy`, `name`, `outcome`: `succeeded`, `failed`, `canceled`, `rejected` |
 /// | `ripcord_policy_calls_in_flight` | gauge | `policy`, `name` |
 ///
-/// The names of a policy's other metrics start with `ripcord_` and the kind of policy, for example
+/// Each policy also has metrics of its own. Their names start with `ripcord_` and the value of the label `policy`, for example
 /// `ripcord_retry_retries_total` and `ripcord_breaker_state`. These metrics have the label `name`. A metric that counts by
 /// result or by reason also has the label `result` or `reason`. The help text of each metric says what it measures.
 ///
@@ -150,7 +151,8 @@ impl<'a> Recording<'a> {
 }
 
 impl<E> Retry<E> {
-    /// Copies the statistics to the recorder of the crate `metrics`, labeled with `name`. See [`describe_metrics`].
+    /// Copies the current [`stats`](Self::stats) to the recorder of the crate `metrics`. Call this method at an interval, or
+    /// each time before the metrics are read. `name` becomes the label `name` of the metrics. See [`describe_metrics`].
     pub fn record_metrics(&self, name: &str) {
         let stats = self.stats();
         let recording = Recording::new("retry", name, stats.calls);
@@ -161,7 +163,8 @@ impl<E> Retry<E> {
 }
 
 impl Hedge {
-    /// Copies the statistics to the recorder of the crate `metrics`, labeled with `name`. See [`describe_metrics`].
+    /// Copies the current [`stats`](Self::stats) to the recorder of the crate `metrics`. Call this method at an interval, or
+    /// each time before the metrics are read. `name` becomes the label `name` of the metrics. See [`describe_metrics`].
     pub fn record_metrics(&self, name: &str) {
         let stats = self.stats();
         Recording::new("hedge", name, stats.calls).counters([
@@ -173,7 +176,8 @@ impl Hedge {
 }
 
 impl<C> CircuitBreaker<C> {
-    /// Copies the statistics to the recorder of the crate `metrics`, labeled with `name`. See [`describe_metrics`].
+    /// Copies the current [`stats`](Self::stats) to the recorder of the crate `metrics`. Call this method at an interval, or
+    /// each time before the metrics are read. `name` becomes the label `name` of the metrics. See [`describe_metrics`].
     pub fn record_metrics(&self, name: &str) {
         let stats = self.stats();
         let recording = Recording::new("breaker", name, stats.calls);
@@ -190,7 +194,8 @@ impl<C> CircuitBreaker<C> {
 }
 
 impl<K: std::hash::Hash + Eq + Clone + std::fmt::Display, C: Clone> KeyedCircuitBreaker<K, C> {
-    /// Copies the statistics, summed over the keys, to the recorder of the crate `metrics`, labeled with `name`. See
+    /// Copies the current [`stats`](Self::stats) of all keys together to the recorder of the crate `metrics`. Call this method
+    /// at an interval, or each time before the metrics are read. `name` becomes the label `name` of the metrics. See
     /// [`describe_metrics`].
     pub fn record_metrics(&self, name: &str) {
         let stats = self.stats();
@@ -205,7 +210,8 @@ impl<K: std::hash::Hash + Eq + Clone + std::fmt::Display, C: Clone> KeyedCircuit
 }
 
 impl Bulkhead {
-    /// Copies the statistics to the recorder of the crate `metrics`, labeled with `name`. See [`describe_metrics`].
+    /// Copies the current [`stats`](Self::stats) to the recorder of the crate `metrics`. Call this method at an interval, or
+    /// each time before the metrics are read. `name` becomes the label `name` of the metrics. See [`describe_metrics`].
     pub fn record_metrics(&self, name: &str) {
         let stats = self.stats();
         let recording = Recording::new("bulkhead", name, stats.calls);
@@ -217,7 +223,8 @@ impl Bulkhead {
 }
 
 impl<T: 'static, E: 'static> Fallback<T, E> {
-    /// Copies the statistics to the recorder of the crate `metrics`, labeled with `name`. See [`describe_metrics`].
+    /// Copies the current [`stats`](Self::stats) to the recorder of the crate `metrics`. Call this method at an interval, or
+    /// each time before the metrics are read. `name` becomes the label `name` of the metrics. See [`describe_metrics`].
     pub fn record_metrics(&self, name: &str) {
         let stats = self.stats();
         Recording::new("fallback", name, stats.calls).counters([("fallbacks", stats.fallbacks)]);
@@ -225,14 +232,16 @@ impl<T: 'static, E: 'static> Fallback<T, E> {
 }
 
 impl RateLimiter {
-    /// Copies the statistics to the recorder of the crate `metrics`, labeled with `name`. See [`describe_metrics`].
+    /// Copies the current [`stats`](Self::stats) to the recorder of the crate `metrics`. Call this method at an interval, or
+    /// each time before the metrics are read. `name` becomes the label `name` of the metrics. See [`describe_metrics`].
     pub fn record_metrics(&self, name: &str) {
         record_limiter(name, &self.stats());
     }
 }
 
 impl<K: std::hash::Hash + Eq + Clone> KeyedLimiter<K> {
-    /// Copies the statistics, summed over the keys, to the recorder of the crate `metrics`, labeled with `name`. See
+    /// Copies the current [`stats`](Self::stats) of all keys together to the recorder of the crate `metrics`. Call this method
+    /// at an interval, or each time before the metrics are read. `name` becomes the label `name` of the metrics. See
     /// [`describe_metrics`].
     pub fn record_metrics(&self, name: &str) {
         record_limiter(name, &self.stats());
@@ -265,7 +274,8 @@ where
     K: Key,
     V: Clone + Send + Sync + 'static,
 {
-    /// Copies the statistics to the recorder of the crate `metrics`, labeled with `name`. See [`describe_metrics`].
+    /// Copies the current [`stats`](Self::stats) to the recorder of the crate `metrics`. Call this method at an interval, or
+    /// each time before the metrics are read. `name` becomes the label `name` of the metrics. See [`describe_metrics`].
     pub fn record_metrics(&self, name: &str) {
         let stats = self.stats();
         let recording = Recording::new("cache", name, stats.calls);
@@ -296,7 +306,8 @@ where
 }
 
 impl WorkerPool {
-    /// Copies the statistics to the recorder of the crate `metrics`, labeled with `name`. See [`describe_metrics`].
+    /// Copies the current [`stats`](Self::stats) to the recorder of the crate `metrics`. Call this method at an interval, or
+    /// each time before the metrics are read. `name` becomes the label `name` of the metrics. See [`describe_metrics`].
     pub fn record_metrics(&self, name: &str) {
         let stats = self.stats();
         let recording = Recording::new("pool", name, stats.calls);
@@ -310,10 +321,12 @@ impl WorkerPool {
 }
 
 impl<T: 'static, E: 'static, K> Stack<T, E, K> {
-    /// Copies the statistics of the stack and of its layers to the recorder of the crate `metrics`, labeled with
-    /// `name`. See [`describe_metrics`].
+    /// Copies the current statistics of the stack and of its layers to the recorder of the crate `metrics`. Call this method at
+    /// an interval, or each time before the metrics are read. `name` becomes the label `name` of the metrics. See
+    /// [`describe_metrics`].
     ///
-    /// The statistics of the cache layer are not copied. Copy them with [`Cache::record_metrics`].
+    /// The statistics of the cache layer are not copied. To copy them, call [`Cache::record_metrics`] on
+    /// [`cache`](Self::cache).
     pub fn record_metrics(&self, name: &str) {
         let stats = self.stats();
         Recording::new("stack", name, stats.calls).counters([("attempts", stats.attempts)]);

@@ -54,7 +54,7 @@ impl Random {
         (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// Returns `true` with the probability `p`. Returns always `false` for 0, and always `true` for 1.
+    /// Returns `true` with the probability `p`. Always returns `false` if `p` is 0, and `true` if `p` is 1.
     pub fn chance(&self, p: f64) -> bool {
         self.fraction() < p
     }

@@ -14,12 +14,12 @@ use tower_service::Service;
 use crate::breaker::Classify;
 use crate::{Bulkhead, CircuitBreaker, Error, Fallback, Hedge, RateLimiter, Retry, Stack};
 
-/// A tower layer that wraps a service in a policy. Create the layer with [`new`](PolicyLayer::new).
+/// A [tower](https://docs.rs/tower) layer that wraps a service in a policy. Create the layer with [`new`](PolicyLayer::new).
 ///
-/// Each request contains its [`Context`]. The second argument of [`new`](PolicyLayer::new) is a function that returns a
-/// reference to the context in the request. The layer runs the policy under this context. Before it sends the request, it
-/// replaces the context in the request with the context of the attempt. For `http::Request`, pass the function
-/// `ripcord_http::request_context`.
+/// Each request must contain a [`Context`]. The second argument of [`new`](PolicyLayer::new) is a function that returns a
+/// mutable reference to this context. The layer runs the policy under this context. Before the layer sends a request to the
+/// wrapped service, it replaces the context in the request with the context of the attempt. For `http::Request`, pass the
+/// function `ripcord_http::request_context`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -69,14 +69,18 @@ use crate::{Bulkhead, CircuitBreaker, Error, Fallback, Hedge, RateLimiter, Retry
 /// | [`CircuitBreaker`] | is sent, or refused while the breaker is open | |
 /// | [`RateLimiter`] | waits for a token | |
 /// | [`Bulkhead`] | waits for a permit | |
-/// | [`Fallback`] | gets the value of the fallback if it fails | |
+/// | [`Fallback`] | is answered with the value of the fallback if the service fails | |
 /// | [`Retry`] | is sent again after a failure | `Clone` of requests |
 /// | [`Hedge`] | is sent again while it is slow | `Clone` of requests |
 /// | [`Stack`] | goes through all layers except the cache | `Clone` of requests; `Sync` of requests, responses and the service |
 ///
-/// To use several policies around one service, use a [`Stack`]. It runs the policies in the right order, and its retry
-/// interprets the refusals of the other policies. If you put a retry layer around a breaker layer instead, the retry treats the
-/// breaker's refusals as failures, unless it was built with [`over_policies`](crate::retry::RetryBuilder::over_policies).
+/// To use several policies around one service, use a [`Stack`]. A stack runs the policies in the right order, and its retry
+/// interprets the refusals of the other policies. If you put a retry layer around a breaker layer instead, build the retry with
+/// [`over_policies`](crate::retry::RetryBuilder::over_policies). Otherwise the retry treats the breaker's refusals like
+/// failures of the service.
+///
+/// If the context of a request ends while the wrapped service handles the request, the effect depends on the policy: see
+/// [Running calls](crate#running-calls).
 ///
 /// The other policies cannot be layers. A [`Cache`](crate::Cache), a [`KeyedLimiter`](crate::KeyedLimiter) and a
 /// [`KeyedCircuitBreaker`](crate::KeyedCircuitBreaker) need a key, which only your handler knows. A
@@ -84,16 +88,19 @@ use crate::{Bulkhead, CircuitBreaker, Error, Fallback, Hedge, RateLimiter, Retry
 ///
 /// # Errors
 ///
-/// The service returns the same [`Error`] as the policy's `run`. [`Error::last`] is the error of the wrapped service.
+/// The layer's service returns the same [`Error`] as the policy's method `run`. [`Error::last`] is the error of the wrapped
+/// service.
 ///
 /// # Readiness
 ///
-/// The layer is always ready. Each attempt waits inside the policy until a clone of the wrapped service is ready. This wait
-/// counts as part of the attempt. A request that waits for a token does not occupy the wrapped service.
+/// `poll_ready` of the layer's service always returns ready. Each attempt waits inside the policy until a clone of the wrapped
+/// service is ready. This wait counts as part of the attempt. A request that waits for a token or a permit does not occupy the
+/// wrapped service.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future of the response drops the attempts in flight, and releases their probes, permits and unspent tokens.
+/// Dropping the future of the response drops the attempts in flight, and releases their breaker probes, bulkhead permits and
+/// unspent limiter tokens.
 #[derive(Clone)]
 #[must_use = "a layer does nothing until it is put on a service"]
 pub struct PolicyLayer<P, X> {
@@ -102,7 +109,8 @@ pub struct PolicyLayer<P, X> {
 }
 
 impl<P, X> PolicyLayer<P, X> {
-    /// Creates a layer that runs `policy` around each request. `context` returns a reference to the context in a request.
+    /// Creates a layer that runs `policy` around each request. `context` is a function that returns a mutable reference to the
+    /// [`Context`] in a request.
     pub fn new<R>(policy: P, context: X) -> Self
     where
         X: Fn(&mut R) -> &mut Context,
@@ -125,7 +133,7 @@ impl<P: fmt::Debug, X> fmt::Debug for PolicyLayer<P, X> {
     }
 }
 
-/// A tower service wrapped in a policy. Created by [`PolicyLayer`].
+/// A tower service wrapped in a policy. Created by the [`PolicyLayer`], for example in a `tower::ServiceBuilder`.
 #[derive(Clone)]
 pub struct PolicyService<S, P, X> {
     service: S,
@@ -163,7 +171,7 @@ impl<S: fmt::Debug, P: fmt::Debug, X> fmt::Debug for PolicyService<S, P, X> {
     }
 }
 
-/// The future of a response of a [`PolicyService`].
+/// The future of the response of a [`PolicyService`]. Returned by its method `call`.
 #[must_use = "futures do nothing unless polled"]
 pub struct ResponseFuture<T, E>(Outcome<T, E>);
 
@@ -183,8 +191,8 @@ impl<T, E> fmt::Debug for ResponseFuture<T, E> {
     }
 }
 
-/// A policy that can wrap the service `S`, which accepts requests of the type `R`. Only the policies of this crate implement
-/// this trait.
+/// A policy that a [`PolicyLayer`] can run around the service `S`, which accepts requests of the type `R`. The trait is sealed:
+/// only policies of this crate implement it. See [Which policies](PolicyLayer#which-policies).
 pub trait Policy<S: Service<R>, R>: Clone + sealed::Sealed {
     /// Runs `call` under the policy.
     #[doc(hidden)]

@@ -11,26 +11,28 @@ use crate::error::{Error, Kind};
 use crate::exit::{Exit, Output};
 use crate::pipe::{ChildInput, ChildOutput, read_both};
 use crate::signal::Signal;
-use crate::supervisor::{Outcome, Request, Shared};
+use crate::supervisor::{CommandEnd, Request, Shared};
 use crate::tree::Tree;
 
 /// A running command. Returned by [`Command::spawn`](crate::Command::spawn).
 ///
-/// Wait for the command with [`wait`](Child::wait) or [`wait_with_output`](Child::wait_with_output). Send signals with
-/// [`handle`](Child::handle). A background task ends the command when its context is canceled or its deadline passes, even if
-/// no caller waits for the command.
+/// Wait for the command with [`wait`](Child::wait) or [`wait_with_output`](Child::wait_with_output). Send signals with the
+/// [`ChildHandle`] from [`handle`](Child::handle). A background task ends the command when its context is canceled or its deadline
+/// passes, even if no caller waits for the command.
 ///
 /// # Dropping a child
 ///
-/// Dropping a `Child` sends `SIGKILL` to the command and all of its descendants at once. They are reaped in the background. To
-/// give them time to clean up, cancel the context and wait.
+/// Dropping a `Child` sends `SIGKILL` to the command and all of its descendants. They are reaped in the background. To give them
+/// time to clean up, cancel the context of the command and call [`wait`](Child::wait).
 #[derive(Debug)]
 pub struct Child {
     /// The pipe to the command's stdin, if stdin was piped. Dropping the pipe closes the command's stdin.
     pub stdin: Option<ChildInput>,
-    /// The pipe from the command's stdout, if stdout was piped.
+    /// The pipe from the command's stdout, if stdout was piped. If no task reads the pipe, the command blocks when the pipe is
+    /// full.
     pub stdout: Option<ChildOutput>,
-    /// The pipe from the command's stderr, if stderr was piped.
+    /// The pipe from the command's stderr, if stderr was piped. If no task reads the pipe, the command blocks when the pipe is
+    /// full.
     pub stderr: Option<ChildOutput>,
     pub(crate) handle: ChildHandle,
     pub(crate) run: Run,
@@ -54,7 +56,8 @@ impl Child {
     /// Returns the process ID of the command. It is also the ID of the command's process group, unless
     /// [`share_group`](crate::Command::share_group) is set.
     ///
-    /// When the command has ended, another process may get the same ID. So use [`handle`](Child::handle) to send signals.
+    /// When the command has ended, another process may get the same ID. Use [`handle`](Child::handle) to send signals, because a
+    /// handle never signals such a process.
     pub fn id(&self) -> u32 {
         self.handle.pid
     }
@@ -67,9 +70,11 @@ impl Child {
     /// Waits until the command exits and the processes that it leaves running have been ended. First closes the command's
     /// stdin, if [`stdin`](Child::stdin) still holds the pipe.
     ///
-    /// Those processes receive `SIGTERM`, and `SIGKILL` after the [grace period](crate::Command::grace).
+    /// The processes that the command leaves running receive `SIGTERM`, and `SIGKILL` after the
+    /// [grace period](crate::Command::grace).
     ///
-    /// If the command exits before its context ends, the call returns the exit status, not an error.
+    /// If the command exits before its context ends, this method returns the exit status, not an error. If `stdout` or `stderr` is
+    /// piped, read the pipe in another task, or use [`wait_with_output`](Child::wait_with_output).
     ///
     /// # Errors
     ///
@@ -90,12 +95,12 @@ impl Child {
     ///
     /// # Errors
     ///
-    /// The errors listed for [`wait`](Child::wait), and errors of reading the pipes. If the command's context ended the
-    /// command, [`Error::output`] contains the output that the command wrote until then.
+    /// Returns the errors listed for [`wait`](Child::wait), and errors of reading the pipes ([`Error::io_error`]). If the command's
+    /// context ended the command, [`Error::output`] contains the output that the command wrote before its end.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the child, which kills the command.
+    /// Dropping the future drops the child, which sends `SIGKILL` to the command and all of its descendants.
     pub async fn wait_with_output(mut self) -> Result<Output, Error> {
         let read = read_both(self.stdout.take(), self.stderr.take()).await;
         let ended = self.wait().await;
@@ -107,9 +112,9 @@ impl Child {
     }
 
     fn result(&self) -> Result<Exit, Error> {
-        match self.handle.shared.outcome() {
-            Ok(Outcome { exit, error: None }) => Ok(exit),
-            Ok(Outcome { exit, error: Some(error) }) => {
+        match self.handle.shared.end() {
+            Ok(CommandEnd { exit, error: None }) => Ok(exit),
+            Ok(CommandEnd { exit, error: Some(error) }) => {
                 let output = Output { exit, stdout: Vec::new(), stderr: Vec::new() };
                 Err(self.run.error(Kind::Ended { error, grace: self.run.grace, output }))
             }
@@ -149,7 +154,7 @@ impl ChildHandle {
     ///
     /// # Errors
     ///
-    /// Returns an error if all processes of the group belong to another user, and may not be signaled.
+    /// Returns an error if this process may not signal any process of the group, because they belong to another user.
     pub fn signal(&self, signal: Signal) -> io::Result<bool> {
         self.shared.with_tree(|tree| tree.signal_group(signal)).transpose().map(|sent| sent.is_some())
     }
@@ -157,12 +162,12 @@ impl ChildHandle {
     /// Ends the command: sends `signal` to the command's process group and, after the [grace period](crate::Command::grace),
     /// `SIGKILL` to all remaining processes. Returns `false` if the command has ended.
     ///
-    /// [`Child::wait`] then returns the exit status instead of an error, because the command's context has not ended. If a
-    /// grace period has already started, it is not extended.
+    /// [`Child::wait`] then returns the exit status, even if the command's context ends during the grace period. If a grace period
+    /// has already started, it is not extended.
     ///
     /// # Errors
     ///
-    /// Returns an error if all processes of the group belong to another user, and may not be signaled.
+    /// Returns an error if this process may not signal any process of the group, because they belong to another user.
     pub fn end(&self, signal: Signal) -> io::Result<bool> {
         self.shared.request(Request::StartGrace);
         self.shared.with_tree(|tree| tree.ask_to_end(signal)).transpose().map(|sent| sent.is_some())

@@ -53,24 +53,33 @@ use crate::tree::{MARK, Scope, Tree};
 ///
 /// # When the context ends
 ///
-/// A context ends when it is canceled or when its deadline passes. Then:
+/// A context ends when it is canceled or when its deadline passes. When the context of a command ends:
 ///
 /// 1. The command's process group receives `SIGTERM`.
 /// 2. After the [grace period](Command::grace), all remaining processes of the command receive `SIGKILL`.
-/// 3. The call returns when no process of the command is left. The [`Error`] contains the error of the context and the output
-///    that the command wrote until then.
+/// 3. When no process of the command is left, or 5 seconds after `SIGKILL` at the latest, `output`, `status` or [`Child::wait`]
+///    returns an [`Error`]. It contains the error of the context and, for `output`, the output that the command wrote before its
+///    end.
 ///
-/// If the command exits on its own, the processes that it left running receive `SIGTERM` immediately, and `SIGKILL` after the
-/// grace period.
+/// If the command exits before its context ends, the processes that it left running receive `SIGTERM` immediately, and `SIGKILL`
+/// after the grace period.
 ///
 /// # Which processes belong to the command
 ///
 /// * the command's process group
 /// * all descendants of the command
-/// * every process whose environment contains the command's mark in the variable `RIPCORD_COMMAND`
+/// * every process whose environment contains the command's mark, a unique text that `Command` adds to the variable
+///   `RIPCORD_COMMAND`
 ///
-/// The mark finds daemons that have left the process group and are no longer descendants of the command. A daemon that also
-/// clears its environment is not found, unless [`adopt_orphans`](Command::adopt_orphans) is set.
+/// The mark finds daemons that have left the process group and are no longer descendants of the command.
+///
+/// Two kinds of processes outside of the process group can escape, unless [`adopt_orphans`](Command::adopt_orphans) is set:
+///
+/// * a daemon that clears its environment
+/// * an endless chain of processes, each of which starts the next process and exits immediately
+///
+/// A process of such a chain may exit before it is found in `/proc` and receives `SIGKILL`. In this case, `output`, `status` or
+/// `wait` returns after five seconds, and [`Exit::survivors`](crate::Exit::survivors) contains the processes that were found last.
 ///
 /// # The command's environment
 ///
@@ -79,8 +88,8 @@ use crate::tree::{MARK, Scope, Tree};
 /// trace or baggage, the command does not inherit the variables for it from this process. A variable that is set by
 /// [`env`](Command::env) is not changed.
 ///
-/// As with [`std::process::Command`], `SIGPIPE` has the default disposition, and ignored signals stay ignored. The signal mask
-/// is the mask of the thread that starts the command.
+/// As with [`std::process::Command`], `SIGPIPE` has the default disposition in the command, and signals that this process ignores
+/// stay ignored. The command inherits the signal mask of the thread that starts it.
 pub struct Command {
     inner: std_process::Command,
     grace: Duration,
@@ -94,10 +103,11 @@ pub struct Command {
 }
 
 impl Command {
-    /// The default [grace period](Command::grace). It may change in a later version.
+    /// The default [grace period](Command::grace): 10 seconds. It may change in a later version.
     pub const GRACE: Duration = Duration::from_secs(10);
 
-    /// Creates a command that runs `program`. A name without a slash is looked up in `PATH`.
+    /// Creates a command that runs `program`, without arguments. A name without a slash is looked up in `PATH`. The program is not
+    /// started yet.
     pub fn new(program: impl AsRef<OsStr>) -> Command {
         Command::from_inner(std_process::Command::new(program))
     }
@@ -128,7 +138,7 @@ impl Command {
         self
     }
 
-    /// Sets a variable of the command's environment.
+    /// Sets the variable `name` of the command's environment to `value`.
     pub fn env(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> &mut Command {
         self.variables_set.push(name.as_ref().to_owned());
         self.inner.env(name, value);
@@ -146,15 +156,15 @@ impl Command {
         self
     }
 
-    /// Removes a variable from the environment of the command.
+    /// Removes the variable `name` from the environment of the command.
     pub fn env_remove(&mut self, name: impl AsRef<OsStr>) -> &mut Command {
         self.variables_set.push(name.as_ref().to_owned());
         self.inner.env_remove(name);
         self
     }
 
-    /// Clears the environment that the command inherits. The variables for the deadline, the trace and the baggage of the
-    /// context are still set.
+    /// Clears the environment that the command inherits. The variables for the deadline, the trace and the baggage of the context,
+    /// and `RIPCORD_COMMAND`, are still set.
     pub fn env_clear(&mut self) -> &mut Command {
         self.inner.env_clear();
         self
@@ -190,21 +200,21 @@ impl Command {
         self
     }
 
-    /// Sets the grace period: the time between `SIGTERM` and `SIGKILL`, by the context's clock. With [`Duration::ZERO`],
-    /// `SIGKILL` follows at once. Default: [`Command::GRACE`].
+    /// Sets the grace period: the time between `SIGTERM` and `SIGKILL`. It is measured by the clock of the command's context. With
+    /// [`Duration::ZERO`], `SIGKILL` follows immediately. Default: [`Command::GRACE`].
     pub fn grace(&mut self, grace: Duration) -> &mut Command {
         self.grace = grace;
         self
     }
 
-    /// Sets whether the command stays in the process group of this process. Default: `false`. The command then gets its own
-    /// process group.
+    /// Sets whether the command stays in the process group of this process. Default: `false`, and the command gets its own process
+    /// group.
     ///
-    /// Set this to `true` for an interactive command on the same terminal. In its own group, a command is stopped when it reads
-    /// the terminal, and Ctrl-C does not reach it.
+    /// Pass `true` for an interactive command on the same terminal. In its own group, a command is stopped when it reads the
+    /// terminal, and does not receive the `SIGINT` of Ctrl-C.
     ///
-    /// In a shared group, each process of the command is signaled separately. A process that is being started at that moment
-    /// gets its `SIGTERM` only when the command itself has exited.
+    /// In a shared group, each process of the command is signaled separately. A process that starts while the signals are sent may
+    /// receive `SIGTERM` only after the command itself has exited.
     pub fn share_group(&mut self, shares: bool) -> &mut Command {
         self.shares_group = shares;
         self
@@ -212,16 +222,19 @@ impl Command {
 
     /// Sets whether all new descendants of this process belong to the command. Default: `false`.
     ///
-    /// Set this to `true` in a program that runs one command at a time and has no other child processes, such as `ripcord run`
-    /// or process 1 of a container. This process then becomes a subreaper: orphaned descendants become its children, and it
-    /// reaps them while the command runs. So every daemon that the command starts is found and ended. Other child processes
-    /// that this process starts while the command runs are ended and reaped too.
+    /// Pass `true` in a program that runs one command at a time and has no other child processes, such as `ripcord run` or process
+    /// 1 of a container. When the command is started, this process becomes a subreaper: descendants whose parent has exited become
+    /// children of this process, which reaps them while the command runs. So every process that the command starts is found
+    /// and ended. Other child processes that this process starts while the command runs are ended and reaped too.
     pub fn adopt_orphans(&mut self, adopts: bool) -> &mut Command {
         self.adopts_orphans = adopts;
         self
     }
 
-    /// Starts the command. Returns a [`Child`], which gives access to the command's pipes.
+    /// Starts the command and returns immediately. The returned [`Child`] gives access to the command's pipes, and waits for the
+    /// command.
+    ///
+    /// When `ctx` ends, a background task ends the command: see [When the context ends](Command#when-the-context-ends).
     ///
     /// # Errors
     ///
@@ -254,18 +267,29 @@ impl Command {
     pub fn spawn(&mut self, ctx: &Context) -> Result<Child, Error> {
         let program = self.inner.get_program().to_owned();
         let run = Run { program, location: Location::caller(), grace: self.grace };
-        ctx.check().map_err(|error| run.error(Kind::NotStarted(error)))?;
-        self.start(ctx, run.clone()).map_err(|error| run.error(Kind::Start(error)))
+        let started = match ctx.check() {
+            Ok(()) => self.start(ctx, run.clone()).map_err(Kind::Start),
+            Err(error) => Err(Kind::NotStarted(error)),
+        };
+        started.map_err(|kind| {
+            #[cfg(feature = "metrics")]
+            crate::metrics::not_started(&run.program);
+            run.error(kind)
+        })
     }
 
-    /// Starts the command, and waits until it exits and the processes that it leaves running have been ended.
+    /// Starts the command, and waits until it exits and the processes that it leaves running have been ended. If `ctx` ends first,
+    /// the command is ended: see [When the context ends](Command#when-the-context-ends).
     ///
-    /// Those processes receive `SIGTERM`, and `SIGKILL` after the [grace period](Command::grace).
+    /// The processes that the command leaves running receive `SIGTERM`, and `SIGKILL` after the [grace period](Command::grace).
     ///
     /// # Errors
     ///
-    /// The command cannot be started, or `ctx` was canceled or its deadline passed before the command exited. An exit status
-    /// other than 0 is not an error.
+    /// * `ctx` was canceled or its deadline passed before the command exited ([`Error::context_error`]). If `ctx` had ended before
+    ///   the call, the command is not started.
+    /// * The command cannot be started, watched or ended ([`Error::io_error`]).
+    ///
+    /// An exit status other than 0 is not an error.
     ///
     /// # Panics
     ///
@@ -273,8 +297,8 @@ impl Command {
     ///
     /// # Cancel safety
     ///
-    /// The call itself starts the command, before the future is polled. Dropping the future kills the command and all of its
-    /// descendants at once. To give them time to clean up, cancel `ctx` and await the future.
+    /// The call itself starts the command, before the future is polled. Dropping the future sends `SIGKILL` to the command and all
+    /// of its descendants. To give them time to clean up, cancel `ctx` and await the future.
     #[track_caller]
     pub fn status(&mut self, ctx: &Context) -> impl Future<Output = Result<Exit, Error>> + Send + use<> {
         let child = self.spawn(ctx);
@@ -282,15 +306,17 @@ impl Command {
     }
 
     /// Starts the command, and captures its stdout and stderr until it exits and the processes that it leaves running have been
-    /// ended.
+    /// ended. If `ctx` ends first, the command is ended: see [When the context ends](Command#when-the-context-ends).
     ///
-    /// Those processes receive `SIGTERM`, and `SIGKILL` after the [grace period](Command::grace).
+    /// The processes that the command leaves running receive `SIGTERM`, and `SIGKILL` after the [grace period](Command::grace).
     ///
     /// # Errors
     ///
-    /// The command cannot be started, or `ctx` was canceled or its deadline passed before the command exited. In the second
-    /// case, [`Error::output`] contains the output that the command wrote until then. An exit status other than 0 is not an
-    /// error.
+    /// * `ctx` was canceled or its deadline passed before the command exited ([`Error::context_error`]). If `ctx` had ended before
+    ///   the call, the command is not started. [`Error::output`] contains the output that the command wrote before its end.
+    /// * The command cannot be started, watched or ended ([`Error::io_error`]).
+    ///
+    /// An exit status other than 0 is not an error.
     ///
     /// # Panics
     ///
@@ -298,8 +324,8 @@ impl Command {
     ///
     /// # Cancel safety
     ///
-    /// The call itself starts the command, before the future is polled. Dropping the future kills the command and all of its
-    /// descendants at once. To give them time to clean up, and to keep the output, cancel `ctx` and await the future.
+    /// The call itself starts the command, before the future is polled. Dropping the future sends `SIGKILL` to the command and all
+    /// of its descendants. To give them time to clean up, and to keep the output, cancel `ctx` and await the future.
     #[track_caller]
     pub fn output(&mut self, ctx: &Context) -> impl Future<Output = Result<Output, Error>> + Send + use<> {
         if !self.has_stdin {
@@ -340,7 +366,7 @@ impl Command {
             }
         };
         let id = child.id();
-        let (supervisor, shared) = Supervisor::new(ctx, self.grace, child, pidfd, tree, orphans);
+        let (supervisor, shared) = Supervisor::new(ctx, &run, child, pidfd, tree, orphans);
         let ended = shared.ended.clone();
         let handle = ChildHandle { pid: id, shared };
         runtime.spawn(supervisor.run());

@@ -20,8 +20,8 @@ pub(crate) const TRACEPARENT: &str = "TRACEPARENT";
 pub(crate) const TRACESTATE: &str = "TRACESTATE";
 pub(crate) const BAGGAGE: &str = "BAGGAGE";
 
-/// Adds the constructor [`Context::from_env`](FromEnv::from_env), which reads the deadline and the trace that the parent
-/// process has set.
+/// Adds the constructor [`Context::from_env`](FromEnv::from_env), which reads the deadline, the trace and the baggage that the
+/// parent process has set in the environment.
 ///
 /// Import this trait to call `Context::from_env()`. Only [`Context`] implements it.
 pub trait FromEnv: sealed::Sealed + Sized {
@@ -39,6 +39,10 @@ pub trait FromEnv: sealed::Sealed + Sized {
     ///
     /// Malformed variables are ignored. If the deadline has passed, the context has already ended. If none of the variables is
     /// set, the context is [`Context::background`].
+    ///
+    /// `CLOCK_BOOTTIME` includes the time for which the machine is suspended. The deadline of a context is an [`Instant`], which
+    /// does not include this time. This function converts the remaining time once. So a child process that calls it after a
+    /// suspension may have less time than its parent, but never more.
     ///
     /// ```
     /// use ripcord::Context;
@@ -63,10 +67,10 @@ mod sealed {
     impl Sealed for ripcord::Context {}
 }
 
-/// The deadline that the parent process has set for this process.
+/// The deadline that the parent process has set for this process, in the variable `RIPCORD_DEADLINE`.
 ///
-/// [`Context::from_env`](FromEnv::from_env) adds it as a [`Value`] to the context. When the deadline passes, it is the
-/// [cause](ripcord::Error::cause) of the context's error.
+/// [`Context::from_env`](FromEnv::from_env) adds an `InheritedDeadline` as a [`Value`] to the context. When the deadline passes,
+/// the same value is the [cause](ripcord::Error::cause) of the context's error.
 ///
 /// ```
 /// use ripcord_process::InheritedDeadline;
@@ -91,7 +95,7 @@ impl InheritedDeadline {
         self.owner.as_deref()
     }
 
-    /// Returns the deadline.
+    /// Returns the deadline on this process's clock.
     pub fn deadline(&self) -> Instant {
         self.deadline
     }
@@ -236,6 +240,18 @@ mod tests {
         let below = ctx.with_name("inner").with_timeout(Duration::from_secs(100));
         assert_eq!(of(&below, DEADLINE), Some(later));
         assert_eq!(of(&below, OWNER).as_deref(), Some("outer"));
+    }
+
+    #[test]
+    fn deadline_that_passed_while_the_machine_was_suspended_has_passed_for_a_later_child() {
+        // As after a suspension of 20 s: `CLOCK_BOOTTIME` has gone on, and the clock of the parent's context has not.
+        let boottime = u64::try_from((boottime_now() - Duration::from_secs(10)).as_nanos()).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let inherited = InheritedDeadline { boottime, deadline, owner: None };
+        let ctx = Context::background().with_value(inherited.clone()).with_deadline_cause(deadline, inherited);
+        assert!(!ctx.is_done());
+        let passed_on = of(&ctx, DEADLINE).unwrap();
+        assert!(read_from(&[(DEADLINE, &passed_on)]).is_done());
     }
 
     #[test]

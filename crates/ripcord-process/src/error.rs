@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::exit::{Exit, Output};
 
-/// The error of a command: it could not be started or watched, or its context ended it.
+/// The error of a command: its context ended it, or it could not be started, watched or ended.
 ///
 /// A context ends when it is canceled or when its deadline passes. A command that exits with a status other than 0 does not
 /// cause an error: see [`Exit::status`].
@@ -71,7 +71,8 @@ impl Error {
         self
     }
 
-    /// Returns the error of the context, if the context ended the command, or had ended before the command was started.
+    /// Returns the error of the command's context, if the context ended the command, or had ended before the command was started.
+    /// Returns `None` for any other error.
     pub fn context_error(&self) -> Option<&ripcord::Error> {
         match &self.0.kind {
             Kind::NotStarted(error) | Kind::Ended { error, .. } => Some(error),
@@ -79,17 +80,18 @@ impl Error {
         }
     }
 
-    /// Returns whether the command failed because the context's deadline passed.
+    /// Returns whether the deadline of the command's context ended the command, or had passed before the command was started.
     pub fn is_deadline_exceeded(&self) -> bool {
         self.context_error().is_some_and(ripcord::Error::is_deadline_exceeded)
     }
 
-    /// Returns whether the command failed because the context was canceled.
+    /// Returns whether a cancel of the command's context ended the command, or came before the command was started.
     pub fn is_canceled(&self) -> bool {
         self.context_error().is_some_and(ripcord::Error::is_canceled)
     }
 
-    /// Returns whether the command was not started, so that it had no effect.
+    /// Returns whether the command was not started: its context had already ended, or the program could not be started. The command
+    /// then had no effect.
     pub fn is_not_started(&self) -> bool {
         matches!(self.0.kind, Kind::NotStarted(_) | Kind::Start(_))
     }
@@ -102,7 +104,8 @@ impl Error {
         matches!(&self.0.kind, Kind::Start(error) if error.kind() == io::ErrorKind::NotFound)
     }
 
-    /// Returns the operating system's error, if the command could not be started or watched.
+    /// Returns the operating system's error, if the command could not be started, watched or ended. Returns `None` if the context
+    /// ended the command.
     pub fn io_error(&self) -> Option<&io::Error> {
         match &self.0.kind {
             Kind::Start(error) | Kind::Watch(error) => Some(error),
@@ -110,13 +113,14 @@ impl Error {
         }
     }
 
-    /// Returns how the command ended, if its context ended it.
+    /// Returns the exit status of the command and the processes that it left running, if its context ended it. Returns `None` if
+    /// the command was not started, or could not be watched or ended.
     pub fn exit(&self) -> Option<&Exit> {
         self.output().map(|output| &output.exit)
     }
 
-    /// Returns the exit status and the captured output of the command, if its context ended it. The output is empty if it was
-    /// not captured.
+    /// Returns the exit status and the captured output of the command, if its context ended it. Returns `None` if the command was
+    /// not started, or could not be watched or ended. The output is empty if it was not captured.
     pub fn output(&self) -> Option<&Output> {
         match &self.0.kind {
             Kind::Ended { output, .. } => Some(output),
@@ -124,7 +128,8 @@ impl Error {
         }
     }
 
-    /// Returns [`output`](Error::output) by value.
+    /// Converts the error to the exit status and the captured output of the command. Returns `None` if [`output`](Error::output)
+    /// does.
     pub fn into_output(self) -> Option<Output> {
         match self.0.kind {
             Kind::Ended { output, .. } => Some(output),
@@ -132,12 +137,12 @@ impl Error {
         }
     }
 
-    /// Returns the program of the command.
+    /// Returns the program of the command, as passed to [`Command::new`](crate::Command::new).
     pub fn program(&self) -> &OsStr {
         &self.0.program
     }
 
-    /// Returns the line of code that ran the command.
+    /// Returns the line of code that ran the command: the call of `output`, `status` or `spawn`.
     pub fn location(&self) -> &'static Location<'static> {
         self.0.location
     }

@@ -4,7 +4,8 @@ use std::process::ExitStatus;
 
 use crate::tree::Process;
 
-/// The exit status of a command, and the processes that it left running.
+/// The exit status of a command, and the processes that it left running. Returned by [`Command::status`](crate::Command::status)
+/// and [`Child::wait`](crate::Child::wait).
 ///
 /// ```
 /// use ripcord::Context;
@@ -48,21 +49,22 @@ impl Exit {
         self.tree_killed
     }
 
-    /// Returns the processes that the command left running when it exited on its own. This library has ended them.
+    /// Returns the processes that the command left running when it exited on its own. This library has sent signals to end them.
     ///
-    /// The list is empty if the command did not exit on its own.
+    /// The list is empty if the command was ended by its context or with a [`ChildHandle`](crate::ChildHandle).
     pub fn left_behind(&self) -> &[Process] {
         &self.left_behind
     }
 
-    /// Returns the processes that could not be ended, because they belong to another user, or because the kernel cannot end
-    /// them.
+    /// Returns the processes that could not be ended, because they belong to another user, or because they still existed 5 seconds
+    /// after `SIGKILL`.
     pub fn survivors(&self) -> &[Process] {
         &self.survivors
     }
 }
 
-/// The exit status of a command, and its captured output.
+/// The exit status of a command, and its captured output. Returned by [`Command::output`](crate::Command::output) and
+/// [`Child::wait_with_output`](crate::Child::wait_with_output).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
     /// The exit status of the command, and the processes that it left running.

@@ -1,6 +1,6 @@
 #![cfg(target_os = "linux")]
-//! Runs child processes under a [`ripcord::Context`]. When the context is canceled or its deadline passes, the command and all
-//! of its descendants are ended.
+//! Runs child processes under a [`ripcord::Context`]. When the context is canceled or its deadline passes, the command and all of
+//! its descendants receive `SIGTERM` and, after a grace period, `SIGKILL`.
 //!
 //! ```
 //! use std::time::Duration;
@@ -28,23 +28,33 @@
 //! | give a program time to clean up | [`Command::grace`] |
 //! | learn which processes a program left running | [`Exit::left_behind`] |
 //! | learn who ended a program, and why | [`Error`] |
+//! | export metrics | `describe_metrics`, feature `metrics` |
 //! | use the deadline and the trace of the parent process | [`Context::from_env`](FromEnv::from_env) |
 //! | run one command in a program that does nothing else, such as process 1 of a container | [`Command::adopt_orphans`] |
+//!
+//! # Features
+//!
+//! No feature is on by default.
+//!
+//! - `metrics` records metrics of commands through the facade crate `metrics`: see `describe_metrics`. Leave it off if you install
+//!   no recorder.
 //!
 //! # Which systems
 //!
 //! The crate needs Linux 5.4 or later, with `/proc` mounted. On other systems the crate is empty. Without `/proc`, only the
-//! command's process group is ended. Processes of the group that still run when the command exits then receive `SIGKILL` at
-//! once.
+//! command's process group is ended, and processes of the group that still run when the command exits receive `SIGKILL`
+//! immediately.
 //!
-//! The command `ripcord run`, from the crate `ripcord-cli`, does the same from a shell. See `ripcord run --help`, and [the
-//! comparison with timeout(1)](https://docs.rs/crate/ripcord-process/latest/source/docs/timeout.md).
+//! The command `ripcord run`, from the crate `ripcord-cli`, runs a command in the same way from a shell. See `ripcord run --help`,
+//! and [the comparison with timeout(1)](https://docs.rs/crate/ripcord-process/latest/source/docs/timeout.md).
 
 mod child;
 mod command;
 mod environment;
 mod error;
 mod exit;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod pidfd;
 mod pipe;
 mod signal;
@@ -56,6 +66,8 @@ pub use command::Command;
 pub use environment::{FromEnv, InheritedDeadline};
 pub use error::Error;
 pub use exit::{Exit, Output};
+#[cfg(feature = "metrics")]
+pub use metrics::describe_metrics;
 pub use pipe::{ChildInput, ChildOutput};
 pub use signal::Signal;
 pub use tree::Process;

@@ -71,8 +71,8 @@ impl Writer {
 
 /// Reads the stdout or stderr of a [`Child`](crate::Child). Implements tokio's [`AsyncRead`].
 ///
-/// The stream ends when all processes have closed the other side of the pipe, or when the command and all of its descendants
-/// have ended. Bytes that were written before can still be read.
+/// The stream ends when all processes have closed the write side of the pipe, or when the command and all of its descendants have
+/// ended. Bytes that were written before the end can still be read.
 #[derive(Debug)]
 pub struct ChildOutput(pub(crate) Reader);
 

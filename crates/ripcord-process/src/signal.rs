@@ -23,16 +23,17 @@ impl Signal {
     pub const HUP: Signal = Signal(rustix::process::Signal::HUP);
     /// `SIGQUIT` is sent by Ctrl-\.
     pub const QUIT: Signal = Signal(rustix::process::Signal::QUIT);
-    /// `SIGUSR1` has the meaning that the program defines.
+    /// `SIGUSR1` has no fixed meaning. Each program defines its own.
     pub const USR1: Signal = Signal(rustix::process::Signal::USR1);
-    /// `SIGUSR2` has the meaning that the program defines.
+    /// `SIGUSR2` has no fixed meaning. Each program defines its own.
     pub const USR2: Signal = Signal(rustix::process::Signal::USR2);
-    /// `SIGKILL` ends a process at once. A process cannot ignore it.
+    /// `SIGKILL` ends a process immediately. A process cannot handle or ignore it.
     pub const KILL: Signal = Signal(rustix::process::Signal::KILL);
     /// `SIGCONT` continues a stopped process.
     pub const CONT: Signal = Signal(rustix::process::Signal::CONT);
 
-    /// Returns the signal with the given number. Returns `None` if there is no signal with a name for this number.
+    /// Returns the signal with the given number. Returns `None` if no signal with a name has this number. Realtime signals have no
+    /// names.
     pub fn from_raw(number: i32) -> Option<Signal> {
         rustix::process::Signal::from_named_raw(number).map(Signal)
     }

@@ -25,7 +25,10 @@ use tokio::io::unix::AsyncFd;
 use tokio::signal::unix;
 use tokio::sync::mpsc;
 
+use crate::child::Run;
 use crate::exit::Exit;
+#[cfg(feature = "metrics")]
+use crate::metrics::RunningCommand;
 use crate::pidfd;
 use crate::signal::Signal;
 use crate::tree::{Member, Process, Tree, has_exited};
@@ -43,9 +46,9 @@ const MAX_WATCHED: usize = 16;
 pub(crate) struct Shared {
     /// `None` once the leader was reaped.
     tree: Mutex<Option<Tree>>,
-    /// Done when the command has ended with all of its descendants, and the outcome is set.
+    /// Done when the command has ended with all of its descendants, and `end` is set.
     pub(crate) ended: Context,
-    outcome: OnceLock<Result<Outcome, Arc<io::Error>>>,
+    end: OnceLock<Result<CommandEnd, Arc<io::Error>>>,
     requests: mpsc::UnboundedSender<Request>,
 }
 
@@ -60,16 +63,16 @@ pub(crate) enum Request {
 
 /// How a command ended.
 #[derive(Clone, Debug)]
-pub(crate) struct Outcome {
+pub(crate) struct CommandEnd {
     pub(crate) exit: Exit,
     /// The end of the context that ended the command.
     pub(crate) error: Option<ripcord::Error>,
 }
 
 impl Shared {
-    pub(crate) fn outcome(&self) -> io::Result<Outcome> {
-        match self.outcome.get() {
-            Some(Ok(outcome)) => Ok(outcome.clone()),
+    pub(crate) fn end(&self) -> io::Result<CommandEnd> {
+        match self.end.get() {
+            Some(Ok(end)) => Ok(end.clone()),
             Some(Err(error)) => Err(io::Error::new(error.kind(), Arc::clone(error))),
             None => Err(io::Error::other("the runtime has shut down, so the command was killed")),
         }
@@ -92,6 +95,8 @@ impl Shared {
 pub(crate) struct Supervisor {
     ctx: Context,
     grace: Duration,
+    #[cfg(feature = "metrics")]
+    metrics: RunningCommand,
     /// `None` once it was reaped.
     child: Option<Child>,
     pidfd: AsyncFd<OwnedFd>,
@@ -120,7 +125,7 @@ enum Event {
 impl Supervisor {
     pub(crate) fn new(
         ctx: &Context,
-        grace: Duration,
+        run: &Run,
         child: Child,
         pidfd: AsyncFd<OwnedFd>,
         tree: Tree,
@@ -128,10 +133,12 @@ impl Supervisor {
     ) -> (Supervisor, Arc<Shared>) {
         let (ended, canceler) = Context::background().with_name("command").with_cancel();
         let (requests, received) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared { tree: Mutex::new(Some(tree)), ended, outcome: OnceLock::new(), requests });
+        let shared = Arc::new(Shared { tree: Mutex::new(Some(tree)), ended, end: OnceLock::new(), requests });
         let supervisor = Supervisor {
             ctx: ctx.clone(),
-            grace,
+            grace: run.grace,
+            #[cfg(feature = "metrics")]
+            metrics: RunningCommand::start(&run.program, ctx),
             child: Some(child),
             pidfd,
             orphans,
@@ -147,19 +154,24 @@ impl Supervisor {
     }
 
     pub(crate) async fn run(mut self) {
-        let outcome = self.supervise().await.map_err(Arc::new);
+        let end = self.supervise().await.map_err(Arc::new);
+        #[cfg(feature = "metrics")]
+        match &end {
+            Ok(end) => self.metrics.ended(Some(&end.exit), end.error.as_ref()),
+            Err(_) => self.metrics.ended(None, None),
+        }
         // Dropping the canceler then wakes those that wait.
-        let _first = self.shared.outcome.set(outcome);
+        let _first = self.shared.end.set(end);
     }
 
-    async fn supervise(&mut self) -> io::Result<Outcome> {
+    async fn supervise(&mut self) -> io::Result<CommandEnd> {
         self.until_exit().await?;
         let (left_behind, survivors) = self.end_members().await;
         let (is_leader_killed, tree_killed) = self.shared.with_tree(|tree| tree.killed()).unwrap_or_default();
         let status = self.reap()?;
         let killed = is_leader_killed && is_killed(status);
         let exit = Exit { status, killed, tree_killed, left_behind, survivors };
-        Ok(Outcome { exit, error: self.error.take() })
+        Ok(CommandEnd { exit, error: self.error.take() })
     }
 
     /// Waits until the leader has exited, and ends it when its context ends.

@@ -1,4 +1,23 @@
-//! SQL under a [`ripcord::Context`]: a deadline or a cancel reaches the database, and the next borrower of a connection gets a clean one.
+//! SQL under a [`ripcord::Context`]: a deadline or a cancel reaches the database, and the next borrower of a connection gets a clean
+//! one.
+//!
+//! # Which item
+//!
+//! | you want to | use |
+//! |---|---|
+//! | run statements in Postgres | [`postgres::Pool`] |
+//! | run statements in SQLite | [`sqlite::Pool`] |
+//! | know whose deadline it was, whether a retry may help, and whether the statement may have taken effect | [`Error`] |
+//! | protect the connections of another pool, such as those of sqlx or diesel_async | [`ConnectionGuard`] |
+//!
+//! # Telemetry
+//!
+//! Each statement is a [`Span`](ripcord::Span) of the core, named after its first word and the database, such as `SELECT shop`. So the
+//! inspector of `ripcord-http` shows it in its tree. A transaction is a span too; statements that are run with its context are below it.
+//!
+//! With the feature `tracing`, the spans have the attributes of OpenTelemetry's conventions for databases: `db.system.name`,
+//! `db.namespace`, `db.operation.name`, `server.address`, `server.port`, `db.response.status_code`, `error.type`, and `db.query.text` if a
+//! pool's builder asks for it.
 //!
 //! # Features
 //!
@@ -27,3 +46,8 @@ pub use error::Error;
 pub use guard::ConnectionGuard;
 #[cfg(all(feature = "metrics", any(feature = "postgres", feature = "sqlite")))]
 pub use metrics::describe_metrics;
+
+/// Compiles the README's program.
+#[cfg(all(doctest, feature = "postgres"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

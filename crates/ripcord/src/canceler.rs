@@ -39,15 +39,15 @@ impl Canceler {
 
     /// Cancels the context and all contexts derived from it. Has no effect if the context has already ended.
     ///
+    /// There are two exceptions: a context from [`without_cancel`](Context::without_cancel) does not end, and a context from
+    /// [`shielded`](Context::shielded) ends later.
+    ///
     /// When this method returns, the context and the contexts derived from it have ended, even if another thread cancels
     /// an ancestor at the same time. If the context's deadline passed before the call, the context's error reports the
     /// deadline, not the cancel.
     ///
     /// The method calls the wakers of waiting futures on this thread. It starts the functions that were registered with
     /// [`after_func`](Context::after_func), but does not wait for them.
-    ///
-    /// Contexts from [`without_cancel`](Context::without_cancel) and [`shielded`](Context::shielded) do not end with this
-    /// call.
     ///
     /// ```
     /// use ripcord::Context;
@@ -62,8 +62,8 @@ impl Canceler {
         self.end(Location::caller(), None);
     }
 
-    /// Cancels the context like [`cancel`](Canceler::cancel). [`Context::cause`] then returns `cause`, and the context's
-    /// error contains it.
+    /// Cancels the context like [`cancel`](Canceler::cancel). If the context has not ended before, [`Context::cause`] then
+    /// returns `cause`, and the context's error contains it.
     ///
     /// ```
     /// use ripcord::Context;
@@ -190,7 +190,7 @@ impl CancelHandle {
         self.end(Location::caller(), None);
     }
 
-    /// Cancels the context with `cause`, which [`Context::cause`] then returns, like [`Canceler::cancel_with`].
+    /// Cancels the context with `cause`, like [`Canceler::cancel_with`]. [`Context::cause`] then returns `cause`.
     #[track_caller]
     pub fn cancel_with(&self, cause: impl Into<Cause>) {
         self.end(Location::caller(), Some(cause.into()));

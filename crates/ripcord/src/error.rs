@@ -66,7 +66,8 @@ enum Moment {
     DroppedBefore,
 }
 
-/// The two ways in which a context ends. [`Error::kind`] returns it. There will be no further variants.
+/// The way in which a context ended: by a cancel, or at a deadline. [`Error::kind`] returns it. There will be no further
+/// variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// The context was canceled. Go's `context.Canceled`.
@@ -112,9 +113,11 @@ impl Error {
         Origin(self.clone())
     }
 
-    /// Returns the error of a context in `error` or in its sources, if there is one: whether a failure is the end of a context.
+    /// Searches `error` and its chain of [sources](StdError::source) for the error of a context. Returns `None` if the chain
+    /// contains no such error.
     ///
-    /// Finds it also inside of an [`io::Error`], which does not return the error that it holds as its source.
+    /// Use this function to find out whether an operation failed because a context ended. The search also looks inside an
+    /// [`io::Error`], whose `source` skips the error that it contains.
     ///
     /// ```
     /// use std::io;

@@ -46,7 +46,7 @@
 //! | cancel work | [`Context::with_cancel`], [`Canceler`], [`CancelHandle`] |
 //! | end a future when the context ends | [`Context::run`], or [`FutureExt::with_context`] at the end of a chain |
 //! | sleep, wait or check | [`Context::sleep`], [`Context::done`], [`Context::check`]; [`Context::wait`] on threads |
-//! | end reads and writes with the context | `Context::io` (feature `tokio`); [`Context::io_blocking`] on threads |
+//! | end reads and writes when the context ends | `Context::io` (feature `tokio`); [`Context::io_blocking`] on threads |
 //! | wait for a permit, a lock or a message | `sync::Semaphore`, `sync::Mutex`, `sync::mpsc`, `sync::oneshot` (feature `sync`) |
 //! | find out why work ended | [`Error`], its [`Cause`] and its [`Origin`] |
 //! | carry values of a request | [`Value`], [`Context::with_value`], [`Context::value`] |
@@ -54,7 +54,7 @@
 //! | end work when either of two contexts ends | [`Context::merge`] |
 //! | clean up after the context has ended | [`Context::run_with_grace`], [`Context::shielded`] |
 //! | spawn tasks and wait for them | `Context::spawn` (feature `tokio`), [`Context::with_tasks`], [`Tasks`] |
-//! | run tasks, and stop at the first error | [`Group`] |
+//! | run the tasks of one operation, and stop at the first error | [`Group`] |
 //! | stop a service in order: finish running requests, then clean up | [`Shutdown`] |
 //! | record the calls of a request | [`Context::start_span`], [`Span`] |
 //! | control time in tests | [`Clock::manual`], [`ManualTime`] |
@@ -63,19 +63,19 @@
 //! # Features
 //!
 //! No feature is on by default. A feature only adds items and does not change what the other items return. The feature `tracing`
-//! has one more effect: a `tracing` subscriber that enables the target `ripcord` at level `INFO` sees spans start and end.
+//! has one more effect: a `tracing` subscriber that enables the target `ripcord` at level `INFO` receives the spans.
 //!
 //! - `tokio` adds [`Clock::tokio`](crate::Clock), which follows `tokio::time::pause`. It also adds `Context::spawn`,
 //!   `Context::spawn_with_grace`, `Context::spawn_blocking` and `Group::new`, which spawn tasks on the current runtime, and
-//!   `Context::io`, for tokio's I/O traits. Leave it off if you use another executor: contexts work without it.
+//!   `Context::io`, for types with tokio's I/O traits. Leave it off if you use another executor: contexts work without it.
 //! - `sync` adds the module `sync` with a semaphore, a mutex and channels. They work on every executor and on threads.
 //! - `tokio-util` adds conversions from and to `tokio_util::sync::CancellationToken`, for programs that use both types.
 //! - `signals` adds `Context::with_signals` and `Shutdown::on_signals`, which react to Ctrl-C and SIGTERM. Use it in binaries, not
 //!   in libraries.
-//! - `metrics` adds metrics about calls, tasks and ended contexts. The facade crate `metrics` receives them: see
+//! - `metrics` adds metrics about calls, tasks and ended contexts, which the recorder of the facade crate `metrics` receives: see
 //!   `describe_metrics`. Leave it off if you install no recorder.
-//! - `tracing` makes each [`Span`] also a span of the crate `tracing`, which `Context::tracing_span` returns. Leave it off if no
-//!   subscriber needs spans.
+//! - `tracing` mirrors each [`Span`] in a span of the crate `tracing`, which `Context::tracing_span` returns. Leave it off if no
+//!   subscriber needs the spans.
 
 // rustdoc lists the methods of `Context` in the order of these modules. The order is from the constructors to the conversions.
 mod context;

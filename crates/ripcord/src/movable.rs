@@ -101,10 +101,10 @@ impl MovableDeadline {
         tree::extend_deadline(&self.0, ticks(deadline, self.0.clock()))
     }
 
-    /// Returns the current value of this deadline, or `None` if the deadline was removed.
+    /// Returns the current value of this deadline, or `None` if the deadline was removed or is more than 292 years away.
     ///
-    /// An ancestor of the context may have an earlier deadline: [`Context::deadline`] returns the earliest. This method
-    /// returns the value even after the context has ended.
+    /// The context may have an ancestor with an earlier deadline: [`Context::deadline`] returns the earliest deadline. This
+    /// method returns the value even after the context has ended.
     ///
     /// ```
     /// use std::time::{Duration, Instant};

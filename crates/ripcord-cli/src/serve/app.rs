@@ -19,7 +19,7 @@ use ripcord_http::{
 use tokio::net::TcpListener;
 
 use super::{
-    Settings, handlers, log,
+    Error, Settings, handlers, log,
     metrics::{Metrics, Recorder, Refusals},
     peers::by_peer,
     request_id,
@@ -44,7 +44,11 @@ pub struct Service {
 impl Service {
     /// Creates a service that drains when `shutdown` starts. The context of each request is derived from the context of
     /// `shutdown`, and has the same clock. `/metrics` shows the metrics of `recorder`.
-    pub fn new(shutdown: &Shutdown, settings: &Settings, search: Search, recorder: Recorder) -> Service {
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the inspector cannot be built.
+    pub fn new(shutdown: &Shutdown, settings: &Settings, search: Search, recorder: Recorder) -> Result<Service, Error> {
         let inspector = settings.inspector.then(|| {
             // Its streams end when the drain begins, so that the shutdown does not wait for them.
             let inspector = Inspector::builder().context(shutdown.context());
@@ -54,6 +58,7 @@ impl Service {
             }
             .build()
         });
+        let inspector = inspector.transpose().map_err(Error::Inspector)?;
         // The cause names the flag, because a line of this file says nothing to an operator.
         let (timeout, flag) = match settings.max_timeout < settings.timeout {
             true => (settings.max_timeout, "--max-timeout"),
@@ -77,7 +82,7 @@ impl Service {
             log::write_line(ending);
         });
         let (max_timeout, trusted_peers) = (settings.max_timeout, settings.trusted_peers.clone().into());
-        Service {
+        Ok(Service {
             shutdown: shutdown.clone(),
             layer,
             max_timeout,
@@ -87,7 +92,7 @@ impl Service {
             refusals,
             metrics,
             inspector,
-        }
+        })
     }
 
     /// Returns the routes. They read the peer's address from the request's [`ConnectInfo`](axum::extract::ConnectInfo), and

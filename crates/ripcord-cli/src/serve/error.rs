@@ -2,6 +2,7 @@
 
 use std::{fmt, io};
 
+use ripcord_http::inspector::BuildError;
 use ripcord_policy::ConfigError;
 
 use super::FileError;
@@ -14,6 +15,8 @@ pub enum Error {
     File(FileError),
     /// A setting contradicts the others.
     Setting(ConfigError),
+    /// The inspector cannot be built.
+    Inspector(BuildError),
     /// The service cannot listen on the address, because it is in use, is not local, or cannot be resolved.
     Listen {
         /// The address in the settings.
@@ -42,6 +45,7 @@ impl fmt::Display for Error {
         match self {
             Error::File(error) => error.fmt(f),
             Error::Setting(error) => error.fmt(f),
+            Error::Inspector(error) => error.fmt(f),
             Error::Listen { listen, source } => write!(f, "cannot listen on {listen}: {source}"),
             Error::Start(source) => write!(f, "cannot start: {source}"),
         }

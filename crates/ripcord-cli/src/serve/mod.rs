@@ -15,7 +15,7 @@
 //! | `app.rs` | the routes and their state |
 //! | `page.rs` | the page for browsers |
 //! | `log.rs`, `metrics/` | the log and the metrics |
-//! | `request_id.rs` | request ids in the chapter's form |
+//! | `request_id.rs` | request IDs in the chapter's form |
 //! | `peers.rs` | trusted peers |
 //! | `shutdown.rs` | the settings of the shutdown, and its log |
 //! | `config/` | the settings |
@@ -83,7 +83,7 @@ async fn serve(settings: &Settings) -> Result<(), Error> {
         false => None,
     };
     let search = search(shutdown.context(), settings, backends.as_ref())?;
-    let service = Service::new(&shutdown, settings, search, recorder);
+    let service = Service::new(&shutdown, settings, search, recorder)?;
     announce(address, settings.inspector);
 
     // Together, so that the beginning of the shutdown is logged before its end.

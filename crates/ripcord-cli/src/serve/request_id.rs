@@ -1,4 +1,4 @@
-//! Request ids in the chapter's form.
+//! Request IDs in the chapter's form.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -8,7 +8,7 @@ use std::{
 use axum::http::HeaderValue;
 use ripcord_http::RequestId;
 
-/// Returns a new id: `req-` and the Unix time in nanoseconds, or the next free number. Ids are unique within a process.
+/// Returns a new ID: `req-` and the Unix time in nanoseconds, or the next free number. IDs are unique within a process.
 pub(super) fn make_id() -> RequestId {
     static LAST: AtomicU64 = AtomicU64::new(0);
 

@@ -76,7 +76,8 @@ impl TestService {
             search::Backend::new(&server, backend.name(), url, &client, &settings.policies).expect("within bounds")
         });
         let search = Search::new(asked).expect("each once");
-        let app = Service::new(&shutdown, &settings, search.clone(), Recorder::install()).app();
+        let app =
+            Service::new(&shutdown, &settings, search.clone(), Recorder::install()).expect("valid settings").app();
         let _in_flight = server.task_guard();
         TestService { app, time, cancel, shutdown, server, _in_flight, settings, search }
     }
@@ -84,7 +85,9 @@ impl TestService {
     /// The same, with peers whose headers count.
     pub(crate) fn trusting(mut self, network: &str) -> TestService {
         self.settings.trusted_peers.push(network.parse().expect("a network"));
-        self.app = Service::new(&self.shutdown, &self.settings, self.search.clone(), Recorder::install()).app();
+        self.app = Service::new(&self.shutdown, &self.settings, self.search.clone(), Recorder::install())
+            .expect("valid settings")
+            .app();
         self
     }
 

@@ -9,13 +9,7 @@
 
 mod calls;
 mod echo;
-#[rustfmt::skip]
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    clippy::allow_attributes_without_reason,
-    reason = "generated: see tests/generated.rs"
-)]
+#[path = "service.rs"]
 mod generated;
 
 use std::io::{Write as _, stdout};

@@ -4,12 +4,14 @@ use std::pin::Pin;
 use std::task::{self, Poll, ready};
 
 use base64::Engine as _;
-use http::{HeaderMap, HeaderName};
+use http::response::Parts;
+use http::{HeaderMap, HeaderName, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use ripcord::Context;
 use ripcord_http::client;
 
+use super::counted::Counted;
 use crate::metadata::BASE64;
 use crate::status::{GRPC_MESSAGE, GRPC_STATUS};
 use crate::{BoxError, Code, Error, Status};
@@ -20,15 +22,24 @@ const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 #[derive(Debug, Default)]
 pub(super) struct Answered {
     ctx: Option<Context>,
+    counted: Counted,
 }
 
 impl Answered {
-    pub(super) fn new(ctx: Option<Context>) -> Self {
-        Answered { ctx }
+    pub(super) fn new(ctx: Option<Context>, path: &str) -> Self {
+        Answered { ctx, counted: Counted::new(path) }
     }
 
-    /// Corrects the status in the headers or trailers of a response, if they contain a status.
-    pub(super) fn receive(&self, headers: &mut HeaderMap) {
+    /// Handles the head of a response, which contains a status if nothing follows it.
+    pub(super) fn receive_head(&mut self, head: &mut Parts) {
+        self.receive(&mut head.headers);
+        if head.status != StatusCode::OK {
+            self.counted.ended(Code::from_http(head.status));
+        }
+    }
+
+    /// Corrects the status in the headers or trailers of a response, and counts the call, if they contain a status.
+    pub(super) fn receive(&mut self, headers: &mut HeaderMap) {
         let Some(code) = headers.get(GRPC_STATUS).map(Code::decode) else { return };
         // tonic panics on details that are not base64.
         if headers.get(DETAILS).is_some_and(|details| BASE64.decode(details.as_bytes()).is_err()) {
@@ -41,12 +52,27 @@ impl Answered {
         {
             headers.remove(GRPC_MESSAGE);
             Status::from(error).write(headers);
+            return self.counted.ended(Code::DeadlineExceeded);
         }
+        self.counted.ended(code);
+    }
+
+    /// Handles the end of an answer that had no status, which gRPC calls unknown.
+    pub(super) fn ended_without_status(&mut self) {
+        self.counted.ended(Code::Unknown);
+    }
+
+    /// Handles the failure of the call.
+    pub(super) fn failed(&mut self, error: client::Error) -> Error {
+        let error = Error::client(error);
+        self.counted.ended(error.code());
+        error
     }
 }
 
 pin_project! {
-    /// The body of a response. After the context of the call ends, reading it returns an error instead of data.
+    /// The body of a response from a [`Client`](super::Client). After the context of the call ends, reading the body returns an
+    /// error instead of data.
     ///
     /// A body that has been read completely is not affected by a later end of the context. The first error drops the inner body,
     /// which resets the HTTP/2 stream. Dropping this body does the same.
@@ -74,13 +100,19 @@ where
 
     fn poll_frame(self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<Option<Result<Frame<B::Data>, Error>>> {
         let this = self.project();
-        let mut frame = ready!(this.body.poll_frame(task));
-        if let Some(Ok(frame)) = &mut frame
-            && let Some(trailers) = frame.trailers_mut()
-        {
-            this.answered.receive(trailers);
-        }
-        Poll::Ready(frame.map(|frame| frame.map_err(Error::client)))
+        Poll::Ready(match ready!(this.body.poll_frame(task)) {
+            Some(Ok(mut frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    this.answered.receive(trailers);
+                }
+                Some(Ok(frame))
+            }
+            Some(Err(error)) => Some(Err(this.answered.failed(error))),
+            None => {
+                this.answered.ended_without_status();
+                None
+            }
+        })
     }
 
     fn is_end_stream(&self) -> bool {

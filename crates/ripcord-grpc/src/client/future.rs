@@ -15,8 +15,8 @@ use crate::{BoxError, Error};
 pin_project! {
     /// The future of a call. Returned by [`Client`](super::Client), which [`ClientLayer`](super::ClientLayer) creates.
     ///
-    /// If the context ends before the response arrives, the call is dropped at once, and this future returns an error. If the
-    /// response is ready at that moment, the response wins. Dropping this future cancels the call.
+    /// If the context ends before the head of the response arrives, this future drops the future of the transport and returns an
+    /// error. If the response is ready at that moment, this future returns the response. Dropping this future cancels the call.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F> {
         #[pin]
@@ -40,10 +40,16 @@ where
 
     fn poll(self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let mut response = ready!(this.inner.poll(task)).map_err(Error::client)?;
-        this.answered.receive(response.headers_mut());
-        let answered = std::mem::take(this.answered);
-        Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, answered))))
+        let result = ready!(this.inner.poll(task));
+        let mut answered = std::mem::take(this.answered);
+        Poll::Ready(match result {
+            Ok(response) => {
+                let (mut head, body) = response.into_parts();
+                answered.receive_head(&mut head);
+                Ok(Response::from_parts(head, ResponseBody::new(body, answered)))
+            }
+            Err(error) => Err(answered.failed(error)),
+        })
     }
 }
 

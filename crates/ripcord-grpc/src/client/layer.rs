@@ -15,7 +15,8 @@ use super::{ResponseBody, ResponseFuture};
 use crate::metadata::Keys;
 use crate::{BoxError, Error, Metadata};
 
-/// A tower layer for gRPC clients. It ends each call when the context of its request ends, and sends the server the time left.
+/// A tower layer for gRPC clients. It ends each call when the context of its request ends, and sends the time left until the
+/// context's deadline to the server.
 ///
 /// Create it with [`ClientLayer::new`]. Give a request its context with [`ripcord_http::client::RequestExt`], or with
 /// `ripcord_grpc::tonic::RequestExt`.
@@ -43,8 +44,9 @@ use crate::{BoxError, Error, Metadata};
 ///
 /// A request without a context passes through unchanged. The [module documentation](super) describes the results of a call.
 ///
-/// Wrap the transport with this layer, for example hyper's client or tonic's `Channel`, and give the result to the client of the
-/// framework. Place the layer inside layers that send a call several times. Each attempt then sends the time that is left.
+/// Wrap the transport with this layer, for example hyper's client or tonic's `Channel`. Pass the result to the client of the
+/// framework, such as the `EchoClient` that tonic generates. Place the layer inside layers that send a call several times, such as
+/// retries. Each attempt then sends the time that is left when the attempt starts.
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing until it is put on a client"]
 pub struct ClientLayer {
@@ -59,7 +61,8 @@ struct Settings {
 }
 
 impl ClientLayer {
-    /// Creates a layer that sends the deadline, the request ID and the trace of each call's context, and no baggage.
+    /// Creates a layer that sends the deadline, the request ID and the trace of each call's context. The layer sends no baggage and
+    /// no other context values until you call [`baggage`](ClientLayer::baggage) and [`metadata`](ClientLayer::metadata).
     #[track_caller]
     pub fn new() -> Self {
         ClientLayer { http: client::ClientLayer::new().dialect(Dialect::GrpcTimeout), settings: Settings::default() }
@@ -71,16 +74,20 @@ impl ClientLayer {
         self
     }
 
-    /// Sets how long a call may wait for the next part of its response. Default: no limit.
+    /// Sets how long a call may wait for the next part of its response: the head, then each message. Default: no limit.
     ///
-    /// The timeout is not sent to the server. [`ripcord_http::client::ClientLayer::idle_timeout`] has the details.
+    /// A call that exceeds the timeout fails with [`Code::DeadlineExceeded`](crate::Code::DeadlineExceeded). The timeout is not
+    /// sent to the server. [`ripcord_http::client::ClientLayer::idle_timeout`] has the details.
     #[track_caller]
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.http = self.http.idle_timeout(timeout);
         self
     }
 
-    /// Sends the context's value of type `V` as metadata. Call this method once for each type. Default: no values are sent.
+    /// Sends the context's value of type `V` as metadata, under the key [`V::KEY`](Metadata::KEY). Call this method once for each
+    /// type. Default: no values are sent.
+    ///
+    /// The value replaces metadata with the same key that the request already has. A context without such a value sends nothing.
     ///
     /// # Panics
     ///
@@ -91,10 +98,10 @@ impl ClientLayer {
         self
     }
 
-    /// Lets calls continue after their context has ended.
+    /// Lets calls continue after their context has ended. By default, a call ends when its context ends.
     ///
-    /// No deadline is sent. The request ID, the trace and the values are still sent. Dropping the future of a call still cancels
-    /// the call.
+    /// The deadline of the context is not sent. The request ID, the trace and the values of [`metadata`](ClientLayer::metadata) are
+    /// still sent. Dropping the future of a call still cancels the call.
     ///
     /// For a single call, set the context of the request to [`Context::without_cancel`] instead.
     pub fn without_cancel(mut self) -> Self {
@@ -147,6 +154,7 @@ where
                 request.extensions_mut().insert(ctx.clone());
             }
         }
-        ResponseFuture::new(self.http.call(request), Answered::new(ctx))
+        let answered = Answered::new(ctx, request.uri().path());
+        ResponseFuture::new(self.http.call(request), answered)
     }
 }

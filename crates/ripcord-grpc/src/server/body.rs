@@ -12,10 +12,11 @@ use super::service::Answer;
 use crate::{BoxError, Error};
 
 pin_project! {
-    /// The body of a request. After the context of the call ends, reading it returns an error instead of data.
+    /// The body of a request that [`ServerLayer`](super::ServerLayer) passes to the handler. After the context of the call ends,
+    /// reading the body returns an error instead of data.
     ///
-    /// This also happens in a task that the handler has spawned, and if data is always ready. A body that has been received
-    /// completely is not affected by a later end of the context.
+    /// A task that the handler has spawned to read the body also gets the error. If the client resets the request stream, reading
+    /// returns an error too. A body that has been received completely is not affected by a later end of the context.
     pub struct RequestBody<B> {
         #[pin]
         body: B,
@@ -82,7 +83,8 @@ impl<B> fmt::Debug for RequestBody<B> {
 }
 
 pin_project! {
-    /// The body of a response. It removes `ripcord-cause` from the trailers if the client is not trusted.
+    /// The body of a response from a [`CallService`](super::CallService). If the client is not trusted, this body removes
+    /// [`ripcord-cause`](ripcord_http::RemoteCause) from the trailers.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]

@@ -13,9 +13,6 @@ use ripcord_http::server::{Ended, Finished, Outcome};
 
 use crate::{Code, Status, status::GRPC_STATUS};
 
-/// Maximum length of a method's path that names a context.
-const MAX_NAME: usize = 128;
-
 /// A finished call. Passed to the function of [`ServerLayer::on_end`](super::ServerLayer::on_end).
 ///
 /// `Display` writes a log line, such as `DEADLINE_EXCEEDED after 5s: context deadline exceeded`. `{:#}` adds the name of the
@@ -23,9 +20,9 @@ const MAX_NAME: usize = 128;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Call<'a> {
-    /// The status code of the call. `None` if the request is not a gRPC request.
+    /// The status code of the call, as sent or as it would have been sent. `None` if the request is not a gRPC request.
     ///
-    /// If the client has disconnected, this is `CANCELLED`.
+    /// If the client has disconnected, the code is `CANCELLED`. If the response was sent without a status, the code is `UNKNOWN`.
     pub code: Option<Code>,
     /// The finished HTTP request, with its context, its outcome and its duration.
     pub request: &'a Finished<'a>,
@@ -58,23 +55,15 @@ impl fmt::Display for Call<'_> {
     }
 }
 
-/// Returns the path of the gRPC method of a request, such as `/echo.Echo/Unary`.
+/// Returns the path of the gRPC method of the request with the head `parts`, such as `/echo.Echo/Unary`.
 ///
-/// Pass it to [`ContextLayer::name`](ripcord_http::server::ContextLayer::name). Returns `unmatched` if the path is not that of a
-/// gRPC method, or is longer than 128 bytes.
+/// Pass this function to [`ContextLayer::name`](ripcord_http::server::ContextLayer::name). Returns `unmatched` if the path is not
+/// that of a gRPC method, or is longer than 128 bytes.
 ///
-/// A client can still invent names. If the names become labels of metrics and you do not trust the clients, write a function that
-/// only returns the names of your own methods.
+/// A client can send any path of this form. If the names become labels of metrics and you do not trust the clients, write a
+/// function that only returns the names of your own methods.
 pub fn method(parts: &Parts) -> Cow<'static, str> {
-    let path = parts.uri.path();
-    let is_name = |name: &str| {
-        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'_')
-    };
-    let names = path.strip_prefix('/').and_then(|path| path.split_once('/'));
-    match names.filter(|(service, method)| is_name(service) && is_name(method) && path.len() <= MAX_NAME) {
-        Some(_) => Cow::Owned(path.to_owned()),
-        None => Cow::Borrowed("unmatched"),
-    }
+    crate::method::name(parts.uri.path())
 }
 
 /// Returns whether the headers are those of a gRPC request. A gRPC-Web request is not: its response has trailers in the body.

@@ -13,7 +13,8 @@ use super::{Call, CallService, ServerService};
 use crate::Metadata;
 use crate::metadata::Keys;
 
-/// A tower layer for gRPC servers. It gives every call a [`Context`] that ends when the call ends.
+/// A tower layer for gRPC servers. It gives every call a [`Context`] that ends when the call ends, and responds with a gRPC status
+/// when the context ends first.
 ///
 /// Create it with [`ServerLayer::new`] from a [`ContextLayer`], which has most of the settings: the time limit, the trust policy,
 /// the names and the inspector. Handlers find the context in the extensions of the request.
@@ -61,14 +62,16 @@ pub struct ServerLayer {
 }
 
 impl ServerLayer {
-    /// Creates a layer from a `ContextLayer`, with the settings of that layer.
+    /// Creates a layer with the settings of `http`, such as its time limit and its trust policy.
     pub fn new(http: ContextLayer) -> Self {
         ServerLayer { http, metadata: Keys::default(), margin: Duration::ZERO, notes_code: false }
     }
 
-    /// Reads a value of type `V` from the metadata of trusted clients into the context. Call this method once for each type.
+    /// Reads a value of type `V` from the metadata of trusted clients, and adds it to the context of the call. The metadata key is
+    /// [`V::KEY`](Metadata::KEY). Call this method once for each type. Default: no metadata is read.
     ///
-    /// Metadata is ignored if the client is not trusted, if the value is invalid, or if the key occurs more than once.
+    /// The metadata is ignored if the client is not [trusted](ContextLayer::trust), if the value is invalid, or if the key occurs
+    /// more than once.
     ///
     /// # Panics
     ///
@@ -82,10 +85,10 @@ impl ServerLayer {
     /// Sets how much earlier than the client's deadline a call ends. Default: zero.
     ///
     /// With a margin, the client receives the response before its deadline. If the client sends less time than the margin, the
-    /// call has no time left.
+    /// response is `DEADLINE_EXCEEDED`, and the handler is not called.
     ///
-    /// Set a few milliseconds if you use tonic's own server. That server also reads `grpc-timeout`, stops the call at the
-    /// deadline, and responds with `CANCELLED`.
+    /// Set a margin of a few milliseconds if you use tonic's own server. That server also reads `grpc-timeout`. At the deadline, it
+    /// stops the call and responds with `CANCELLED`.
     pub fn margin(mut self, margin: Duration) -> Self {
         self.margin = margin;
         self
@@ -93,7 +96,8 @@ impl ServerLayer {
 
     /// Sets a function that is called once for each call, when the call is over. Use it for logs and metrics.
     ///
-    /// It replaces the function of [`ContextLayer::on_end`] and is called in the same way.
+    /// The function replaces the function of [`ContextLayer::on_end`] and is called in the same way, also for requests that are not
+    /// gRPC requests.
     pub fn on_end(mut self, hook: impl Fn(&Call<'_>) + Send + Sync + 'static) -> Self {
         self.http = self.http.on_end(move |request: &Finished<'_>| hook(&Call::new(request)));
         self.notes_code = true;

@@ -10,7 +10,7 @@
 //! | the response | `ripcord-cause` is sent only to trusted clients, even if another server has sent it to the handler |
 //! | the end of the call | the status code, for logs and metrics: [`ServerLayer::on_end`] |
 //!
-//! Requests that are not gRPC pass through unchanged.
+//! A request that is not a gRPC request has a context from `ContextLayer`, without these additions.
 
 mod body;
 mod call;

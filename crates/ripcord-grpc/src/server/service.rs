@@ -61,7 +61,8 @@ fn keep_back(margin: Duration, headers: &mut HeaderMap) {
     headers.insert(timeout::HEADER, left.map_or(HeaderValue::from_static("0n"), Into::into));
 }
 
-/// The inner service of a [`ServerService`]. It handles requests that already have a context.
+/// The service between the `ContextService` of a [`ServerService`] and your service. It handles requests that already have a
+/// context. Created by [`ServerLayer`](super::ServerLayer).
 #[derive(Clone, Debug)]
 pub struct CallService<S> {
     inner: S,
@@ -122,7 +123,7 @@ impl Answer {
 }
 
 pin_project! {
-    /// A future that resolves to the response. Returned by [`CallService`].
+    /// A future that resolves to the response of the inner service. Returned by [`CallService`].
     #[must_use = "futures do nothing unless polled"]
     #[derive(Debug)]
     pub struct CallFuture<F> {

@@ -27,7 +27,7 @@ async fn shown(inspector: &Inspector) -> Value {
 #[tokio::test]
 async fn call_is_shown_with_its_method_its_deadline_and_its_tasks() {
     let (server, time) = manual();
-    let inspector = Inspector::builder().context(&server).build();
+    let inspector = Inspector::builder().context(&server).build().expect("valid settings");
     let layer = ServerLayer::new(http_layer(&server).inspector(&inspector));
     let mut client = client(ClientLayer::new(), layer.layer(echo_server()));
     let mut request = tonic::Request::new(EchoRequest { spawn: true, ..delayed("a", 2 * SECOND) });

@@ -6,19 +6,13 @@ mod calls;
 mod common;
 #[path = "../../examples/echo_server/echo.rs"]
 mod echo;
-#[rustfmt::skip]
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    clippy::allow_attributes_without_reason,
-    reason = "generated: see tests/generated.rs"
-)]
-#[path = "../../examples/echo_server/generated.rs"]
+#[path = "../../examples/echo_server/service.rs"]
 mod generated;
 
 mod deadlines;
 mod ends;
 mod inspector;
 mod metadata;
+mod metrics;
 mod sockets;
 mod statuses;

@@ -7,14 +7,7 @@
 mod calls;
 #[path = "../../examples/echo_server/echo.rs"]
 mod echo;
-#[rustfmt::skip]
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    clippy::allow_attributes_without_reason,
-    reason = "generated: see tests/generated.rs"
-)]
-#[path = "../../examples/echo_server/generated.rs"]
+#[path = "../../examples/echo_server/service.rs"]
 mod generated;
 
 mod as_client;

@@ -6,11 +6,11 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context as Task, Poll, ready};
 use std::time::Duration;
 
-use http::header::{HOST, HeaderValue};
+use http::header::{HOST, HeaderMap};
 use http::{Method, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use ripcord::{Context, Error};
@@ -63,15 +63,14 @@ const LIMIT: Duration = Duration::from_secs(1);
 ///
 /// # reqwest
 ///
-/// To use a reqwest client, wrap it with `service_fn` and convert the messages:
-/// `async move |request: http::Request<reqwest::Body>| Ok(http::Response::from(client.execute(request.try_into()?).await?))`.
+/// Pass the layer to `client::reqwest::ContextRequest::cause_layer`.
 #[derive(Clone)]
 #[must_use = "a layer does nothing until it is put on a client"]
 pub struct CauseLayer {
-    spawn: Spawn,
+    pub(super) spawn: Spawn,
 }
 
-type Spawn = Arc<dyn Fn(CancelNotice) + Send + Sync>;
+pub(super) type Spawn = Arc<dyn Fn(CancelNotice) + Send + Sync>;
 
 impl CauseLayer {
     /// Creates a layer that passes one [`CancelNotice`] to `spawn` for each canceled call.
@@ -115,42 +114,27 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let unsent = self.unsent(&request);
-        CauseFuture { call: Some(Box::pin(self.inner.call(request))), unsent }
+        CauseFuture::new(self.inner.call(request), unsent)
     }
 }
 
 impl<S> CauseService<S> {
-    /// Prepares the notice for a call. Returns `None` if the call has no `traceparent`: the server could not find its request.
     fn unsent<B, R>(&self, call: &Request<B>) -> Option<Unsent>
     where
         S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
         S::Future: Send + 'static,
         B: Default + Send + 'static,
     {
-        let ctx = call.extensions().get::<Context>()?.clone();
-        let traceparent = call.headers().get(Traceparent::HEADER)?.clone();
-        let host = call.headers().get(HOST).cloned();
-        let (uri, mut client, spawn) = (call.uri().clone(), self.inner.clone(), Arc::clone(&self.spawn));
-        let limit = Context::background().with_clock(ctx.clock());
-        let send = Box::new(move |cause: HeaderValue, call: Box<dyn Send>| {
-            let send = async move {
-                std::future::poll_fn(|task| client.poll_ready(task)).await.ok()?;
-                let mut notice = Request::new(B::default());
-                *notice.method_mut() = Method::OPTIONS;
-                *notice.uri_mut() = uri;
-                let headers = notice.headers_mut();
-                headers.insert(RemoteCause::CANCEL_HEADER, traceparent);
-                headers.insert(RemoteCause::HEADER, cause);
-                headers.extend(host.map(|host| (HOST, host)));
-                client.call(notice).await.ok()
-            };
-            spawn(CancelNotice(Box::pin(async move {
-                // The result does not matter. In any case, the drop of the call cancels the call.
-                let _ = limit.with_timeout(LIMIT).run(send).await;
-                drop(call);
-            })));
-        });
-        Some(Unsent { ctx, send })
+        let ctx = call.extensions().get::<Context>()?;
+        let (uri, mut client) = (call.uri().clone(), self.inner.clone());
+        Unsent::new(ctx, call.headers(), &self.spawn, async move |headers| {
+            std::future::poll_fn(|task| client.poll_ready(task)).await.ok()?;
+            let mut notice = Request::new(B::default());
+            *notice.method_mut() = Method::OPTIONS;
+            *notice.uri_mut() = uri;
+            *notice.headers_mut() = headers;
+            client.call(notice).await.ok()
+        })
     }
 }
 
@@ -170,16 +154,44 @@ impl Future for CancelNotice {
 }
 
 /// A notice that is sent if its call is canceled.
-struct Unsent {
+pub(super) struct Unsent {
     ctx: Context,
-    send: Box<dyn FnOnce(HeaderValue, Box<dyn Send>) + Send>,
+    /// Gets the end of the context and the call. The mutex only makes it `Sync`, which a client need not be.
+    send: Mutex<SendNotice>,
 }
 
+type SendNotice = Box<dyn FnOnce(&Error, Box<dyn Send>) + Send>;
+
 impl Unsent {
+    /// Prepares the notice for a call with these headers. `send` makes the request with the notice's own headers. Returns `None` if
+    /// the server could not find the call's request.
+    pub(super) fn new<F: Future + Send + 'static>(
+        ctx: &Context,
+        call: &HeaderMap,
+        spawn: &Spawn,
+        send: impl FnOnce(HeaderMap) -> F + Send + 'static,
+    ) -> Option<Self> {
+        let mut headers = HeaderMap::new();
+        headers.insert(RemoteCause::CANCEL_HEADER, call.get(Traceparent::HEADER)?.clone());
+        headers.extend(call.get(HOST).map(|host| (HOST, host.clone())));
+        let (limit, spawn) = (Context::background().with_clock(ctx.clock()), Arc::clone(spawn));
+        let send: SendNotice = Box::new(move |error, call| {
+            headers.insert(RemoteCause::HEADER, RemoteCause::from_error(error).to_header());
+            let sent = send(headers);
+            spawn(CancelNotice(Box::pin(async move {
+                // Best effort: whatever becomes of it, the call is dropped, which cancels it.
+                let _ = limit.with_timeout(LIMIT).run(sent).await;
+                drop(call);
+            })));
+        });
+        Some(Unsent { ctx: ctx.clone(), send: Mutex::new(send) })
+    }
+
     /// Sends the notice if the context was canceled, and keeps `call` until then.
     fn send(self, call: impl Send + 'static) {
         if let Some(error) = self.ctx.err().filter(Error::is_canceled) {
-            (self.send)(RemoteCause::from_error(&error).to_header(), Box::new(call));
+            let send = self.send.into_inner().unwrap_or_else(PoisonError::into_inner);
+            send(&error, Box::new(call));
         }
     }
 }
@@ -192,6 +204,12 @@ pub struct CauseFuture<F: Send + 'static> {
     // `None` once the call is ready.
     call: Option<Pin<Box<F>>>,
     unsent: Option<Unsent>,
+}
+
+impl<F: Send + 'static> CauseFuture<F> {
+    pub(super) fn new(call: F, unsent: Option<Unsent>) -> Self {
+        CauseFuture { call: Some(Box::pin(call)), unsent }
+    }
 }
 
 impl<F, R, E> Future for CauseFuture<F>

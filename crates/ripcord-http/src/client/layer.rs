@@ -13,6 +13,7 @@ use super::call::{Call, Url};
 use super::context_end::ContextEnd;
 use super::error::{BoxError, Error, Phase};
 use super::outgoing::Outgoing;
+use super::progress::IdleCall;
 #[cfg(feature = "tracing")]
 use super::request_ext::CallSite;
 use super::span::CallSpan;
@@ -58,13 +59,15 @@ pub struct ClientLayer {
 }
 
 impl ClientLayer {
-    /// Creates a layer that sends the time left in the header `x-request-timeout-ms`, and sends no baggage.
+    /// Creates a layer that sends the time left until the context's deadline in the header `x-request-timeout-ms`, and sends no
+    /// baggage.
     #[track_caller]
     pub fn new() -> Self {
         ClientLayer { outgoing: Outgoing::default() }
     }
 
-    /// Sets the header that carries the time left. Default: [`Dialect::Plain`].
+    /// Sets the header that carries the time left until the context's deadline. Default: [`Dialect::Plain`], the header
+    /// `x-request-timeout-ms`.
     ///
     /// Do not set an [absolute](Dialect::is_absolute) dialect. This crate cannot send absolute dialects, so every call would fail
     /// without being sent.
@@ -81,14 +84,13 @@ impl ClientLayer {
 
     /// Sets how long a call may wait for the next part of its response: the head, then each chunk of the body. Default: no limit.
     ///
-    /// Each part restarts the timer. The wait for the head includes the time to send the request, so a long upload needs a longer
-    /// timeout. The deadline of the context still applies. Only the deadline is sent to the server.
+    /// Each part restarts the timer. With a [`ProgressLayer`](super::ProgressLayer) inside this layer, each chunk of the request's
+    /// body restarts the timer too. Without a `ProgressLayer`, the wait for the head includes the time to send the request, so a
+    /// long upload needs a longer timeout. The deadline of the context still applies. Only the deadline is sent to the server.
     ///
     /// A call that exceeds the idle timeout fails with an error for which
     /// [`is_deadline_exceeded`](super::Error::is_deadline_exceeded) returns `true`. The error contains the idle timeout and the
     /// source line that called `idle_timeout`.
-    ///
-    /// The error contains the idle time and the source line that called `idle_timeout`.
     #[track_caller]
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.outgoing.idle = Some((timeout, Location::caller()));
@@ -156,7 +158,11 @@ where
             Ok(()) => {
                 #[cfg(feature = "metrics")]
                 crate::metrics::call_sent(&ctx, &call);
-                let end = ContextEnd::new(ctx, self.outgoing.idle.is_some());
+                let is_idle = self.outgoing.idle.is_some();
+                if is_idle {
+                    request.extensions_mut().insert(IdleCall(ctx.clone()));
+                }
+                let end = ContextEnd::new(ctx, is_idle);
                 ResponseFuture::new(self.inner.call(request), end, call, span)
             }
             Err(reason) => {

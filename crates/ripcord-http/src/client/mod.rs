@@ -43,6 +43,7 @@ mod error;
 mod future;
 mod layer;
 mod outgoing;
+mod progress;
 mod request_ext;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;
@@ -57,4 +58,5 @@ pub use cause::{CancelNotice, CauseBody, CauseFuture, CauseLayer, CauseService};
 pub use error::Error;
 pub use future::ResponseFuture;
 pub use layer::{Client, ClientLayer};
+pub use progress::{ProgressBody, ProgressLayer, ProgressService};
 pub use request_ext::RequestExt;

@@ -57,7 +57,7 @@ impl CallSpan {
         CallSpan { open: Some(Open { guard, span, ctx: ctx.clone() }) }
     }
 
-    /// Returns the ids to send, if OpenTelemetry receives the span.
+    /// Returns the IDs to send, if OpenTelemetry receives the span.
     pub(super) fn ids(&self) -> Option<(Traceparent, Option<Tracestate>)> {
         let open = self.open.as_ref()?;
         with_tracing::ids_of(&open.span, open.ctx.value::<Traceparent>())

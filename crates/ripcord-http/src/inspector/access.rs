@@ -58,19 +58,20 @@ pub(super) enum Pass {
 }
 
 impl Access {
-    /// # Panics
+    /// Allows this machine only.
+    pub(super) fn loopback() -> Self {
+        Access { gate: Gate::Loopback }
+    }
+
+    /// Allows every peer that has the token.
     ///
-    /// Panics with a token if the system has no random numbers.
-    pub(super) fn new(token: Option<Token>) -> Self {
-        let gate = match token {
-            None => Gate::Loopback,
-            Some(token) => {
-                let mut secret = [0; 32];
-                getrandom::fill(&mut secret).expect("the system has random numbers");
-                Gate::Token { token, session: hex::text(&secret) }
-            }
-        };
-        Access { gate }
+    /// # Errors
+    ///
+    /// Returns an error if the system has no random numbers.
+    pub(super) fn with_token(token: Token) -> Result<Self, getrandom::Error> {
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret)?;
+        Ok(Access { gate: Gate::Token { token, session: hex::text(&secret) } })
     }
 
     /// Checks whether this request has access.

@@ -3,19 +3,20 @@
 use std::error::Error;
 use std::fmt;
 use std::panic::Location;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ripcord::Context;
 
-use super::{Inspector, Shared, Token};
+use super::access::Access;
+use super::{Inspector, Token};
 
-/// A builder of an [`Inspector`]. Created by [`Inspector::builder`]. Call [`build`](Builder::build) to create the inspector.
+/// A builder of an [`Inspector`]. Created by [`Inspector::builder`]. Call [`build`](InspectorBuilder::build) to create the
+/// inspector.
 ///
 /// The default values may change in a later version.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it is built"]
-pub struct Builder {
+pub struct InspectorBuilder {
     pub(super) ctx: Context,
     pub(super) token: Option<Token>,
     pub(super) interval: Duration,
@@ -26,9 +27,9 @@ pub struct Builder {
 
 const MIN_INTERVAL: Duration = Duration::from_millis(50);
 
-impl Default for Builder {
+impl Default for InspectorBuilder {
     fn default() -> Self {
-        Builder {
+        InspectorBuilder {
             ctx: Context::background(),
             token: None,
             interval: Duration::from_millis(500),
@@ -39,12 +40,12 @@ impl Default for Builder {
     }
 }
 
-impl Builder {
+impl InspectorBuilder {
     /// Sets the token that gives access to the page from any machine. Default: none, and only this machine has access.
     ///
     /// With a token, clients on this machine need the token too.
     pub fn token(self, token: Token) -> Self {
-        Builder { token: Some(token), ..self }
+        InspectorBuilder { token: Some(token), ..self }
     }
 
     /// Sets the context that ends the open event streams of pages. Default: the background context, which never ends.
@@ -53,27 +54,12 @@ impl Builder {
     /// end when the drain begins. With another kind of graceful shutdown, pass a context that ends when the shutdown starts. The
     /// streams use the clock of `ctx` for their interval and their maximum age.
     pub fn context(self, ctx: &Context) -> Self {
-        Builder { ctx: ctx.clone(), ..self }
+        InspectorBuilder { ctx: ctx.clone(), ..self }
     }
 
-    /// Sets how often an open page is updated. Default: 500 ms.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`InvalidInterval`] if the interval is shorter than 50 ms.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use ripcord_http::inspector::Inspector;
-    ///
-    /// let error = Inspector::builder().interval(Duration::ZERO).unwrap_err();
-    /// assert_eq!(error.to_string(), "invalid inspector interval: 0ns, less than 50ms");
-    /// ```
-    pub fn interval(self, interval: Duration) -> Result<Self, InvalidInterval> {
-        if interval < MIN_INTERVAL {
-            return Err(InvalidInterval(interval));
-        }
-        Ok(Builder { interval, ..self })
+    /// Sets the time between two updates of an open page. The minimum is 50 ms. Default: 500 ms.
+    pub fn interval(self, interval: Duration) -> Self {
+        InspectorBuilder { interval, ..self }
     }
 
     /// Sets the maximum number of entries of running work that are shown. An entry is a request or [watched](Inspector::watch)
@@ -82,7 +68,7 @@ impl Builder {
     /// If there are more entries, the entries whose context has ended are preferred, then the oldest entries. The others are
     /// counted.
     pub fn max_shown(self, max_shown: usize) -> Self {
-        Builder { max_shown, ..self }
+        InspectorBuilder { max_shown, ..self }
     }
 
     /// Sets the maximum number of finished entries that are kept. Default: 10. An entry is a request or [watched](Inspector::watch)
@@ -91,36 +77,63 @@ impl Builder {
     /// The limit applies to each of nine ranges of latencies, such as 10 ms to 50 ms. For entries that failed, it applies once
     /// more, to all of them together.
     pub fn max_kept(self, max_kept: usize) -> Self {
-        Builder { max_kept, ..self }
+        InspectorBuilder { max_kept, ..self }
     }
 
-    /// Sets the maximum number of calls that are recorded for a request or for [watched](Inspector::watch) work. Further calls are
-    /// counted. Default: 256.
+    /// Sets the maximum number of calls that are recorded for a request or for [watched](Inspector::watch) work. Each
+    /// [span](Context::start_span) of the request or the work is a call. Further calls are counted. Default: 256.
     pub fn max_calls(self, max_calls: usize) -> Self {
-        Builder { max_calls, ..self }
+        InspectorBuilder { max_calls, ..self }
     }
 
     /// Creates the inspector with the settings of this builder.
     ///
     /// If a user cancels a request on the page, the error of the request's context reports the source line that called `build`.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// Panics if a token is set and the system provides no random numbers.
+    /// Returns an error if the interval is shorter than 50 ms, or if a token is set and the system provides no random numbers.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ripcord_http::inspector::Inspector;
+    ///
+    /// let error = Inspector::builder().interval(Duration::ZERO).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "inspector: interval must be at least 50ms, got 0ns");
+    /// ```
     #[track_caller]
-    pub fn build(self) -> Inspector {
-        Inspector { shared: Arc::new(Shared::new(self, Location::caller())) }
+    pub fn build(self) -> Result<Inspector, BuildError> {
+        let location = Location::caller();
+        if self.interval < MIN_INTERVAL {
+            return Err(BuildError(Reason::Interval(self.interval)));
+        }
+        let access = match &self.token {
+            Some(token) => Access::with_token(token.clone()).map_err(|error| BuildError(Reason::Random(error)))?,
+            None => Access::loopback(),
+        };
+        Ok(Inspector::from_settings(self, access, location))
     }
 }
 
-/// The error of [`Builder::interval`]: the interval is shorter than 50 ms.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InvalidInterval(Duration);
+/// The error of [`InspectorBuilder::build`]: the interval is too short, or the system provides no random numbers for the token.
+#[derive(Clone, Debug)]
+pub struct BuildError(Reason);
 
-impl fmt::Display for InvalidInterval {
+#[derive(Clone, Debug)]
+enum Reason {
+    Interval(Duration),
+    Random(getrandom::Error),
+}
+
+impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "invalid inspector interval: {:?}, less than {MIN_INTERVAL:?}", self.0)
+        match &self.0 {
+            Reason::Interval(given) => {
+                write!(f, "inspector: interval must be at least {MIN_INTERVAL:?}, got {given:?}")
+            }
+            Reason::Random(error) => write!(f, "inspector: a token needs random numbers: {error}"),
+        }
     }
 }
 
-impl Error for InvalidInterval {}
+impl Error for BuildError {}

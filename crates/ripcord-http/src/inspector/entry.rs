@@ -34,14 +34,14 @@ pub(super) struct Entry {
     pub(super) root: Option<Span>,
     /// The tasks below the entry. `None` if they are in the server's list.
     pub(super) tasks: Option<TaskList>,
-    /// `None` until the request is answered or dropped. Its context may be held longer.
-    pub(super) ended: Option<Ended>,
+    /// `None` until it is answered or dropped. Its context may be held longer.
+    pub(super) ended: Option<EntryEnd>,
 }
 
 /// The end of an entry.
 #[derive(Clone)]
-pub(super) struct Ended {
-    /// The time from the start to the answer or the drop.
+pub(super) struct EntryEnd {
+    /// Time until it was answered or dropped.
     pub(super) latency: Duration,
     /// The end of the entry's context, if the context had ended by then.
     pub(super) error: Option<Error>,
@@ -53,7 +53,7 @@ impl Entry {
         self.ctx.name().unwrap_or("unnamed")
     }
 
-    /// Returns the id of the nearest entry above.
+    /// Returns the ID of the nearest entry above.
     pub(super) fn parent(&self) -> Option<u64> {
         nearest(&self.ctx).map(|place| place.id)
     }
@@ -95,7 +95,7 @@ pub(super) struct FinishedEntry {
     pub(super) name: String,
     pub(super) status: Option<StatusCode>,
     pub(super) started: Instant,
-    pub(super) ended: Ended,
+    pub(super) ended: EntryEnd,
     pub(super) is_cut_short: bool,
     /// The time between the entry's start and its deadline.
     pub(super) timeout: Option<Duration>,

@@ -25,7 +25,7 @@
 //!
 //! Each request is inserted into a table and removed again. The root span of a request is created with its first call, and the
 //! number of spans is limited. A snapshot is taken for each HTTP request for the JSON and, while a page is open, at most once per
-//! [`interval`](Builder::interval).
+//! [`interval`](InspectorBuilder::interval).
 //!
 //! Memory is limited. Finished requests are grouped by latency, and each group keeps its last few requests, each with a maximum
 //! number of calls. Of successful requests that took less than a millisecond, only the first few in each tenth of a second are
@@ -58,7 +58,7 @@ use ripcord::{Context, Span};
 
 use crate::server::{Counters, EntryKey, Observer as _};
 use access::Access;
-pub use builder::{Builder, InvalidInterval};
+pub use builder::{BuildError, InspectorBuilder};
 use entry::Kind;
 use entry_guard::EntryGuard;
 use events::{Latest, Watchers};
@@ -89,7 +89,7 @@ pub use token::{InvalidToken, Token};
 ///     .nest("/debug/contexts", inspector.router());
 /// ```
 ///
-/// Without a [token](Builder::token), only this machine has access. The router then needs the address of the client.
+/// Without a [token](InspectorBuilder::token), only this machine has access. The router then needs the address of the client.
 /// `ripcord_http::serve` provides the address. With `axum::serve`, call `into_make_service_with_connect_info::<SocketAddr>()`. The
 /// [module documentation](self) describes access and cost.
 ///
@@ -100,17 +100,21 @@ pub struct Inspector {
 }
 
 impl Inspector {
-    /// Creates an inspector with the default settings of [`Builder`]. Only this machine has access to the page.
+    /// Creates an inspector with the default settings of [`InspectorBuilder`]. Only this machine has access to the page.
     ///
     /// If a user cancels a request on the page, the error of the request's context reports the source line that called `new`.
     #[track_caller]
     pub fn new() -> Self {
-        Inspector::builder().build()
+        Inspector::from_settings(InspectorBuilder::default(), Access::loopback(), Location::caller())
     }
 
     /// Creates a builder with the default settings.
-    pub fn builder() -> Builder {
-        Builder::default()
+    pub fn builder() -> InspectorBuilder {
+        InspectorBuilder::default()
+    }
+
+    fn from_settings(settings: InspectorBuilder, access: Access, location: &'static Location<'static>) -> Self {
+        Inspector { shared: Arc::new(Shared::new(settings, access, location)) }
     }
 
     /// Adds an entry for a piece of work to the page. Returns the context for the work.
@@ -120,7 +124,7 @@ impl Inspector {
     /// [`CanceledHere`].
     ///
     /// The entry is shown until the returned context and all contexts derived from it have been dropped. Spans from
-    /// [`start_span`](Context::start_span) are shown as calls of the work, up to [`max_calls`](Builder::max_calls).
+    /// [`start_span`](Context::start_span) are shown as calls of the work, up to [`max_calls`](InspectorBuilder::max_calls).
     ///
     /// ```
     /// use ripcord::Context;
@@ -203,11 +207,11 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(settings: Builder, location: &'static Location<'static>) -> Self {
-        let Builder { ctx, token, interval, max_shown, max_kept, max_calls } = settings;
+    fn new(settings: InspectorBuilder, access: Access, location: &'static Location<'static>) -> Self {
+        let InspectorBuilder { ctx, interval, max_shown, max_kept, max_calls, .. } = settings;
         Shared {
             registry: Registry::new(max_kept),
-            access: Access::new(token),
+            access,
             ctx,
             location,
             interval,

@@ -7,7 +7,7 @@ use ripcord::{Context, Error, Span};
 
 use super::{
     Inspector,
-    entry::{Ended, Kind},
+    entry::{EntryEnd, Kind},
     entry_guard::nearest,
     tasks::TaskList,
 };
@@ -59,8 +59,8 @@ impl Observer for Inspector {
     }
 
     fn end(&self, place: EntryKey, latency: Duration, error: Option<Error>, is_panicked: bool) {
-        let guard = self.shared.registry.end(place, Ended { latency, error, is_panicked });
-        // Dropped outside the lock, because this may call a subscriber.
+        let guard = self.shared.registry.end(place, EntryEnd { latency, error, is_panicked });
+        // Outside the lock, because this may call a subscriber.
         drop(guard);
     }
 

@@ -20,7 +20,7 @@ use http::StatusCode;
 use ripcord::{CancelHandle, Context, Span, SpanGuard};
 use slab::Slab;
 
-use super::entry::{Ended, Entry, FinishedEntry, Kind};
+use super::entry::{Entry, EntryEnd, FinishedEntry, Kind};
 use super::finished::{BUCKETS, Finished, Quick, bucket_for};
 use super::tasks::TaskList;
 use crate::server::EntryKey;
@@ -87,7 +87,7 @@ impl Registry {
     }
 
     /// Records the end of the entry. Returns the guard that ends its root span when dropped.
-    pub(super) fn end(&self, place: EntryKey, ended: Ended) -> Option<Box<SpanGuard>> {
+    pub(super) fn end(&self, place: EntryKey, ended: EntryEnd) -> Option<Box<SpanGuard>> {
         let mut ended = Some(ended);
         self.change(place, |slot| {
             if slot.entry.ended.is_none() {

@@ -50,10 +50,10 @@ impl Inspector {
     /// | request | response |
     /// |---|---|
     /// | `GET /debug/contexts` | the page |
-    /// | `GET /debug/contexts/json` | a snapshot as JSON |
+    /// | `GET /debug/contexts/json` | a snapshot of the entries as JSON, as described in the [README](https://docs.rs/crate/ripcord-http/latest/source/README.md) |
     /// | `GET /debug/contexts/json/{id}` | one entry with all its calls, as JSON |
-    /// | `GET /debug/contexts/events` | a snapshot at each interval, as server-sent events |
-    /// | `POST /debug/contexts/cancel/{id}` | cancels the entry |
+    /// | `GET /debug/contexts/events` | a snapshot of the entries at each [interval](super::InspectorBuilder::interval), as server-sent events |
+    /// | `POST /debug/contexts/cancel/{id}` | cancels the context of the entry |
     ///
     /// At most 32 event streams can be open. Each stream ends after a minute, and the page reconnects. axum does not pass
     /// `/debug/contexts/`, with a slash at the end, to nested routers.
@@ -168,7 +168,7 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response {
     (status, [(CONTENT_TYPE, "application/json")], text).into_response()
 }
 
-/// The cause with which a context ends if it is canceled from the page of the inspector.
+/// The cause with which a context ends if a user cancels it on the page of an [`Inspector`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CanceledHere {
     by: Option<IpAddr>,

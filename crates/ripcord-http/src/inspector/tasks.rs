@@ -11,14 +11,14 @@ use ripcord::{Context, TaskInfo, Tasks, Value};
 
 use super::entry_guard::nearest;
 
-/// A list of tasks. The tasks find their list by its id.
+/// A list of tasks, with the ID by which its tasks find it.
 #[derive(Clone)]
 pub(super) struct TaskList {
     id: u64,
     tasks: Tasks,
 }
 
-/// The id of the nearest list, as a context value.
+/// The ID of the nearest list, as a value of its context.
 struct Listed(u64);
 
 impl Value for Listed {
@@ -37,7 +37,7 @@ impl TaskList {
     }
 }
 
-/// The tasks by the id of the nearest entry above, oldest first.
+/// The tasks by the ID of the nearest entry above, in the order of their start.
 #[derive(Default)]
 pub(super) struct TasksByEntry(HashMap<u64, Vec<TaskInfo>>);
 

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use subtle::ConstantTimeEq;
 
 /// A secret that gives access to the page of an [`Inspector`](super::Inspector): 16 to 256 visible ASCII characters. Pass it to
-/// [`Builder::token`](super::Builder::token).
+/// [`InspectorBuilder::token`](super::InspectorBuilder::token).
 ///
 /// ```
 /// use ripcord_http::inspector::Token;

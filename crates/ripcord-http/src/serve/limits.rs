@@ -15,7 +15,8 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// Maximum time that a connection stays open between two requests. Default: 75 seconds.
     ///
-    /// nginx closes its connections to a server after 60 seconds. The default is longer, so that nginx closes first.
+    /// nginx closes its idle connections to a server after 60 seconds. The default is longer, so that nginx closes first and does
+    /// not send a request on a connection that the server is closing.
     pub idle_timeout: Duration,
 }
 

@@ -25,7 +25,8 @@ pin_project! {
     /// aborted stream. A gRPC client receives trailers with the status code instead. There are two exceptions:
     ///
     /// - If the last frame is ready when the context ends, it is still sent.
-    /// - If the context ended before the head was sent, all frames that are ready are sent. The body is cut at the first wait.
+    /// - If the context ended before the head was sent, all frames that are ready are sent. The body is cut when the next frame is
+    ///   not ready.
     ///
     /// Dropping the body before its end cancels the request's context with the cause
     /// [`ClientDisconnected`](super::ClientDisconnected).

@@ -117,7 +117,7 @@ impl IntoResponse for CtxRejection {
     }
 }
 
-/// Returns the axum route of a request, such as `/users/{id}`, or `unmatched` if no route matched.
+/// Returns the axum route of the request with the head `parts`, such as `/users/{id}`, or `unmatched` if no route matched.
 ///
 /// Pass this function to [`ContextLayer::name`](super::ContextLayer::name). The result never contains the actual path of the
 /// request.
@@ -128,7 +128,7 @@ pub fn matched_path(parts: &Parts) -> Cow<'static, str> {
     }
 }
 
-/// Returns the method and the axum route of a request, such as `GET /users/{id}`.
+/// Returns the method and the axum route of the request with the head `parts`, such as `GET /users/{id}`.
 ///
 /// Pass this function to [`ContextLayer::name`](super::ContextLayer::name). A method that is not standard is replaced by `OTHER`.
 /// The route is the result of [`matched_path`].

@@ -65,7 +65,7 @@ pub(super) fn read(headers: &HeaderMap, settings: &Settings) -> Received {
     }
     Received {
         deadline,
-        id: id.unwrap_or_else(settings.make_id),
+        id: id.unwrap_or_else(|| (settings.make_id)()),
         lineage,
         tracestate,
         baggage,

@@ -10,6 +10,7 @@ use tower_layer::Layer;
 use super::observer::Observer;
 use super::{
     ContextService, Finished, HalfClose, ServerStats,
+    remote_cancel::Cancelable,
     settings::{Limit, Settings},
 };
 use crate::{RequestId, TrustPolicy};
@@ -60,23 +61,26 @@ use crate::{RequestId, TrustPolicy};
 /// # One route with its own limit
 ///
 /// Clones of a layer share their [`stats`](ContextLayer::stats). For a route with its own limit, use `layer.clone().timeout(..)`.
-/// It may be the only layer of the route, or an inner layer inside a layer for all routes.
+/// The clone may be the only layer of the route, or an inner layer inside a layer for all routes.
 ///
-/// An inner layer derives its context from the context of the outer layer, so the earlier deadline applies. Everything else is
-/// decided by the outermost layer: the ID, the trust policy, the statuses, the hooks and the counts.
+/// An inner layer derives its context from the context of the outer layer, so the earlier deadline applies. The other settings of
+/// an inner layer have no effect: the outermost layer decides the ID, the trust policy and the statuses, calls
+/// [`on_end`](ContextLayer::on_end) and counts the request.
 ///
 /// # Upgrades
 ///
 /// For a WebSocket or a CONNECT request, the [`timeout`](ContextLayer::timeout) only limits the time until the response. After
 /// that, the layer sets no deadline.
 ///
-/// On a watched connection (feature `connection`), the context lives until the upgraded connection or HTTP/2 stream is closed. The
-/// cause of its end is the disconnect of the client, the end of the server's context, or the close of the connection or stream.
-/// The last of these does not tell which side closed it. Without a watched connection, the context lives as long as the server's
-/// context.
+/// With `ripcord_http::serve`, and on other connections that `server::connection` (feature `connection`) watches, the context ends
+/// when the upgraded connection or HTTP/2 stream is closed, when the client disconnects, or when the server's context ends. If the
+/// cause is the close, it does not tell which side closed the connection. On other connections, the context ends when the server's
+/// context ends.
 #[derive(Clone, Debug)]
 pub struct ContextLayer {
-    pub(super) settings: Arc<Settings>,
+    settings: Arc<Settings>,
+    /// The requests that clients can cancel, if the layer accepts such cancels.
+    cancelable: Option<Arc<Cancelable>>,
 }
 
 impl ContextLayer {
@@ -91,7 +95,7 @@ impl ContextLayer {
     pub fn new(server: &Context) -> Self {
         let location = Location::caller();
         let settings = Settings::new(server, location);
-        ContextLayer { settings: Arc::new(settings) }
+        ContextLayer { settings: Arc::new(settings), cancelable: None }
     }
 
     /// Sets the maximum duration of a request, from its arrival to the end of the response. Default: no limit.
@@ -101,7 +105,7 @@ impl ContextLayer {
     ///
     /// If the server's context or a header of the request sets an earlier deadline, the earlier deadline applies.
     ///
-    /// The error of the context then reports the source line that called `timeout`. Its cause is
+    /// When the timeout ends the context, the error of the context reports the source line that called `timeout`. Its cause is
     /// [`DeadlineSource::Local`](super::DeadlineSource::Local), or [`DeadlineSource::Clamped`](super::DeadlineSource::Clamped) if
     /// the client asked for more time in a header.
     #[must_use]
@@ -138,9 +142,10 @@ impl ContextLayer {
     /// The timer starts when the request arrives. These events count as progress and restart the timer:
     ///
     /// - A chunk of the response's body is sent.
-    /// - The handler reads a chunk of the request's body. Only a watched connection (feature `connection`) detects this.
+    /// - The handler reads a chunk of the request's body. Only `ripcord_http::serve`, and other connections that
+    ///   `server::connection` (feature `connection`) watches, detect this.
     /// - The handler calls [`Context::progress`](ripcord::Context::progress). Call it in a handler that works for a long time
-    ///   before it sends the first chunk, or that reads an upload on a connection that is not watched.
+    ///   before it sends the first chunk, or that reads an upload on another connection.
     ///
     /// A request that exceeds the idle timeout ends like a request that exceeds its [`timeout`](ContextLayer::timeout). The error
     /// of the context contains the idle timeout and the source line that called `idle_timeout`.
@@ -163,8 +168,8 @@ impl ContextLayer {
     /// route. The metrics of feature `metrics` need the method and the route. Add the layer with
     /// [`Router::layer`](https://docs.rs/axum/0.8/axum/struct.Router.html#method.layer), because such layers run after routing.
     #[must_use]
-    pub fn name(self, name: fn(&Parts) -> Cow<'static, str>) -> Self {
-        self.set(|settings| settings.name = name)
+    pub fn name(self, name: impl Fn(&Parts) -> Cow<'static, str> + Send + Sync + 'static) -> Self {
+        self.set(|settings| settings.name = Arc::new(name))
     }
 
     /// Sets a function that is called once for each request, when the response has been sent, was cut short, or can no longer be
@@ -177,10 +182,12 @@ impl ContextLayer {
         self.set(|settings| settings.on_end = Some(Arc::new(hook)))
     }
 
-    /// Sets the policy that decides which headers of a client are used. Default: [`TrustPolicy::untrusted`].
+    /// Sets the policy that decides which headers of a client are used. [`TrustPolicy`] lists the headers. Default:
+    /// [`TrustPolicy::untrusted`].
     ///
     /// If the policy has a [maximum timeout](TrustPolicy::with_max_timeout) and [`timeout`](ContextLayer::timeout) is also set, the
-    /// shorter time applies.
+    /// shorter time applies. If the maximum timeout ends a request, the error of the context reports the source line that called
+    /// `trust`.
     #[must_use]
     #[track_caller]
     pub fn trust(self, trust: TrustPolicy) -> Self {
@@ -191,7 +198,7 @@ impl ContextLayer {
     /// Sets whether the layer refuses requests with a malformed header. Default: `false`, malformed headers are ignored.
     ///
     /// The response to a refused request has status 400 and a description of the error. The response to a gRPC request has the code
-    /// `INVALID_ARGUMENT`. Only headers that this layer reads are checked. It does not read headers that the trust policy ignores.
+    /// `INVALID_ARGUMENT`. The layer checks only the headers that it reads. It does not read headers that the trust policy ignores.
     /// The [`stats`](ContextLayer::stats) count malformed headers with either setting.
     ///
     /// Baggage above the size limit counts as malformed, even if it is well-formed. If `strict` is `false`, the baggage is cut.
@@ -213,20 +220,21 @@ impl ContextLayer {
     /// Sets whether a [trusted](ContextLayer::trust) client can cancel its requests with a cause. Default: `false`.
     ///
     /// A client with a [`CauseLayer`](crate::client::CauseLayer) sends the cause in a separate `OPTIONS` request. This layer
-    /// responds to the `OPTIONS` request itself. It does not pass it to a handler or to [`on_end`](ContextLayer::on_end), and does
-    /// not count it.
+    /// responds to the `OPTIONS` request itself. That request does not reach a handler or [`on_end`](ContextLayer::on_end), and is
+    /// not counted.
     ///
     /// The context of the canceled request ends with the cause [`ClientCanceled`](super::ClientCanceled), which contains the
     /// client's cause. If the handler calls other services through a `CauseLayer`, these services receive the cause too.
     #[must_use]
     pub fn remote_cancel(self, remote_cancel: bool) -> Self {
-        self.set(|settings| settings.cancelable = remote_cancel.then(Arc::default))
+        ContextLayer { cancelable: remote_cancel.then(Arc::default), ..self }
     }
 
     /// Sets the effect of a half-close, where a client closes only its sending half of the connection. Default:
     /// [`HalfClose::Cancel`].
     ///
-    /// Only a watched connection (feature `connection`) detects a half-close. `ripcord_http::serve` watches its connections.
+    /// Only `ripcord_http::serve`, and other connections that `server::connection` (feature `connection`) watches, detect a
+    /// half-close.
     #[must_use]
     pub fn half_close(self, half_close: HalfClose) -> Self {
         self.set(|settings| settings.half_close = half_close)
@@ -237,8 +245,8 @@ impl ContextLayer {
     /// The function is called for each request, except for a request with a well-formed ID from a [trusted](ContextLayer::trust)
     /// client.
     #[must_use]
-    pub fn make_id(self, make_id: fn() -> RequestId) -> Self {
-        self.set(|settings| settings.make_id = make_id)
+    pub fn make_id(self, make_id: impl Fn() -> RequestId + Send + Sync + 'static) -> Self {
+        self.set(|settings| settings.make_id = Arc::new(make_id))
     }
 
     /// Adds a function that adds values to a request's context, for example from headers.
@@ -338,6 +346,6 @@ impl<S> Layer<S> for ContextLayer {
     type Service = ContextService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        ContextService { inner, settings: Arc::clone(&self.settings) }
+        ContextService { inner, settings: Arc::clone(&self.settings), cancelable: self.cancelable.clone() }
     }
 }

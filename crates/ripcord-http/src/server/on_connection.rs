@@ -8,7 +8,7 @@ use std::{
 use http::Extensions;
 use ripcord::Context;
 
-use super::{HalfClose, lifetime::Lifetime, request::InFlight, settings::Settings};
+use super::{HalfClose, lifetime::Lifetime, settings::Settings};
 
 /// A connection that knows its requests in flight, and cancels them when the client disconnects.
 pub(super) trait Connection: Send + Sync {
@@ -20,7 +20,14 @@ pub(super) trait Connection: Send + Sync {
     fn sending(&self, lifetime: &Arc<Lifetime>);
 
     /// Keeps an upgraded request until its connection or HTTP/2 stream is closed.
-    fn upgrade(self: Arc<Self>, request: InFlight);
+    fn upgrade(self: Arc<Self>, request: Box<dyn UpgradedRequest>);
+}
+
+/// A request whose connection or HTTP/2 stream has switched to another protocol. It is in flight until this is dropped.
+#[cfg_attr(not(feature = "connection"), expect(dead_code, reason = "only the feature `connection` closes one"))]
+pub(super) trait UpgradedRequest: Send {
+    /// Handles the close of the connection or stream.
+    fn closed(self: Box<Self>);
 }
 
 /// An extension of each request: its connection.

@@ -37,6 +37,21 @@ pub struct Finished<'a> {
     pub took: Duration,
 }
 
+impl Finished<'_> {
+    /// Returns the time that was left until the deadline when the request arrived. Returns `None` if the request has no deadline.
+    pub fn time_left_at_start(&self) -> Option<Duration> {
+        Some((self.ctx.deadline()? + self.took).saturating_duration_since(self.ctx.clock().now()))
+    }
+
+    /// Returns the time from the end of the request's context to the end of the request. Returns `None` if the request was over
+    /// before a deadline, an idle timeout, a cancel or a disconnect ended its context.
+    pub fn overrun(&self) -> Option<Duration> {
+        // An answered request has no error, although its context has ended by now.
+        let ended = self.ctx.ended_at().filter(|_| self.error.is_some())?;
+        Some(self.ctx.clock().now().saturating_duration_since(ended))
+    }
+}
+
 impl fmt::Display for Finished<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} after {:?}: ", self.status.as_u16(), self.took)?;
@@ -124,9 +139,10 @@ impl fmt::Display for ClientDisconnected {
 
 impl Error for ClientDisconnected {}
 
-/// The cause with which a request's context ends if a trusted client cancels the request and sends a cause.
+/// The cause with which a request's context ends if a [trusted](super::ContextLayer::trust) client cancels the request and sends a
+/// cause.
 ///
-/// [`ContextLayer::remote_cancel`](super::ContextLayer::remote_cancel) turns this on. The outcome of such a request is
+/// [`ContextLayer::remote_cancel`](super::ContextLayer::remote_cancel) turns such cancels on. The outcome of such a request is
 /// [`Outcome::ClientDisconnected`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCanceled(pub(super) RemoteCause);

@@ -12,7 +12,7 @@ use std::{
 
 use http::{Method, request::Parts};
 
-use super::{ClientCanceled, lifetime::Lifetime, settings::Settings};
+use super::{ClientCanceled, lifetime::Lifetime};
 use crate::{RemoteCause, trace_context::Traceparent};
 
 /// The requests in flight that their clients can cancel, by their traceparents.
@@ -27,6 +27,24 @@ pub(super) struct Listed {
 }
 
 impl Cancelable {
+    /// Lists a request with a trusted client's traceparent.
+    pub(super) fn list(self: &Arc<Self>, traceparent: Traceparent, lifetime: &Arc<Lifetime>) -> Listed {
+        let lifetime = Arc::downgrade(lifetime);
+        self.lock().insert(traceparent, Weak::clone(&lifetime));
+        Listed { list: Arc::clone(self), key: traceparent, lifetime }
+    }
+
+    /// If this request of a trusted client is a cancel, cancels the request that it names. Returns whether the named request was in
+    /// flight, or `None` if this request is not a cancel.
+    pub(super) fn cancel_named_by(&self, parts: &Parts) -> Option<bool> {
+        let traceparent = parts.headers.get(RemoteCause::CANCEL_HEADER).filter(|_| parts.method == Method::OPTIONS)?;
+        let Ok(key) = Traceparent::decode(traceparent.as_bytes()) else { return Some(false) };
+        let lifetime = self.lock().get(&key).and_then(Weak::upgrade);
+        let Some((lifetime, cause)) = lifetime.zip(RemoteCause::find(&parts.headers)) else { return Some(false) };
+        lifetime.client_gone(ClientCanceled(cause));
+        Some(true)
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Traceparent, Weak<Lifetime>>> {
         // No code that panics runs under this lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -43,30 +61,14 @@ impl Drop for Listed {
     }
 }
 
-impl fmt::Debug for Listed {
+impl fmt::Debug for Cancelable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Listed").field(&self.key).finish()
+        f.debug_struct("Cancelable").finish_non_exhaustive()
     }
 }
 
-impl Settings {
-    /// Lists a request with a trusted client's traceparent.
-    pub(super) fn list(&self, traceparent: Option<Traceparent>, lifetime: &Arc<Lifetime>) -> Option<Listed> {
-        let list = Arc::clone(self.cancelable.as_ref()?);
-        let (key, lifetime) = (traceparent?, Arc::downgrade(lifetime));
-        list.lock().insert(key, Weak::clone(&lifetime));
-        Some(Listed { list, key, lifetime })
-    }
-
-    /// If this request is a cancel, cancels the request that it names. Returns whether the named request was in flight, or `None`
-    /// if this request is not a cancel.
-    pub(super) fn cancel_named_request(&self, parts: &Parts) -> Option<bool> {
-        let list = self.cancelable.as_ref().filter(|_| self.trust.0.is_trusted() && parts.method == Method::OPTIONS)?;
-        let traceparent = Traceparent::decode(parts.headers.get(RemoteCause::CANCEL_HEADER)?.as_bytes());
-        let Ok(key) = traceparent else { return Some(false) };
-        let lifetime = list.lock().get(&key).and_then(Weak::upgrade);
-        let Some((lifetime, cause)) = lifetime.zip(RemoteCause::find(&parts.headers)) else { return Some(false) };
-        lifetime.client_gone(ClientCanceled(cause));
-        Some(true)
+impl fmt::Debug for Listed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Listed").field(&self.key).finish()
     }
 }

@@ -18,7 +18,7 @@ use super::{
     grpc,
     lifetime::Lifetime,
     observer::EntryKey,
-    on_connection::{Membership, Upload},
+    on_connection::{Membership, UpgradedRequest, Upload},
     outcome::is_client_disconnected,
     own_span::OwnSpan,
     remote_cancel::Listed,
@@ -195,26 +195,12 @@ impl InFlight {
         self.limit = None;
         self.done = None;
         match self.membership.as_ref().map(|membership| Arc::clone(membership.connection())) {
-            Some(connection) => connection.upgrade(self),
+            Some(connection) => connection.upgrade(Box::new(self)),
             None => {
                 self.lifetime.outlives_the_answer();
                 self.finish();
             }
         }
-    }
-
-    /// Handles the close of the connection or HTTP/2 stream that the request upgraded. The cause of the context's end says
-    /// whether the server was draining. If the client had disconnected, the context has ended before this.
-    #[cfg(feature = "connection")]
-    pub(super) fn closed(self) {
-        match self.ctx.err() {
-            Some(error) => self.lifetime.ended(error),
-            None if self.ctx.is_draining() => {
-                self.lifetime.cancel_with("server draining: the upgraded connection was closed");
-            }
-            None => self.lifetime.cancel_with("the upgraded connection was closed"),
-        }
-        self.finish();
     }
 
     /// Records that the response reported the end of the context, or was cut short by it.
@@ -247,6 +233,21 @@ impl InFlight {
         if self.is_outermost() {
             self.settle(Outcome::Answered);
         }
+    }
+}
+
+impl UpgradedRequest for InFlight {
+    /// Ends the context. The cause says whether the server was draining. If the client had disconnected, the context has already
+    /// ended.
+    fn closed(self: Box<Self>) {
+        match self.ctx.err() {
+            Some(error) => self.lifetime.ended(error),
+            None if self.ctx.is_draining() => {
+                self.lifetime.cancel_with("server draining: the upgraded connection was closed");
+            }
+            None => self.lifetime.cancel_with("the upgraded connection was closed"),
+        }
+        self.finish();
     }
 }
 

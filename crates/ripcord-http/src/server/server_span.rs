@@ -22,7 +22,7 @@ pub(super) fn name(parts: &Parts, ctx: &Context) -> Cow<'static, str> {
 }
 
 /// Makes the span of `ctx` a child of `parent`, or links it to an untrusted client's span. Returns the request's context with the
-/// ids of the span. The request's calls send these ids.
+/// IDs of the span. The request's calls send these IDs.
 pub(super) fn begin(ctx: &Context, parts: &Parts, parent: Option<Traceparent>) -> Context {
     let ctx = ctx.with_value(Spans);
     let span = ctx.tracing_span();

@@ -23,6 +23,7 @@ use super::{
     observer::StartedRequest,
     own_span::OwnSpan,
     panic_message,
+    remote_cancel::Cancelable,
     request::{InFlight, Record},
     settings::{Limit, Settings},
 };
@@ -30,12 +31,13 @@ use crate::{Malformed, trace_context::Link};
 
 /// A tower service that gives every request a [`Context`]. Created by [`ContextLayer`](super::ContextLayer).
 ///
-/// The response has the body type [`ContextBody`], whose error is boxed. It is the error of the inner body, or the
+/// The response has the body type [`ContextBody`]. The error of this body is a boxed error: the error of the inner body, or the
 /// [`ripcord::Error`] of the context if the end of the context cut the body short.
 #[derive(Clone, Debug)]
 pub struct ContextService<S> {
     pub(super) inner: S,
     pub(super) settings: Arc<Settings>,
+    pub(super) cancelable: Option<Arc<Cancelable>>,
 }
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for ContextService<S>
@@ -54,13 +56,14 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (mut parts, body) = request.into_parts();
         let bodyless = Bodyless::from_method(&parts.method);
-        if let Some(is_found) = self.settings.cancel_named_request(&parts) {
+        let cancelable = self.cancelable.as_ref().filter(|_| self.settings.trust.0.is_trusted());
+        if let Some(is_found) = cancelable.and_then(|requests| requests.cancel_named_by(&parts)) {
             return ResponseFuture::cancel(is_found);
         }
         let outer = parts.extensions.get::<Context>().and_then(|ctx| Some((ctx.clone(), Handle::in_flight(ctx)?)));
         let (mut request, malformed) = match outer {
             Some((ctx, lifetime)) => (self.settings.join(ctx, lifetime, &mut parts), None),
-            None => self.settings.begin(&mut parts),
+            None => self.settings.begin(&mut parts, cancelable),
         };
         if let Some(malformed) = malformed.filter(|_| self.settings.strict) {
             request.settle(Outcome::Refused(malformed));
@@ -89,7 +92,11 @@ where
 impl Settings {
     /// Derives the context of a request that has arrived, and inserts it into the extensions. Returns the request in flight and
     /// the first malformed header.
-    fn begin(self: &Arc<Self>, parts: &mut Parts) -> (InFlight, Option<Malformed>) {
+    fn begin(
+        self: &Arc<Self>,
+        parts: &mut Parts,
+        cancelable: Option<&Arc<Cancelable>>,
+    ) -> (InFlight, Option<Malformed>) {
         let received = headers::read(&parts.headers, self);
         let deadline = self.deadline(received.deadline);
 
@@ -119,7 +126,7 @@ impl Settings {
         let end = timed.deadline();
         let lifetime = Lifetime::new(cancel, self, end, grpc::is_grpc(&parts.headers));
         let (ctx, limit) = if asks_for_upgrade(parts) { (ctx, Some(timed)) } else { (timed, None) };
-        // The observer is added after the span, so that it shows the request with the ids that are exported. The handle is added
+        // The observer is added after the span, so that it shows the request with the IDs that are exported. The handle is added
         // last, so that all shown values are above it.
         let (ctx, span) = OwnSpan::begin(self, ctx, parts, received.lineage.parent());
         let is_timed = self.on_end.is_some() || self.observer.is_some();
@@ -131,7 +138,8 @@ impl Settings {
         let ctx = ctx.with_value(Handle::new(&lifetime, deadline.source, self, place));
         parts.extensions.insert(ctx.clone());
         let id = received.id.to_header();
-        let _listed = self.list(received.lineage.parent(), &lifetime);
+        let listed = cancelable.zip(received.lineage.parent());
+        let _listed = listed.map(|(requests, traceparent)| requests.list(traceparent, &lifetime));
         let record = Record { id, started, span, place, _listed, answered: None, logged: None };
         (InFlight::begin(Arc::clone(self), ctx, limit, lifetime, Some(record)), received.malformed)
     }

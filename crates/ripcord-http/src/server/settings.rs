@@ -5,9 +5,7 @@ use std::{borrow::Cow, fmt, panic::Location, sync::Arc, time::Duration};
 use http::{StatusCode, request::Parts};
 use ripcord::{Cause, Context};
 
-use super::{
-    DeadlineSource, Finished, Outcome, RequestAnswered, observer::Observer, remote_cancel::Cancelable, stats::Counters,
-};
+use super::{DeadlineSource, Finished, Outcome, RequestAnswered, observer::Observer, stats::Counters};
 use crate::{RequestId, TrustPolicy};
 
 /// The settings of a layer, shared by all its requests.
@@ -22,11 +20,9 @@ pub(super) struct Settings {
     pub(super) trust: (TrustPolicy, &'static Location<'static>),
     pub(super) strict: bool,
     pub(super) absolute_deadlines: bool,
-    /// The requests that clients can cancel, if the layer accepts such cancels.
-    pub(super) cancelable: Option<Arc<Cancelable>>,
     pub(super) half_close: HalfClose,
     pub(super) name: Name,
-    pub(super) make_id: fn() -> RequestId,
+    pub(super) make_id: MakeId,
     pub(super) values: Vec<Values>,
     pub(super) statuses: Statuses,
     pub(super) on_end: Option<OnEnd>,
@@ -54,10 +50,9 @@ impl Settings {
             trust: (TrustPolicy::untrusted(), location),
             strict: false,
             absolute_deadlines: false,
-            cancelable: None,
             half_close: HalfClose::Cancel,
-            name: |parts| Cow::Borrowed(method(parts)),
-            make_id: RequestId::generate,
+            name: Arc::new(|parts| Cow::Borrowed(method(parts))),
+            make_id: Arc::new(RequestId::generate),
             values: Vec::new(),
             statuses: Statuses::default(),
             on_end: None,
@@ -89,14 +84,16 @@ impl Limit {
     }
 }
 
-type Name = fn(&Parts) -> Cow<'static, str>;
+type Name = Arc<dyn Fn(&Parts) -> Cow<'static, str> + Send + Sync>;
+type MakeId = Arc<dyn Fn() -> RequestId + Send + Sync>;
 type Values = Arc<dyn Fn(Context, &Parts) -> Context + Send + Sync>;
 type OnEnd = Arc<dyn Fn(&Finished<'_>) + Send + Sync>;
 
 /// The effect of a half-close: a client closes its sending half of the connection while its request is in flight.
 ///
 /// TCP sends the same signal, a FIN, for a client that has closed the connection and for a client that still waits for the
-/// response. So the server cannot tell them apart. Only a watched connection (feature `connection`) detects the FIN.
+/// response. So the server cannot tell them apart. Only `ripcord_http::serve`, and other connections that `server::connection`
+/// (feature `connection`) watches, detect the FIN.
 ///
 /// Set it with [`ContextLayer::half_close`](super::ContextLayer::half_close).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -48,7 +48,7 @@ impl Traceparent {
         Traceparent { trace_id: random::id(), parent_id: span_id(), flags }
     }
 
-    /// Returns `None` if either id is all zeros.
+    /// Returns `None` if either ID is all zeros.
     #[cfg(feature = "tracing")]
     pub(crate) fn from_ids(trace_id: [u8; 16], parent_id: [u8; 8], sampled: bool, random: bool) -> Option<Self> {
         let flags = if sampled { SAMPLED } else { 0 } | if random { RANDOM } else { 0 };
@@ -124,7 +124,7 @@ impl Traceparent {
     }
 }
 
-/// Returns a random id that is not all zeros.
+/// Returns a random ID that is not all zeros.
 fn span_id() -> [u8; 8] {
     let [.., a, b, c, d, e, f, g, h] = random::id();
     u64::from_be_bytes([a, b, c, d, e, f, g, h]).max(1).to_be_bytes()
@@ -157,7 +157,7 @@ impl fmt::Debug for Traceparent {
 }
 
 impl Value for Traceparent {
-    // Trace ids are not secret.
+    // IDs are made to be seen.
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
     }

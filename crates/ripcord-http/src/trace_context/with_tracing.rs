@@ -74,7 +74,7 @@ pub(crate) fn remote(parent: Traceparent, tracestate: Option<&Tracestate>) -> Sp
     SpanContext::new(trace, span, flags, true, state)
 }
 
-/// Returns the ids of a span, if OpenTelemetry receives it. `known` is the context's own traceparent.
+/// Returns the IDs of a span, if OpenTelemetry receives it. `known` is the context's own traceparent.
 pub(crate) fn ids_of(span: &Span, known: Option<&Traceparent>) -> Option<(Traceparent, Option<Tracestate>)> {
     let otel = span.context();
     let context = otel.span().span_context().clone();

@@ -1,12 +1,10 @@
 //! What the logs and spans of two services say when A's client disconnects and A cancels its call to B.
 
-use http::Request;
 use opentelemetry::trace::Status;
-use ripcord_http::client::{CauseLayer, ClientLayer, RequestExt as _};
+use ripcord_http::client::CauseLayer;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tower::{Layer as _, Service as _, service_fn};
 
 use super::one_trace::{exporter, finished};
 use super::*;
@@ -84,15 +82,9 @@ async fn with_a_cause_layer_b_logs_that_the_client_of_a_disconnected() {
     let ((layer_a, mut log_a), (layer_b, mut log_b)) = (logged("a"), logged("b"));
     let (arrived, arrives) = unbounded_channel();
     let b = serve_b(layer_b.remote_cancel(true), arrived).await;
-    let client = reqwest::Client::new();
-    let http = service_fn(move |request: Request<reqwest::Body>| {
-        let client = client.clone();
-        async move { client.execute(request.try_into()?).await.map(http::Response::<reqwest::Body>::from) }
-    });
-    let client = ClientLayer::new().layer(CauseLayer::new(|notice| drop(tokio::spawn(notice))).layer(http));
+    let (client, cause) = (reqwest::Client::new(), CauseLayer::new(|notice| drop(tokio::spawn(notice))));
     let handler = async move |Ctx(ctx): Ctx| {
-        let request = Request::get(format!("http://{b}/b")).body(reqwest::Body::default()).expect("a valid request");
-        let _ = client.clone().call(request.with_context(&ctx)).await;
+        let _ = client.get(format!("http://{b}/b")).context(&ctx).cause_layer(&cause).send().await;
     };
     let a = serve(Router::new().route("/a", get(handler)).layer(layer_a)).await;
     ask_and_leave(&a, arrives).await;

@@ -1,4 +1,4 @@
-//! The request id, trace and baggage in a chain, without OpenTelemetry.
+//! The request ID, trace and baggage in a chain, without OpenTelemetry.
 
 use http::HeaderValue;
 use ripcord_http::RequestId;

@@ -1,6 +1,6 @@
 //! The spans that OpenTelemetry exports of a chain.
 //!
-//! The three services share a subscriber, because there is one per thread. They learn trace ids from headers only.
+//! The three services share a subscriber, because there is one per thread. They learn trace IDs from headers only.
 
 use http::HeaderValue;
 use opentelemetry::trace::{SpanId, SpanKind, Status, TracerProvider as _};

@@ -5,6 +5,7 @@ mod calls;
 mod cause;
 mod errors;
 mod headers;
+mod uploads;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;

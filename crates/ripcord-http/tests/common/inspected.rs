@@ -45,7 +45,7 @@ impl Server {
     pub(crate) fn new(change: impl FnOnce(ContextLayer) -> ContextLayer) -> Self {
         let (clock, time) = Clock::manual();
         let server = Context::background().with_clock(clock).with_name("server");
-        let inspector = Inspector::builder().context(&server).build();
+        let inspector = Inspector::builder().context(&server).build().expect("valid settings");
         let layer = ContextLayer::new(&server).timeout(5 * SECOND).name(matched_path).inspector(&inspector);
         let app = Router::new().route("/report/{day}", get(report)).route("/bug", get(bug)).route("/pay", get(pay));
         let app = app.layer(change(layer));

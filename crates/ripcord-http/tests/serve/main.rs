@@ -4,6 +4,8 @@
 mod drain;
 mod http2;
 mod load;
+#[path = "../common/posts.rs"]
+mod posts;
 mod requests;
 mod upgrades;
 mod uploads;

@@ -1,10 +1,6 @@
 //! Uploads: their progress, and the answers to clients that are still sending.
 
-use std::{
-    future::IntoFuture as _,
-    io::{Read as _, Write as _},
-    net::SocketAddr,
-};
+use std::{future::IntoFuture as _, net::SocketAddr};
 
 use axum::{Router, extract::Request, http::StatusCode, routing::post};
 use bytes::Bytes;
@@ -13,9 +9,7 @@ use ripcord::{Clock, Context, ManualTime, Shutdown};
 use ripcord_http::server::{ContextLayer, Ctx, Ended};
 use tokio::{io::AsyncWriteExt as _, sync::mpsc, task::JoinHandle};
 
-use crate::{PATIENCE, SECOND, within};
-
-const LENGTH: usize = 1 << 20;
+use crate::{SECOND, posts::assert_no_answer_is_lost, within};
 
 /// A server whose `/` reads its request's body, and reports its context and then each chunk.
 struct Server {
@@ -136,30 +130,9 @@ async fn upload_over_http2_has_progress_of_its_own() {
     server.end().await;
 }
 
-/// Posts a megabyte as a blocking client does: it reads when it has sent everything.
-fn post_all(address: SocketAddr) -> std::io::Result<String> {
-    let mut stream = std::net::TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "POST /refuses HTTP/1.1\r\nHost: test\r\nContent-Length: {LENGTH}\r\n\r\n")?;
-    stream.write_all(&vec![b'x'; LENGTH])?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
-}
-
 #[tokio::test]
 async fn no_answer_to_300_posts_of_a_megabyte_that_nobody_reads_is_lost() {
     let server = Server::start(|app, ctx| app.layer(ContextLayer::new(ctx))).await;
-    let address = server.address;
-    let clients: Vec<_> = (0..6)
-        .map(|_| tokio::task::spawn_blocking(move || (0..50).map(|_| post_all(address)).collect::<Vec<_>>()))
-        .collect();
-    for client in clients {
-        for answer in client.await.expect("no panic") {
-            let answer = answer.expect("no answer is lost");
-            assert!(answer.starts_with("HTTP/1.1 413 ") && answer.ends_with("too large"), "{answer}");
-            assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
-        }
-    }
+    assert_no_answer_is_lost(server.address).await;
     server.end().await;
 }

@@ -26,6 +26,9 @@ mod http2;
 mod http2_connect;
 mod idle;
 #[cfg(target_os = "linux")]
+#[path = "../common/posts.rs"]
+mod posts;
+#[cfg(target_os = "linux")]
 mod silent;
 #[cfg(target_os = "linux")]
 mod sockets;

@@ -125,9 +125,9 @@ impl<C> CircuitBreakerBuilder<C> {
         self
     }
 
-    /// Sets the number of results in the [`window`](Self::window) from which the failure rate and the rate of slow calls can
-    /// open the breaker. If there are fewer results, the rates are ignored. The number must be at least 1 and at most the size
-    /// of a [`Window::Count`]. Default: 20, or the size of a smaller window.
+    /// Sets the minimum number of results in the [`window`](Self::window). As long as there are fewer results, the failure rate
+    /// and the rate of slow calls do not open the breaker. The number must be at least 1 and at most the size of a
+    /// [`Window::Count`]. Default: 20, or the size of a smaller window.
     pub fn minimum_calls(mut self, calls: usize) -> Self {
         self.settings.minimum_calls = Some(calls);
         self
@@ -143,12 +143,12 @@ impl<C> CircuitBreakerBuilder<C> {
         self
     }
 
-    /// Sets the duration from which a call is slow, and the rate of slow calls in the [`window`](Self::window) at which the
-    /// breaker opens. Default: no call is slow.
+    /// Makes the breaker open when too many calls are slow. A call that takes `duration` or longer is slow. The breaker opens
+    /// when the number of slow calls divided by the number of results in the [`window`](Self::window) is at least `rate`.
+    /// Default: no call is slow.
     ///
-    /// The duration must be longer than zero. The rate must be above 0 and at most 1. The breaker measures the duration of a
-    /// call when the call ends. So a slow call in flight does not count yet. A slow probe of a half-open breaker counts as
-    /// failed.
+    /// `duration` must be longer than zero. `rate` must be above 0 and at most 1. The breaker measures the duration of a call
+    /// when the call ends. So a slow call in flight does not count yet. A slow probe of a half-open breaker counts as failed.
     pub fn slow_call(mut self, duration: Duration, rate: f64) -> Self {
         self.settings.slow_call = Some((duration, rate));
         self

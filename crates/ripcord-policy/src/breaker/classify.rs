@@ -29,9 +29,8 @@ impl<T, E, F: Fn(&Result<T, E>) -> Outcome> Classify<T, E> for F {
 /// Returns [`Outcome::Success`] for `Ok`, and [`Error::outcome`] for an error. Pass this function to
 /// [`CircuitBreakerBuilder::classify`](super::CircuitBreakerBuilder::classify) if the calls go through other policies.
 ///
-/// Such a call returns an [`Error<E>`](Error). If another policy refused the call, the outcome is [neutral](Outcome::Neutral).
-/// With the default classifier it would be a failure. The breaker layer of a [`Stack`](crate::Stack) does not need this
-/// function.
+/// Such a call returns an [`Error`]. If another policy refused the call, the outcome is [neutral](Outcome::Neutral). With the
+/// default classifier it would be a failure. The breaker layer of a [`Stack`](crate::Stack) does not need this function.
 ///
 /// ```
 /// use ripcord_policy::{CircuitBreaker, breaker::by_outcome};

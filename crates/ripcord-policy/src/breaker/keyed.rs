@@ -36,6 +36,9 @@ use crate::{ConfigError, Error};
 /// # }
 /// ```
 ///
+/// `K` is the type of the keys, and `C` is the type of the classifier. [`CircuitBreaker`] describes the states of a breaker,
+/// and its probes: the calls that a half-open breaker admits.
+///
 /// Create the breakers with [`builder`](KeyedCircuitBreaker::builder) or [`new`](KeyedCircuitBreaker::new). Make calls with
 /// [`run`](KeyedCircuitBreaker::run).
 ///

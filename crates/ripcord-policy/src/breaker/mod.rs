@@ -80,8 +80,8 @@ use shared::Shared;
 /// * A panic of the call.
 ///
 /// If the context passed to `run` has been canceled or its deadline has passed, an error of the call is
-/// [neutral](Outcome::Neutral), and the classifier is not asked. A neutral result says nothing about the service, so it neither
-/// opens nor closes the breaker. A dropped call is neutral too.
+/// [neutral](Outcome::Neutral), and the classifier is not called. A neutral result says nothing about the service, so it
+/// neither opens nor closes the breaker. A dropped call is neutral too.
 ///
 /// If the breaker changes its state during a call, it ignores the result of this call. The result then counts only in the
 /// [`stats`](CircuitBreaker::stats).
@@ -96,7 +96,7 @@ use shared::Shared;
 /// [`run`](CircuitBreaker::run). If the call cannot be a closure, use [`try_acquire`](CircuitBreaker::try_acquire). Read the
 /// state with [`state`](CircuitBreaker::state) and the statistics with [`stats`](CircuitBreaker::stats).
 ///
-/// Clones share all state. For one breaker per host, see [`KeyedCircuitBreaker`].
+/// `C` is the type of the classifier. Clones share all state. For one breaker per host, see [`KeyedCircuitBreaker`].
 #[derive(Clone)]
 pub struct CircuitBreaker<C = DefaultClassifier> {
     shared: Arc<Shared>,

@@ -77,19 +77,19 @@ impl<'a> Permit<'a> {
         Permit { shared, admission, started, is_recorded: false }
     }
 
-    /// Records that the call succeeded, and returns the permit to the breaker.
+    /// Reports to the breaker that the call succeeded.
     #[inline]
     pub fn success(self) {
         self.record(Outcome::Success);
     }
 
-    /// Records that the called service failed, and returns the permit to the breaker.
+    /// Reports to the breaker that the call failed because of the called service.
     pub fn failure(self) {
         self.record(Outcome::Failure);
     }
 
-    /// Records the outcome of the call, and returns the permit to the breaker. [`Outcome::Neutral`] counts as a canceled call,
-    /// which neither opens nor closes the breaker.
+    /// Reports the outcome of the call to the breaker. [`Outcome::Neutral`] counts as a canceled call, which neither opens nor
+    /// closes the breaker.
     #[inline]
     pub fn record(mut self, outcome: Outcome) {
         self.end(outcome);

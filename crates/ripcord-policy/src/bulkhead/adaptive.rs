@@ -6,8 +6,8 @@ use crate::ConfigError;
 use crate::config::{above_zero, at_least_one, within};
 use crate::semaphore::Semaphore;
 
-/// Settings of a [`Bulkhead`](super::Bulkhead) whose limit follows the measured latency. Pass them to
-/// [`BulkheadBuilder::adaptive`](super::BulkheadBuilder::adaptive).
+/// Settings of a [`Bulkhead`](super::Bulkhead) whose limit follows the measured latency of the calls. The limit is the maximum
+/// number of calls in flight. Pass the settings to [`BulkheadBuilder::adaptive`](super::BulkheadBuilder::adaptive).
 ///
 /// ```
 /// use ripcord_policy::Bulkhead;
@@ -50,7 +50,7 @@ pub struct AdaptiveLimit {
 }
 
 impl AdaptiveLimit {
-    /// Creates the default settings.
+    /// Creates settings with the [defaults](AdaptiveLimit#defaults).
     pub fn new() -> Self {
         Self {
             min_limit: 5,

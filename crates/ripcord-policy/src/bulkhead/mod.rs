@@ -37,7 +37,7 @@ use permit::{Limit, Shared, Waiter};
 /// let answer = bulkhead.run(&ctx, |_ctx| async { Ok::<_, std::io::Error>(42) }).await?;
 /// assert_eq!(answer, 42);
 ///
-/// let permit = bulkhead.try_acquire()?;   // or by hand
+/// let permit = bulkhead.try_acquire()?;   // without a closure
 /// assert_eq!(bulkhead.stats().calls.in_flight(), 1);
 /// drop(permit);
 /// assert_eq!(bulkhead.stats().calls.in_flight(), 0);
@@ -46,8 +46,8 @@ use permit::{Limit, Shared, Waiter};
 /// ```
 ///
 /// A bulkhead protects the called service from too many calls at once. It also protects the callers from a slow service,
-/// because the limit and the queue bound the number of callers that wait. The limit is fixed, or follows the measured latency:
-/// see [`AdaptiveLimit`].
+/// because it limits the number of callers that wait. The limit is fixed, or follows the measured latency: see
+/// [`AdaptiveLimit`].
 ///
 /// Each call in flight holds a permit. If all permits are in use and the queue is full, the bulkhead refuses calls: see
 /// [`Error::is_full`] and [`Refused::is_full`]. A waiting call leaves the queue when its context is canceled or the deadline of
@@ -88,9 +88,9 @@ impl Bulkhead {
     /// call. The call must observe its context. An error of the call counts as a failure of the called service, unless `ctx`
     /// has ended.
     ///
-    /// If the call itself goes through other policies, an error with which such a policy refused the call would count as a
-    /// failure too. Use a [`Stack`](crate::Stack) instead, or [`acquire`](Self::acquire) a permit and pass [`Error::outcome`]
-    /// to [`BulkheadPermit::record`].
+    /// If the call itself goes through other policies, refusals by these policies count as failures of the service. To avoid
+    /// this, use a [`Stack`](crate::Stack), or [`acquire`](Self::acquire) a permit and pass [`Error::outcome`] to
+    /// [`BulkheadPermit::record`].
     ///
     /// # Errors
     ///

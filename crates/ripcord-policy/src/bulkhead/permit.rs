@@ -96,7 +96,7 @@ impl BulkheadPermit {
     }
 
     /// Records the outcome of the call, and releases the permit. The outcome counts in the [`stats`](super::Bulkhead::stats).
-    /// It also changes an [adaptive limit](super::AdaptiveLimit).
+    /// An [adaptive limit](super::AdaptiveLimit) uses it too.
     pub fn record(mut self, outcome: Outcome) {
         self.outcome = outcome;
     }

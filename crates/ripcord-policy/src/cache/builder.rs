@@ -88,62 +88,70 @@ where
 
     /// Sets the maximum number of entries or, with a [`weigher`](Self::weigher), their maximum total weight. Required.
     ///
-    /// The capacity is never exceeded. A capacity above 64 is divided between shards, so slightly fewer entries may fit.
+    /// The capacity must be from 1 to 2^62 - 1. It is never exceeded. If it is above 64, the entries are divided between
+    /// several parts of the cache, and slightly fewer entries than the capacity may fit.
     pub fn capacity(mut self, entries: u64) -> Self {
         self.capacity = Some(entries);
         self
     }
 
-    /// Sets the function that returns an entry's weight. A weight of 0 counts as 1.
+    /// Sets the function that returns the weight of an entry. The [`capacity`](Self::capacity) is then the maximum total
+    /// weight. A weight of 0 counts as 1. Default: every entry has the weight 1.
     ///
-    /// An entry that is heavier than the whole capacity is not kept. The weigher runs once per insert, in the method that
-    /// inserts the entry, outside all locks. A panic of the weigher goes to the caller of this method. A cache with a weigher
-    /// has one shard.
+    /// An entry that is heavier than the whole capacity is not kept. The weigher runs once per inserted or loaded value,
+    /// outside all locks. A panic of the weigher goes to the caller of [`insert`](Cache::insert). During a load, it counts as a
+    /// panic of the load. A cache with a weigher has a single lock, so many threads that use the cache at the same time may
+    /// wait for each other.
     pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
         self.settings.weigher = Some(Arc::new(weigher));
         self
     }
 
-    /// Sets how long after its insert an entry expires (time to live). Reads do not extend this time. Default: entries do not
-    /// expire.
+    /// Sets the time to live: how long after its insert or load an entry expires. Reads do not extend this time. The time must
+    /// be longer than zero. Default: entries do not expire.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.settings.ttl = Some(ttl);
         self
     }
 
-    /// Removes entries that have not been read for the time `limit`. If a [`ttl`](Self::ttl) is set too, an entry expires at
-    /// the earlier of both times. Default: entries are kept without reads.
+    /// Makes entries expire that have not been read for the time `limit`. If a [`ttl`](Self::ttl) is set too, an entry expires
+    /// at the earlier of both times. [`stale_for`](Self::stale_for) has no effect on an entry that expired because it was not
+    /// read. The time must be longer than zero. Default: entries do not expire because they are not read.
     pub fn idle(mut self, limit: Duration) -> Self {
         self.settings.idle = Some(limit);
         self
     }
 
-    /// Sets how long the cache still returns a value after its TTL. During this time the value is *stale*, and
-    /// [`get_or_load`](Cache::get_or_load) loads the next value in the background. Default: stale values are not returned.
+    /// Sets how long the cache still returns a value after its TTL has passed. During this time the value is *stale*. When
+    /// [`get_or_load`](Cache::get_or_load) returns a stale value, it also loads a new value in the background. Default: expired
+    /// values are not returned.
     ///
-    /// Requires a [`ttl`](Self::ttl), which may be `Duration::MAX`.
+    /// Requires a [`ttl`](Self::ttl). If only [`insert_with_ttl`](Cache::insert_with_ttl) or
+    /// [`set_load_ttl`](super::set_load_ttl) sets TTLs, set the `ttl` to `Duration::MAX`. `window` must be longer than zero.
     ///
-    /// After a failed background load, the cache still returns the stale value, and does not load the key in the background for
-    /// some time. This time is the [`negative_ttl`](Self::negative_ttl), or one second if the error is not remembered. When the
-    /// time `window` is over, callers wait for a load as for any other key.
+    /// If a background load fails, the cache still returns the stale value. The next background load of the key starts at the
+    /// earliest after the time [`negative_ttl`](Self::negative_ttl), or after one second if the error is not remembered. When
+    /// the time `window` is over, the value is no longer returned, and callers wait for a load.
     #[track_caller]
     pub fn stale_for(mut self, window: Duration) -> Self {
         self.settings.stale_for = Some((window, Location::caller()));
         self
     }
 
-    /// Sets how long the error of a failed load is remembered and returned to later callers. Default: errors are not
-    /// remembered, and the next caller after a failed load starts a new load.
+    /// Sets how long the error of a failed load is remembered. During this time, later callers that request the key get the
+    /// error, and no new load starts. The time must be longer than zero. Default: errors are not remembered, and the next
+    /// caller after a failed load starts a new load.
     ///
-    /// Errors that say nothing about the key are never remembered: panics, cancellations, and refusals by a policy, such as an
-    /// open circuit breaker.
+    /// Errors that say nothing about the key are never remembered: panics, errors of loads whose context has ended, and
+    /// refusals by another policy, such as an open circuit breaker.
     pub fn negative_ttl(mut self, ttl: Duration) -> Self {
         self.settings.negative_ttl = Some(ttl);
         self
     }
 
-    /// Shortens the [`ttl`](Self::ttl) of each entry by a random part of up to this fraction, so that values that were loaded
-    /// at the same time do not expire at the same time. The fraction must be from 0 to 1. Default: 0.
+    /// Shortens the [`ttl`](Self::ttl) of each entry by a random part. `fraction` is the maximum part, from 0 to 1: if it is
+    /// 0.1, an entry expires after 90% to 100% of the `ttl`. Then values that were loaded at the same time do not expire at the
+    /// same time. Default: 0.
     ///
     /// Requires a `ttl`. TTLs set by [`insert_with_ttl`](Cache::insert_with_ttl) and [`set_load_ttl`](super::set_load_ttl) are
     /// not changed.
@@ -152,22 +160,23 @@ where
         self
     }
 
-    /// Sets the interval at which expired entries are removed in the background. Go programs often call this setting
-    /// `cleanupInterval`. Default: one second.
+    /// Sets the interval at which a background task removes expired entries. The interval must be longer than zero. Go programs
+    /// often call this setting `cleanupInterval`. Default: one second.
     ///
-    /// A sweep visits every entry. It does not lock the cache for the whole sweep: it takes and releases a lock for each entry.
-    /// An expired entry occupies memory until the next sweep, but the cache does not return it. While a value is stale (see
-    /// [`stale_for`](Self::stale_for)), the cache still returns it, and no sweep removes it.
+    /// The task visits every entry, and does not lock the cache for the whole time. An expired entry occupies memory until it
+    /// is removed, but the cache does not return it. While a value is stale (see [`stale_for`](Self::stale_for)), the cache
+    /// still returns the value, and the task does not remove it.
     pub fn sweep_every(mut self, interval: Duration) -> Self {
         self.settings.sweep_every = interval;
         self
     }
 
-    /// Sets the eviction listener, which is called with every value that has left the cache. A panic of the listener is caught.
+    /// Sets the eviction listener: a function that is called for every value that has left the cache. Its arguments are the
+    /// key, the value and the reason. A panic of the listener is caught. Default: no listener.
     ///
     /// The listener runs outside all locks, on the thread of the operation that removed the value, before this operation
-    /// returns. The listener may use caches, including this cache. If it removes another value, it is called again inside its
-    /// own call. So a listener that removes a value in every call overflows the stack.
+    /// returns. The listener may use caches, including this cache. If the listener removes another value, it is called again
+    /// inside its own call. So a listener that removes a value in every call overflows the call stack.
     pub fn on_evict(mut self, listener: impl Fn(&K, &V, Eviction) + Send + Sync + 'static) -> Self {
         self.settings.on_evict = Some(Arc::new(listener));
         self
@@ -180,24 +189,24 @@ where
         self
     }
 
-    /// Sets the clock of the cache. Default: the clock of the context passed to [`build`](Self::build).
+    /// Sets the clock by which entries expire. Default: the clock of the context passed to [`build`](Self::build).
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = Some(clock);
         self
     }
 
     /// Builds the cache, and starts the background task that removes expired entries. The cache closes when `ctx` is canceled
-    /// or its deadline passes.
+    /// or its deadline passes: all operations then fail, loads are canceled, and the entries are dropped.
     ///
     /// # Errors
     ///
     /// [`ConfigError`] in these cases:
     ///
     /// * The `capacity` is not set, is 0, or is above 2^62 - 1.
-    /// * A duration is zero.
+    /// * A duration that is set is zero.
     /// * The `ttl_jitter` is outside 0 to 1.
     /// * `stale_for` or a `ttl_jitter` is set without a `ttl`.
-    /// * The method is called outside of a tokio runtime. The cache needs the runtime for its loads and its background task.
+    /// * The method is called outside of a tokio runtime. The cache needs a runtime for its loads and its background task.
     #[track_caller]
     pub fn build(self, ctx: &Context) -> Result<Cache<K, V>, ConfigError> {
         let Self { capacity, clock, settings } = self;

@@ -14,59 +14,65 @@ where
     K: Key,
     V: Clone + Send + Sync + 'static,
 {
-    /// Returns the value of `key` and where it came from. Loads the value if the cache has none.
+    /// Returns the value of `key` and where it came from. If the cache has no value, calls `load` and stores the value that it
+    /// returns. The argument of `load` is the context of the load. The error of `load` can have any type `E` that converts to a
+    /// [`Cause`].
     ///
-    /// A key has at most one load at a time, however many callers request the key. The load runs in its own task and under its
-    /// own context. This context has the values of the caller that started the load. A caller stops waiting when its own
-    /// context ends or when its future is dropped. When no caller waits any more, or when the cache is closed, the load's
-    /// context is canceled and the load's future is dropped. A later caller starts a new load.
+    /// A key has at most one load at a time. Callers that request the key during a load wait for the same load, and their own
+    /// `load` is not called. The load runs in its own tokio task and under its own context. This context has the values of the
+    /// caller that started the load. A caller stops waiting when its own context ends or when its future is dropped. When no
+    /// caller waits for the load any more, or when the cache is closed, the load's context is canceled and the load's future is
+    /// dropped. A later caller starts a new load.
     ///
-    /// A value may hold the context of its load. After the load has returned the value, this context ends only when the context
-    /// passed to [`CacheBuilder::build`](super::CacheBuilder::build) ends. It does not end at a deadline or when the cache is
-    /// closed.
+    /// The value may keep the context of its load. After the load has returned the value, this context ends only when the
+    /// context passed to [`CacheBuilder::build`](super::CacheBuilder::build) ends. It does not end at the deadline of a caller
+    /// or when the cache is closed.
     ///
     /// # The load's deadline
     ///
     /// The load's context has the latest deadline of its callers, or no deadline if a caller has none. The deadline changes
-    /// when a caller with a later deadline joins, and when the caller with the latest deadline leaves. So policies inside the
-    /// load, and requests that the load sends to other services, see the time that the callers have left. A caller's deadline
-    /// is read when the caller makes its call. If this deadline is [moved](Context::with_movable_deadline) afterwards, the
-    /// load's deadline does not change.
+    /// when a caller with a later deadline joins, and when the caller with the latest deadline leaves. So the load's context
+    /// shows how much time the callers have left. A caller's deadline is read when the caller makes its call. If this deadline
+    /// is [moved](Context::with_movable_deadline) afterwards, the load's deadline does not change.
     ///
-    /// A service that the load calls knows only the deadline in its request, and may give up at that time. So an error that the
-    /// load returns after the deadline of the caller that started it is not remembered. A caller that joined with a later
-    /// deadline does not get this error. It starts or joins a new load.
+    /// The load may fail because the caller that started it had too little time. So if the load returns an error after the
+    /// deadline of this caller, the cache does not remember the error. A caller with a later deadline does not get the error.
+    /// It starts or joins a new load.
     ///
     /// # Stale values
     ///
     /// A *stale* value has expired, but the cache still returns it for the time set by
-    /// [`stale_for`](super::CacheBuilder::stale_for). A stale value is returned at once. `load` then runs in the background,
-    /// unless a load of the key is in flight or has just failed. The deadline of a background load is the end of this time.
+    /// [`stale_for`](super::CacheBuilder::stale_for). If the value is stale, this method returns it without waiting, and runs
+    /// `load` in the background, unless a load of the key is in flight or has just failed. The deadline of the background load
+    /// is the moment from which the stale value is no longer returned.
     ///
     /// # Loads inside loads
     ///
-    /// A loader may request other keys, of this cache and of other caches. It may not request its own key, directly or through
-    /// the loads that it waits for. Such a request is refused, because none of these loads could ever end
-    /// ([`Error::is_load_cycle`]). The cache detects the request of a loader by its context, which is the load's context or a
-    /// derived context. It also detects a request that the loader's own future makes with another context.
+    /// `load` may request other keys, of this cache and of other caches. It must not request its own key, directly or through
+    /// the loads that it waits for, because none of these loads could ever end. Such a request is refused
+    /// ([`Error::is_load_cycle`]). The cache recognizes a request of a load by its context: the load's context or a context
+    /// derived from it. It also recognizes a request that the future of the load itself makes under another context.
     ///
     /// # Retries
     ///
-    /// If an attempt of a [`Retry`](crate::Retry) starts a load, the load belongs to that attempt. So a retry inside the load
-    /// makes only one attempt, even if other callers join the load. A background load belongs to no attempt.
+    /// If an attempt of a [`Retry`](crate::Retry) starts a load, the load belongs to this attempt. So a retry inside the load
+    /// makes only one attempt, even if other callers wait for the load too. A background load belongs to no attempt.
     ///
     /// # Errors
     ///
-    /// * `ctx` was canceled or its deadline passed ([`Error::context_error`]). If the result of the load is ready at the same moment, the
-    ///   result is returned instead. If the cache is closed too, the error is still the error of `ctx`.
-    /// * The load failed ([`Error::last`]). All callers of the load get the same error. Later callers get it too, until the
-    ///   [`negative_ttl`](super::CacheBuilder::negative_ttl) has passed.
+    /// * `ctx` was canceled or its deadline passed before or during the wait ([`Error::context_error`]). If the result of the load is
+    ///   ready at the same moment, the result is returned instead, unless `ctx` had ended before the call. If the cache is
+    ///   closed too, the error is still the error of `ctx`.
+    /// * The load returned an error ([`Error::last`]). All callers of the load get a clone of this error, as a [`SharedError`].
+    ///   If [`negative_ttl`](super::CacheBuilder::negative_ttl) is set, later callers get the error too, until this time has
+    ///   passed.
     /// * The load panicked ([`Error::is_panicked`]). The next caller starts a new load.
-    /// * The cache is closed ([`Error::is_closed`]), or the load would wait for itself ([`Error::is_load_cycle`]).
+    /// * The cache is closed ([`Error::is_closed`]).
+    /// * The load would wait for itself ([`Error::is_load_cycle`]).
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, this caller stops waiting. The load is canceled if no other caller waits for it.
+    /// If the future is dropped, this caller stops waiting. If no other caller waits for the load, the load is canceled.
     ///
     /// ```
     /// use ripcord::Context;
@@ -99,9 +105,11 @@ where
         self.find_or_load(ctx, key, sharing(load), Location::caller())
     }
 
-    /// Returns the value of `key`. Loads the value if the cache has none.
+    /// Returns the value of `key`. If the cache has no value, calls `load` and stores the value that it returns.
     ///
-    /// This method does the same as [`run`](Self::run), but does not report where the value came from.
+    /// Callers that request the key during a load wait for the same load. The argument of `load` is the context of the load,
+    /// which runs in its own task. This method does the same as [`run`](Self::run), but does not report where the value came
+    /// from. [`run`](Self::run) describes the context, the deadline and the cancellation of the load.
     ///
     /// # Errors
     ///
@@ -146,10 +154,11 @@ where
         async move { Ok(found.await?.value) }
     }
 
-    /// Loads `key` even if the cache has a fresh value, and returns the loaded value.
+    /// Calls `load` even if the cache has a value for `key`, stores the loaded value and returns it.
     ///
     /// Other callers get the old value until the load ends. If the load fails, the old value stays in the cache. If a load of
-    /// the key is in flight, this method waits for that load instead of starting one.
+    /// the key is in flight, this method waits for that load and does not call `load`. [`run`](Self::run) describes the
+    /// context, the deadline and the cancellation of the load.
     ///
     /// # Errors
     ///

@@ -1,26 +1,25 @@
-//! Caches values, and loads each key once however many callers request it. See [`Cache`].
+//! Caches values by key. Callers that request the same key at the same time share one load. See [`Cache`].
 //!
 //! * Every operation takes the caller's [`Context`]. The operation fails if this context was canceled or its deadline has
-//!   passed. The cache also has its own context, which is passed to [`CacheBuilder::build`]. When the cache's context ends, the
-//!   cache is closed, its loads are canceled, and the background task that removes expired entries stops.
-//! * [`Cache::get_or_load`] loads a key once, however many callers request it at the same time. Each caller waits until its own
-//!   context ends. The load is canceled when no caller waits for it any more.
+//!   passed. Another context is passed to [`CacheBuilder::build`]. When that context ends, the cache is closed, its loads are
+//!   canceled, and the background task that removes expired entries stops.
+//! * If several callers of [`Cache::get_or_load`] request the same key at the same time, they share one load. A caller stops
+//!   waiting when its own context ends. The load is canceled when no caller waits for it any more.
 //! * The cache returns an expired value only during the time set by [`stale_for`](CacheBuilder::stale_for). Such a value is
 //!   called stale.
 //!
 //! | to | use |
 //! |---|---|
-//! | read, write, remove | [`get`](Cache::get), [`insert`](Cache::insert), [`remove`](Cache::remove) |
+//! | read, write or remove a value | [`get`](Cache::get), [`insert`](Cache::insert), [`remove`](Cache::remove) |
 //! | read a value, and load it if it is missing | [`get_or_load`](Cache::get_or_load) |
-//! | the same, and learn where the value came from | [`run`](Cache::run) |
-//! | replace a value that is still fresh | [`refresh`](Cache::refresh) |
-//! | set the TTL of a loaded value | [`set_load_ttl`] |
-//! | see what the cache does | [`stats`](Cache::stats), [`on_evict`](CacheBuilder::on_evict) |
+//! | read or load a value, and learn where it came from | [`run`](Cache::run) |
+//! | load a value again although it has not expired | [`refresh`](Cache::refresh) |
+//! | set the TTL (time to live) of a loaded value | [`set_load_ttl`] |
+//! | observe the cache | [`stats`](Cache::stats), [`on_evict`](CacheBuilder::on_evict) |
 //!
-//! [`get`](Cache::get) blocks only while it takes the lock of one shard for reading. The `Hash`, `Eq`, `Clone` and `Drop`
-//! implementations of a key run under locks. They must be cheap, must not panic, and must not use the same cache. Put large
-//! keys into an `Arc`. All other user code runs outside all locks: loaders, weighers, listeners, and the `Clone` and `Drop`
-//! implementations of values.
+//! The `Hash`, `Eq`, `Clone` and `Drop` implementations of a key run under locks. They must be cheap, must not panic, and must
+//! not use the same cache. Put large keys into an `Arc`. All other user code runs outside all locks: loaders, weighers,
+//! eviction listeners, and the `Clone` and `Drop` implementations of values.
 
 mod builder;
 mod entry;
@@ -56,7 +55,8 @@ use entry::Lookup;
 use shared::Shared;
 use stats::Count;
 
-/// Stores a bounded number of values by key, with expiry, shared loads and background cleanup.
+/// Stores a bounded number of values by key. Values can expire, and can be loaded when they are requested. A background task
+/// removes expired values.
 ///
 /// ```
 /// use std::time::Duration;
@@ -84,28 +84,28 @@ use stats::Count;
 /// | to | use |
 /// |---|---|
 /// | create a cache | [`builder`](Self::builder) |
-/// | read a value, and load it if there is none | [`get_or_load`](Self::get_or_load); [`run`](Self::run) also reports where it came from |
-/// | read only | [`get`](Self::get) |
+/// | read a value, and load it if there is none | [`get_or_load`](Self::get_or_load); [`run`](Self::run) also reports where the value came from |
+/// | read a value, without a load | [`get`](Self::get) |
 /// | load a value again | [`refresh`](Self::refresh) |
-/// | write | [`insert`](Self::insert), [`insert_with_ttl`](Self::insert_with_ttl) |
-/// | remove | [`remove`](Self::remove), [`clear`](Self::clear), [`cleanup`](Self::cleanup) |
-/// | look at it | [`stats`](Self::stats), [`len`](Self::len), [`is_empty`](Self::is_empty) |
-/// | close it | [`close`](Self::close), the end of its context, or dropping the last handle |
+/// | write a value | [`insert`](Self::insert), [`insert_with_ttl`](Self::insert_with_ttl) |
+/// | remove values | [`remove`](Self::remove), [`clear`](Self::clear), [`cleanup`](Self::cleanup) |
+/// | read the statistics | [`stats`](Self::stats), [`len`](Self::len), [`is_empty`](Self::is_empty) |
+/// | close the cache | [`close`](Self::close) |
 ///
 /// Every operation takes the caller's context, and fails if this context was canceled or its deadline has passed. Callers that
-/// request the same key at the same time share one load. The load continues as long as a caller waits for it.
-/// [`run`](Self::run) describes the context and the deadline of a load.
+/// request the same key at the same time share one load, which runs in a tokio task of its own. When no caller waits for the
+/// load any more, it is canceled. [`run`](Self::run) describes the context and the deadline of a load.
 ///
-/// A clone is another handle to the same cache.
+/// A clone is another handle to the same cache. The cache closes when the last handle is dropped, or when the context passed to
+/// [`build`](CacheBuilder::build) is canceled or its deadline passes.
 pub struct Cache<K, V> {
     shared: Arc<Shared<K, V>>,
     owner: Arc<dyn Send + Sync>,
 }
 
-/// A type that can be a key of a [`Cache`]. Every type with the required traits implements `Key`. Do not implement this trait
-/// yourself.
+/// A type that can be a key of a [`Cache`]. Every type with the listed supertraits implements `Key` automatically.
 ///
-/// `Debug` is needed because the error of a load that would wait for itself shows the keys.
+/// `Debug` is required because an error message can contain keys: see [`Error::is_load_cycle`](crate::Error::is_load_cycle).
 pub trait Key: Hash + Eq + Clone + Debug + Send + Sync + 'static {}
 
 impl<K: Hash + Eq + Clone + Debug + Send + Sync + 'static> Key for K {}
@@ -125,17 +125,17 @@ struct Owner<K: Key, V: CacheValue>(Arc<Shared<K, V>>);
 pub struct Found<V> {
     /// The value.
     pub value: V,
-    /// The source of the value: the cache, a load or a fallback.
+    /// Where the value came from: the cache, a load or a fallback.
     pub source: Source,
 }
 
-/// The source of a value that a [`Cache`] returned. More sources may be added.
+/// The source of a [`Found`] value: the cache, a load or a fallback. More sources may be added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Source {
-    /// The cache had a fresh value.
+    /// The cache had a value that has not expired.
     Hit,
-    /// The cache had an expired value that it still serves: see [`CacheBuilder::stale_for`].
+    /// The cache had an expired value and still returned it: see [`CacheBuilder::stale_for`].
     Stale,
     /// The value came from a load that another caller had started.
     Joined,
@@ -145,17 +145,19 @@ pub enum Source {
     Fallback,
 }
 
-/// The reason why a value left a [`Cache`]. More reasons may be added.
+/// The reason why a value left a [`Cache`]. This is an argument of the [eviction listener](CacheBuilder::on_evict). More
+/// reasons may be added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Eviction {
-    /// The value was removed to make room for other values, or was too heavy for the cache.
+    /// The value was removed to make room for other values, or its [weight](CacheBuilder::weigher) was above the capacity of
+    /// the cache.
     Capacity,
     /// The value had expired.
     Expired,
-    /// Another value of the same key replaced the value.
+    /// Another value was stored for the same key.
     Replaced,
-    /// The value was removed by `remove` or `clear`, or the cache was closed.
+    /// The value was removed by [`remove`](Cache::remove) or [`clear`](Cache::clear), or the cache was closed.
     Removed,
 }
 
@@ -178,11 +180,11 @@ where
         Self { shared, owner }
     }
 
-    /// Returns the value of `key`. Returns `None` if the cache has no value, or only an expired value.
+    /// Returns the value of `key`, without loading it. Returns `None` if the cache has no value, or only an expired value.
     ///
-    /// A value expires at the exact moment at which its TTL (time to live) ends. During the time set by
-    /// [`stale_for`](CacheBuilder::stale_for), an expired value is still returned. This method does not start, join or cancel a
-    /// load.
+    /// A value expires at the exact moment at which its TTL (time to live) ends. After this moment, it is still returned for
+    /// the time set by [`stale_for`](CacheBuilder::stale_for), if that is set. If a load of the key is in flight, this method
+    /// does not wait for it.
     ///
     /// # Errors
     ///
@@ -210,10 +212,11 @@ where
         })
     }
 
-    /// Inserts a value. The value expires after the cache's [`ttl`](CacheBuilder::ttl), if the cache has one.
+    /// Inserts `value` for `key`, and replaces the old value of the key. The value expires after the cache's
+    /// [`ttl`](CacheBuilder::ttl). If no `ttl` is set, it does not expire.
     ///
-    /// If a load of the key is in flight, the callers of the load still get its result, but the cache does not store this
-    /// result.
+    /// If a load of the key is in flight, the callers that wait for the load still get its result, but the cache does not store
+    /// this result.
     ///
     /// # Errors
     ///
@@ -226,10 +229,11 @@ where
         Ok(())
     }
 
-    /// Inserts a value that expires after `ttl`. Go programs often call this method `Set`. See [`insert`](Self::insert).
+    /// Inserts `value` for `key`, like [`insert`](Self::insert). The value expires after `ttl` instead of the cache's own
+    /// [`ttl`](CacheBuilder::ttl). Go programs often call this method `Set`.
     ///
-    /// A TTL of zero inserts an expired value. The cache returns this value only during the time set by
-    /// [`stale_for`](CacheBuilder::stale_for).
+    /// If `ttl` is zero, the value is already expired. The cache returns such a value only if
+    /// [`stale_for`](CacheBuilder::stale_for) is set.
     ///
     /// # Errors
     ///
@@ -242,10 +246,11 @@ where
         Ok(())
     }
 
-    /// Removes a key. Returns its value, if [`get`](Self::get) would have returned the value.
+    /// Removes a key from the cache. Returns its value, or `None` if the cache has no value or only an expired value, like
+    /// [`get`](Self::get).
     ///
-    /// If a load of the key is in flight, the callers of the load still get its result, but the cache does not store this
-    /// result. A later caller starts a new load.
+    /// If a load of the key is in flight, the callers that wait for the load still get its result, but the cache does not store
+    /// this result. A later caller starts a new load.
     ///
     /// # Errors
     ///
@@ -261,7 +266,8 @@ where
         Ok(self.shared.remove(key))
     }
 
-    /// Removes all keys. The loads in flight continue for their callers, as described for [`remove`](Self::remove).
+    /// Removes all keys from the cache. The callers that wait for loads in flight still get the results, but the cache does not
+    /// store these results.
     ///
     /// # Errors
     ///
@@ -273,11 +279,11 @@ where
         Ok(())
     }
 
-    /// Removes all expired entries now. Returns the number of removed entries. Expired values that the cache still returns, as
-    /// set by [`stale_for`](CacheBuilder::stale_for), are not removed.
+    /// Removes all expired entries. Returns the number of removed entries. Does not remove expired values that the cache still
+    /// returns because of [`stale_for`](CacheBuilder::stale_for).
     ///
     /// The cache also removes expired entries in the background: see [`CacheBuilder::sweep_every`]. If `ctx` ends while this
-    /// method runs, the method stops early, and the other expired entries are removed in the background.
+    /// method runs, the method stops early and returns the number so far.
     ///
     /// # Errors
     ///
@@ -288,26 +294,29 @@ where
         Ok(self.shared.clean_up(ctx))
     }
 
-    /// Closes the cache. Every later operation fails, loads are canceled, and all entries are dropped.
+    /// Closes the cache. Later operations fail with an error for which [`Refused::is_closed`] is true. All loads are canceled,
+    /// and all entries are dropped.
     ///
-    /// The cache closes in the same way when the context passed to [`CacheBuilder::build`] ends. Closing a closed cache has no
-    /// effect.
+    /// The cache also closes when the context passed to [`CacheBuilder::build`] ends, and when the last handle of the cache is
+    /// dropped. Closing a closed cache has no effect.
     #[track_caller]
     pub fn close(&self) {
         self.shared.close("Cache::close was called", Location::caller());
     }
 
-    /// Returns whether the cache is closed, by [`close`](Self::close) or because its context has ended.
+    /// Returns whether the cache is closed, by [`close`](Self::close) or because the context passed to [`CacheBuilder::build`]
+    /// has ended.
     pub fn is_closed(&self) -> bool {
         self.shared.ctx.is_done()
     }
 
-    /// Returns the number of entries. Remembered errors and expired entries that are not removed yet count too.
+    /// Returns the number of entries in memory. Remembered errors of loads (see [`negative_ttl`](CacheBuilder::negative_ttl))
+    /// and expired entries that are not removed yet count too.
     pub fn len(&self) -> usize {
         self.shared.store.len()
     }
 
-    /// Returns whether [`len`](Self::len) is zero.
+    /// Returns whether the cache has no entries in memory: [`len`](Self::len) is zero.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -7,17 +7,18 @@ use crate::tally::Tally;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CacheStats {
-    /// The loads by result. `rejected` counts operations that failed because the caller's context or the cache's context had
-    /// ended.
+    /// The loads by result. `rejected` counts operations that failed because the caller's context had ended or the cache was
+    /// closed.
     pub calls: CallStats,
     /// Reads that found a fresh value.
     pub hits: u64,
     /// Reads that found a stale value: an expired value that the cache still returns
     /// ([`stale_for`](super::CacheBuilder::stale_for)).
     pub stale_hits: u64,
-    /// Reads that found the remembered error of an earlier load.
+    /// Reads that returned the remembered error of an earlier load ([`negative_ttl`](super::CacheBuilder::negative_ttl)).
     pub negative_hits: u64,
-    /// Reads that found no value to return. For [`get`](super::Cache::get) this includes remembered errors.
+    /// Reads that found no value that the cache returns. Reads by [`get`](super::Cache::get) that found a remembered error
+    /// count here too.
     pub misses: u64,
     /// Callers that joined a load that another caller had started.
     pub coalesced: u64,
@@ -25,7 +26,7 @@ pub struct CacheStats {
     pub panicked: u64,
     /// Values inserted, including loaded values.
     pub inserted: u64,
-    /// Values that were removed to make room for other values, or that were too heavy for the cache.
+    /// Values that were removed to make room for other values, or whose weight was above the capacity of the cache.
     pub evicted: u64,
     /// Values removed because they had expired.
     pub expired: u64,
@@ -35,7 +36,8 @@ pub struct CacheStats {
     pub removed: u64,
     /// Entries in memory: a gauge. Remembered errors and expired entries that are not removed yet count too.
     pub entries: usize,
-    /// Total weight of these entries: a gauge.
+    /// Total [weight](super::CacheBuilder::weigher) of the entries in memory: a gauge. Without a weigher, every entry has the
+    /// weight 1.
     pub weight: u64,
 }
 

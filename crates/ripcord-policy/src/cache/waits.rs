@@ -58,15 +58,18 @@ pub(super) struct InLoad(pub(super) Arc<Load>);
 
 impl Value for InLoad {}
 
-/// Sets the TTL (time to live) of the value that the current load of a [`Cache`](super::Cache) will return. It replaces the
-/// cache's [`ttl`](super::CacheBuilder::ttl).
+/// Sets the TTL (time to live) of the value that a load of a [`Cache`](super::Cache) will return. The value then expires after
+/// `ttl` instead of the cache's own [`ttl`](super::CacheBuilder::ttl).
 ///
-/// Call this function in a loader, for values that contain their own lifetime, such as a response with `max-age` or an access
-/// token. Pass the context that the loader got, or a context derived from it. Returns `false`, and does nothing, if `ctx` does
-/// not belong to a load.
+/// A *loader* is the closure passed to [`get_or_load`](super::Cache::get_or_load), [`run`](super::Cache::run) or
+/// [`refresh`](super::Cache::refresh). Call this function in a loader if the value has its own lifetime, such as a response
+/// with `max-age` or an access token. Pass the context that the loader got, or a context derived from this context.
+///
+/// Returns `true` if the TTL was set. Returns `false`, and does nothing, if `ctx` does not belong to a load.
 ///
 /// If a loader calls this function several times, the last call counts. [`ttl_jitter`](super::CacheBuilder::ttl_jitter) does
-/// not change the TTL. A TTL of zero stores an expired value, as with [`insert_with_ttl`](super::Cache::insert_with_ttl).
+/// not change the TTL. If `ttl` is zero, the stored value is already expired, as with
+/// [`insert_with_ttl`](super::Cache::insert_with_ttl). The callers of the load still get the value.
 ///
 /// ```
 /// use std::time::Duration;

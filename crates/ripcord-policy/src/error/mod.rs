@@ -105,8 +105,9 @@ impl<E> Error<E> {
     /// Returns the error of the context, if the call failed because a context was canceled or its deadline passed. Otherwise
     /// returns `None`.
     ///
-    /// This is the context of the caller. After an [attempt timeout](Error::is_attempt_timeout), it is the context of the
-    /// attempt.
+    /// This is the context that was passed to the policy, or a context that the policy derived from it: the context of an
+    /// attempt that [timed out](Error::is_attempt_timeout), of a call that reached the deadline of a [`Stack`](crate::Stack),
+    /// or of a task of a [`WorkerPool`](crate::WorkerPool).
     pub fn context_error(&self) -> Option<&ripcord::Error> {
         match &self.0.stop {
             Some(StopDetails::Ended(end)) => Some(end),

@@ -156,8 +156,8 @@ impl Refused {
         self.context_error().is_none()
     }
 
-    /// Returns whether a [`CircuitBreaker`](crate::CircuitBreaker) refused the operation: it is open, or it is half-open and
-    /// all its probes are in flight.
+    /// Returns whether a [`CircuitBreaker`](crate::CircuitBreaker) refused the operation: the breaker was open, or it was
+    /// half-open and all its probes were in flight.
     pub fn is_breaker_open(&self) -> bool {
         matches!(&*self.0, Reason::BreakerOpen { .. })
     }

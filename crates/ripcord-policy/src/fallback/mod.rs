@@ -30,8 +30,8 @@ type Condition<E> = Arc<dyn Fn(&Error<E>) -> bool + Send + Sync>;
 /// # }
 /// ```
 ///
-/// The *fallback* is a function, called the handler, or a value. It does not run if the caller's context has been canceled or
-/// its deadline has passed. The caller then gets the error of the context.
+/// The *fallback* is a value, or a function called the handler. If the caller's context has been canceled or its deadline has
+/// passed, the fallback is not used, and the caller gets the error of the context.
 ///
 /// # Methods
 ///
@@ -93,12 +93,11 @@ impl<T: 'static, E: 'static> Fallback<T, E> {
 
     /// Makes a call. If the call fails, runs the fallback and returns its result. `call` gets a clone of `ctx`.
     ///
-    /// If `ctx` ends while the call or the fallback runs, it is not dropped. The call and the fallback must observe the context
-    /// that they get.
+    /// If `ctx` ends, neither a running call nor a running fallback is dropped. Both must observe the context that they get.
     ///
     /// # Errors
     ///
-    /// * `ctx` was canceled or its deadline passed before or during the call ([`Error::context_error`]).
+    /// * `ctx` was canceled or its deadline passed before the call, during the call or during the fallback ([`Error::context_error`]).
     /// * The call failed, and the condition set with [`FallbackBuilder::when`] returned `false` for the error. The error of the
     ///   call is returned.
     /// * The fallback returned an error.

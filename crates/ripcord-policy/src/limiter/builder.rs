@@ -40,7 +40,7 @@ impl RateLimiterBuilder {
         self
     }
 
-    /// Sets the clock by which the buckets earn tokens. Default: the system's clock.
+    /// Sets the clock by which the bucket earns tokens. Default: the system's clock.
     ///
     /// A wait sleeps by the clock of the context passed to `wait` or `run`. So set the same clock for the limiter and for the
     /// contexts of its callers.

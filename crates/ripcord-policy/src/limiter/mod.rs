@@ -80,8 +80,7 @@ use stats::Count;
 /// # Accuracy
 ///
 /// In any period, the limiter never grants more than the burst plus rate × period, to within 2^-26 of a token. This holds for
-/// any number of threads. A thread that read the clock earlier than another thread sees fewer tokens, and never makes the
-/// limiter grant too many. Each change of the rate may lose up to 2^-26 of a token.
+/// any number of threads. Each change of the rate may lose up to 2^-26 of a token.
 ///
 /// # Waiting
 ///
@@ -282,7 +281,7 @@ impl RateLimiter {
     /// Returns the number of tokens in the bucket, including the fraction of the next token.
     ///
     /// The number is negative if waiters and reservations need more tokens than the bucket has. For example, it is -2 if the
-    /// bucket is empty and two waiters need one token each.
+    /// bucket is empty and two waiters need one token each. If the rate is [`Rate::INFINITE`], returns the burst.
     pub fn tokens(&self) -> f64 {
         self.bucket.tokens()
     }

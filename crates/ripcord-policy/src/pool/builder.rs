@@ -17,11 +17,13 @@ const DEFAULT_QUEUE: usize = 1024;
 /// overflow the semaphore.
 const MAX: usize = Semaphore::MAX_PERMITS / 2;
 
-/// The behavior of [`WorkerPool::submit`] if the queue is full. This enum is complete.
+/// The behavior of [`WorkerPool::submit`] if the queue of the pool is full. Set with [`WorkerPoolBuilder::overflow`]. This enum
+/// is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Overflow {
-    /// `submit` waits for room in the queue until the submitter's context ends. Submitters get room in the order of their
-    /// calls. A job that submits to its own pool is refused instead, because it could wait for itself.
+    /// `submit` waits for room in the queue. If the submitter's context ends first, `submit` fails. Submitters get room in the
+    /// order of their calls. If the submitter is itself a job of the same pool, `submit` fails at once instead, because the
+    /// job could wait for itself.
     #[default]
     Wait,
     /// `submit` fails at once with an error for which [`Refused::is_full`](crate::Refused::is_full) is true.
@@ -72,15 +74,15 @@ impl WorkerPoolBuilder {
         Self { workers: None, name: "worker pool".into(), clock: None, settings }
     }
 
-    /// Sets the maximum number of jobs that run at once. The number must be at least 1. Required. [`WorkerPool::resize`]
-    /// changes the number later.
+    /// Sets the number of workers: the maximum number of jobs that run at the same time. Required. The number must be from 1
+    /// to 2^60 - 1. [`WorkerPool::resize`] changes the number later.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers);
         self
     }
 
-    /// Sets the maximum number of jobs that wait for a worker. Running jobs do not count. The number must be at least 1.
-    /// Default: 1024.
+    /// Sets the length of the queue: the maximum number of jobs that wait for a worker. Running jobs do not count. The number
+    /// must be from 1 to 2^60 - 1. Default: 1024.
     pub fn queue(mut self, capacity: usize) -> Self {
         self.settings.capacity = capacity;
         self
@@ -92,15 +94,16 @@ impl WorkerPoolBuilder {
         self
     }
 
-    /// Sets the name of the pool's context. The error of a job shows this name if the pool canceled the job. Default: `worker
-    /// pool`.
+    /// Sets the name of the pool. If the pool cancels a job, the error of the job shows this name. Default: `worker pool`.
     pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// Sets the clock that measures how long jobs run, for [`stats`](WorkerPool::stats). Default: the clock of the context
-    /// passed to [`build`](Self::build). Jobs use the clocks of their submitters' contexts.
+    /// Sets the clock that measures how long jobs have been running, for [`stats`](WorkerPool::stats). Default: the clock of
+    /// the context passed to [`build`](Self::build).
+    ///
+    /// The context of a job uses the clock of the context passed to [`submit`](WorkerPool::submit).
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = Some(clock);
         self

@@ -12,7 +12,8 @@ use super::JobId;
 use super::job::Job;
 use crate::{Error, SharedError};
 
-/// The handle of a job submitted to a [`WorkerPool`](super::WorkerPool). Await the handle to get the job's result.
+/// The handle of a job submitted to a [`WorkerPool`](super::WorkerPool). Await the handle to get the job's result. Returned
+/// by [`submit`](super::WorkerPool::submit) and similar methods.
 ///
 /// ```
 /// use ripcord::Context;
@@ -37,20 +38,21 @@ use crate::{Error, SharedError};
 ///
 /// * The job returned an error ([`Error::last`]).
 /// * The job panicked ([`Error::is_panicked`]).
-/// * The job was canceled, because its submitter's context ended, because the pool's context ended, or by
-///   [`cancel`](JobHandle::cancel). [`Error::context_error`] returns the error of the context, which names the reason. If the job
-///   returned an error after that, this error is [`Error::last`].
+/// * The job was canceled, because the context passed to [`submit`](super::WorkerPool::submit) ended, because the [pool
+///   ended](super::WorkerPool#how-a-pool-ends), or by [`cancel`](JobHandle::cancel). [`Error::context_error`] returns the error of the
+///   context, which names the reason. If the job returned an error after its context had ended, [`Error::last`] returns the
+///   job's error.
 ///
 /// # Jobs that await jobs of their own pool
 ///
 /// A job that awaits another job of the same pool occupies its worker during the wait. If every worker runs such a job, no
-/// worker is left for the awaited jobs. They then wait until their contexts end. So give such jobs a deadline, or use another
-/// pool for the awaited jobs.
+/// worker is left for the awaited jobs, and all these jobs wait until their contexts end. So give the jobs a deadline, or
+/// use another pool for the awaited jobs.
 ///
 /// # Cancel safety
 ///
 /// Dropping the handle does not cancel the job. The job continues, and its result can be read from
-/// [`Results`](super::Results). To stop waiting when a context ends, use `ctx.run(handle)`.
+/// [`Results`](super::Results). To stop waiting when the context `ctx` ends, await [`ctx.run(handle)`](Context::run).
 pub struct JobHandle<T> {
     job: Arc<Job<T>>,
 }
@@ -60,12 +62,13 @@ impl<T: Send + 'static> JobHandle<T> {
         Self { job }
     }
 
-    /// Returns the number of the job in its pool. Results and statistics show the same number.
+    /// Returns the number of the job in its pool. [`Completion::id`](super::Completion::id) and
+    /// [`WorkerState::Running`](super::WorkerState::Running) contain the same number.
     pub fn id(&self) -> JobId {
         self.job.core().id
     }
 
-    /// Returns the context that the pool passes to the job.
+    /// Returns the job's own context, which the pool passes to the job.
     pub fn context(&self) -> &Context {
         &self.job.core().ctx
     }
@@ -75,10 +78,12 @@ impl<T: Send + 'static> JobHandle<T> {
         self.job.is_finished()
     }
 
-    /// Cancels the job. The error of the job names the line that called `cancel`.
+    /// Cancels the job and its context. The error of the job names the line that called `cancel`. If the job has ended
+    /// already, only its context is canceled.
     ///
-    /// A job that waits for a worker leaves the queue, and its handle returns the error at once. A running async job is
-    /// dropped at its next suspension. A running blocking job continues until it returns, so it should check its context.
+    /// A job that waits for a worker leaves the queue and never runs. Its handle returns the error immediately. A running
+    /// async job is dropped as soon as it waits at an `.await`. A running blocking job continues until it returns, so it must
+    /// check its context.
     #[track_caller]
     pub fn cancel(&self) {
         let core = self.job.core();

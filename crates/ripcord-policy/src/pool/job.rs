@@ -30,7 +30,7 @@ pub enum JobOutcome {
     Failed,
     /// The job panicked.
     Panicked,
-    /// The job's context was canceled or its deadline passed before the job returned a value.
+    /// The job was canceled: its context was canceled or its deadline passed before the job returned a value.
     Canceled,
 }
 

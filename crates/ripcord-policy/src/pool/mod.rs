@@ -1,4 +1,4 @@
-//! Runs jobs on a fixed number of workers, under the contexts of their submitters. See [`WorkerPool`].
+//! Runs jobs on a fixed number of workers. See [`WorkerPool`].
 
 mod builder;
 mod handle;
@@ -34,7 +34,7 @@ use queue::Queued;
 use shared::{SHUT_DOWN, Shared};
 use worker::is_worker_of;
 
-/// Runs async and blocking jobs on a fixed number of workers, with a bounded queue in front.
+/// Runs async and blocking jobs on a fixed number of workers. Further jobs wait in a bounded queue.
 ///
 /// ```
 /// use ripcord::Context;
@@ -61,44 +61,45 @@ use worker::is_worker_of;
 /// | submit an async job, and get a handle | [`submit`](WorkerPool::submit), [`try_submit`](WorkerPool::try_submit) |
 /// | submit a blocking job, and get a handle | [`submit_blocking`](WorkerPool::submit_blocking) |
 /// | submit an async job, and wait for its result | [`run`](WorkerPool::run) |
-/// | read the results of all jobs | [`results`](WorkerPool::results) |
+/// | read the results of jobs without their handles | [`results`](WorkerPool::results) |
 /// | change the number of workers | [`resize`](WorkerPool::resize) |
 /// | close the pool | [`shutdown`](WorkerPool::shutdown) |
 /// | read the statistics | [`stats`](WorkerPool::stats) |
 ///
 /// # How a job ends
 ///
-/// A job returns a value or an error, or panics. Its [`JobHandle`] returns this result.
+/// A job returns a value or an error, or panics. Await the [`JobHandle`] of the job to get this result.
 ///
-/// A job is canceled when its submitter's context ends, when the pool's context ends, or by [`JobHandle::cancel`]. The effect
-/// depends on the job:
+/// The *submitter* of a job is the caller of [`submit`](WorkerPool::submit). A job is canceled when the submitter's context
+/// ends, when the [pool ends](WorkerPool#how-a-pool-ends), or by [`JobHandle::cancel`]. The effect depends on the job:
 ///
-/// * A job that waits for a worker leaves the queue. Its handle returns the error at once.
-/// * A running async job is dropped at its next suspension, as by [`Context::run`]. If some work must always finish, spawn it
-///   as a separate tokio job under [`Context::without_cancel`].
-/// * A running blocking job cannot be interrupted. It must check its context. Its handle returns the result when the job
-///   returns.
+/// * A job that waits for a worker leaves the queue and never runs. Its handle returns the error immediately.
+/// * A running async job is dropped as soon as it waits at an `.await`. If some work must always finish, spawn it as a
+///   separate tokio job under [`Context::without_cancel`].
+/// * A running blocking job continues until it returns, so it must check its context. Its handle returns the result when the
+///   job returns.
 ///
 /// # How a pool ends
 ///
 /// [`shutdown`](WorkerPool::shutdown) closes the pool to new jobs and waits until the accepted jobs have finished. If the
-/// context of `shutdown` ends first, the remaining jobs are canceled. The handle of a blocking job that does not check its
-/// context then returns an error, although the job still runs.
+/// context passed to `shutdown` ends first, the remaining jobs are canceled. The handle of a running blocking job then
+/// returns an error, although the job may still run.
 ///
-/// When the context passed to [`build`](WorkerPoolBuilder::build) ends, all jobs are canceled.
+/// When the context passed to [`build`](WorkerPoolBuilder::build) ends, the pool closes and all jobs are canceled.
 ///
-/// A clone is another handle to the same pool. Dropping the last handle cancels all jobs.
+/// A clone is another handle to the same pool. Dropping the last handle closes the pool and cancels all jobs.
 ///
 /// # Jobs that use their own pool
 ///
-/// A job that submits to its own pool is refused if the queue is full, because it could wait for itself. A job that awaits
-/// another job of its own pool occupies its worker during the wait: see [`JobHandle`].
+/// If a job submits another job to its own pool and the queue is full, the submission is refused, because the job could wait
+/// for itself. A job that awaits another job of its own pool occupies its worker during the wait: see [`JobHandle`].
 #[derive(Clone)]
 pub struct WorkerPool {
     owner: Arc<Owner>,
 }
 
-/// The number of a job in its [`WorkerPool`]. Numbers start at 1 and are not reused.
+/// The number of a job in its [`WorkerPool`]. The jobs of a pool are numbered from 1. Numbers are not reused. `Display`
+/// prints the number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(u64);
 
@@ -116,8 +117,8 @@ struct Owner {
 impl WorkerPool {
     /// Creates a builder. The number of [`workers`](WorkerPoolBuilder::workers) is required.
     ///
-    /// If the last handle of the pool is dropped, its jobs are canceled. Their errors then name the line that called
-    /// `builder`.
+    /// If the last handle of the pool is dropped, the jobs of the pool are canceled. Their errors then name the line that
+    /// called `builder`.
     #[track_caller]
     #[doc(alias("NewWorkerPool"))]
     pub fn builder() -> WorkerPoolBuilder {
@@ -146,7 +147,8 @@ impl WorkerPool {
         Self { owner: Arc::new(Owner { shared, _canceler: canceler }) }
     }
 
-    /// Submits an async job and waits for its result. This is short for [`submit`](Self::submit) and awaiting the handle.
+    /// Submits an async job, waits for its result and returns it. This is short for calling [`submit`](Self::submit) and
+    /// awaiting the [`JobHandle`].
     ///
     /// ```
     /// use ripcord::Context;
@@ -164,14 +166,13 @@ impl WorkerPool {
     ///
     /// # Errors
     ///
-    /// * `ctx` was canceled or its deadline passed, the queue is full ([`Error::is_full`]), or the pool is closed
-    ///   ([`Error::is_closed`]).
-    /// * The job's own error ([`Error::last`]), or its panic ([`Error::is_panicked`]).
+    /// * The job was refused, for the reasons listed for [`submit`](Self::submit).
+    /// * The job failed or was canceled, for the reasons listed for [`JobHandle`].
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped while it waits for room in the queue, the job is not submitted. If it is dropped later, the
-    /// job continues until it returns or `ctx` ends.
+    /// If the future is dropped while it waits for room in the queue, the job is not submitted. If the future is dropped
+    /// later, the job continues.
     pub async fn run<Fut, T, E>(
         &self,
         ctx: &Context,
@@ -185,22 +186,26 @@ impl WorkerPool {
         self.submit(ctx, job).await?.await
     }
 
-    /// Submits an async job. Returns a handle, which can be awaited for the result.
+    /// Submits an async job. Returns a handle as soon as the pool has accepted the job. Await the handle to get the result of
+    /// the job.
     ///
-    /// A worker calls `job` with the job's own context. This context ends when `ctx` ends or when the pool's context ends.
+    /// A worker calls `job` with the job's own context. This context has the values of `ctx`. It ends when `ctx` ends, when
+    /// the [pool ends](WorkerPool#how-a-pool-ends), or when the job is canceled through its handle. A running job is dropped
+    /// when its context ends: see [How a job ends](WorkerPool#how-a-job-ends). The error of the job can have any type `E`
+    /// that converts to a [`Cause`]. The handle returns it as a [`SharedError`].
     ///
-    /// If the queue is full, this method waits for room or fails at once: see [`Overflow`]. On a plain thread, use
-    /// [`ripcord::block_on`]`(pool.submit(..))`.
+    /// If the queue is full, this method waits for room, or fails at once if the pool was built with [`Overflow::Reject`]. To
+    /// submit a job from a thread outside of a runtime, use [`ripcord::block_on`]`(pool.submit(..))`.
     ///
-    /// The pool keeps a clone of `ctx` until a job with another context is submitted or the pool is closed, because
-    /// consecutive jobs with the same `ctx` share one merged context.
+    /// The pool keeps a clone of `ctx` until a job with another context is submitted or the pool is closed.
     ///
     /// # Errors
     ///
-    /// * `ctx` was canceled or its deadline passed before there was room in the queue ([`Refused::context_error`]). The job is not
-    ///   submitted. If room becomes free at the moment when `ctx` ends, the job is submitted, unless `ctx` had ended before
-    ///   the call.
-    /// * The queue is full ([`Refused::is_full`]).
+    /// * `ctx` was canceled or its deadline passed before there was room in the queue ([`Refused::context_error`]). The job is then not
+    ///   submitted. If there is room at the moment when `ctx` ends, the job is submitted, unless `ctx` had ended before the
+    ///   call.
+    /// * The queue is full ([`Refused::is_full`]), and the pool was built with [`Overflow::Reject`] or the caller is a job of
+    ///   the same pool.
     /// * The pool is closed ([`Refused::is_closed`]).
     ///
     /// # Cancel safety
@@ -221,7 +226,8 @@ impl WorkerPool {
         self.push(ctx, permit, |new| async_work(new, job))
     }
 
-    /// Submits an async job like [`submit`](Self::submit), but never waits. If the queue is full, the job is refused.
+    /// Submits an async job like [`submit`](Self::submit), but never waits for room in the queue. Returns a handle. Await the
+    /// handle to get the result of the job.
     ///
     /// # Errors
     ///
@@ -242,7 +248,12 @@ impl WorkerPool {
         self.push(ctx, permit, |new| async_work(new, job))
     }
 
-    /// Submits a blocking job. The job runs on a thread of tokio's blocking pool, and occupies a worker until it returns.
+    /// Submits a blocking job. Returns a handle as soon as the pool has accepted the job. Await the handle to get the result
+    /// of the job.
+    ///
+    /// The job runs on a thread of tokio's blocking pool, and occupies a worker until it returns. Its argument is the job's
+    /// own context: see [`submit`](Self::submit). A running job is not interrupted when its context ends, so it must check its
+    /// context. If the queue is full, this method waits like `submit`.
     ///
     /// # Errors
     ///
@@ -268,6 +279,8 @@ impl WorkerPool {
     }
 
     /// Opens a stream of finished jobs. The stream contains only jobs that finish after this call.
+    ///
+    /// A [`Completion`] of the stream contains the result of a job only if the [`JobHandle`] of the job was dropped.
     ///
     /// ```
     /// use ripcord::Context;
@@ -299,7 +312,8 @@ impl WorkerPool {
         Results::open(Arc::clone(&self.owner.shared))
     }
 
-    /// Changes the number of workers. New workers start at once. Surplus workers stop when they have finished their jobs.
+    /// Changes the number of workers. New workers start immediately. If there are too many workers, idle workers stop
+    /// immediately, and other workers stop when they have finished their current jobs.
     ///
     /// # Errors
     ///
@@ -314,8 +328,8 @@ impl WorkerPool {
 
     /// Closes the pool to new jobs, and waits until all accepted jobs have finished and all workers have stopped.
     ///
-    /// If `ctx` ends before that, the remaining jobs are canceled, and their handles return an error. Do not await this method
-    /// in a job of the same pool, because the job would wait for itself until `ctx` ends.
+    /// If `ctx` ends before all jobs have finished, the remaining jobs are canceled, and their handles return an error. Do
+    /// not await this method in a job of the same pool, because the job would wait for itself until `ctx` ends.
     ///
     /// # Errors
     ///
@@ -324,7 +338,8 @@ impl WorkerPool {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the pool stays closed, and its jobs continue. Call this method again to wait again.
+    /// If the future is dropped after its first poll, the pool stays closed, and its jobs continue. Call this method again to
+    /// wait for them.
     ///
     /// # Examples
     ///
@@ -367,7 +382,8 @@ impl WorkerPool {
         }
     }
 
-    /// Returns whether the pool is closed to new jobs.
+    /// Returns whether the pool is closed to new jobs, by [`shutdown`](WorkerPool::shutdown) or because the context passed to
+    /// [`build`](WorkerPoolBuilder::build) has ended.
     pub fn is_closed(&self) -> bool {
         self.owner.shared.is_closed()
     }

@@ -37,11 +37,12 @@ use crate::{Error, Refused, SharedError};
 /// # }
 /// ```
 ///
-/// Read the stream with [`next`](Results::next). If several streams are open, each finished job goes to one of them. While a
-/// stream is open, finished jobs are kept in memory until they are read. While no stream is open, finished jobs are not kept.
-/// The stream ends when the pool has been shut down and all jobs have been read.
+/// Read the stream with [`next`](Results::next). If several streams are open, each finished job goes to one of these streams.
+/// While a stream is open, finished jobs are kept in memory until they are read. While no stream is open, finished jobs are
+/// not kept. The stream ends when the pool has been shut down and all finished jobs have been read.
 ///
-/// `Results` also implements [`Stream`]. The stream waits without a context, so it does not stop when a context ends.
+/// `Results` also implements [`Stream`]. A wait for the next item of the `Stream` takes no context, so it does not stop when a
+/// context ends.
 #[must_use = "an open stream keeps finished jobs until they are read"]
 pub struct Results {
     shared: Arc<Shared>,
@@ -68,12 +69,12 @@ impl Results {
     ///
     /// # Errors
     ///
-    /// `ctx` was canceled or its deadline passed ([`Refused::context_error`]). If a finished job is available at that moment, the job
-    /// is returned instead, unless `ctx` had ended before the call.
+    /// `ctx` was canceled or its deadline passed before or during the wait ([`Refused::context_error`]). If a finished job is available
+    /// at the moment when `ctx` ends, the job is returned instead, unless `ctx` had ended before the call.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses no finished job.
+    /// If the future is dropped, no finished job is lost.
     pub async fn next(&mut self, ctx: &Context) -> Result<Option<Completion>, Refused> {
         Ok(ctx.run(std::future::poll_fn(|cx| self.poll(cx.waker()))).await?)
     }
@@ -115,15 +116,18 @@ impl Completion {
         self.id
     }
 
-    /// Returns how the job ended.
+    /// Returns how the job ended: whether it succeeded, failed, panicked or was canceled.
     pub fn outcome(&self) -> JobOutcome {
         self.outcome
     }
 
-    /// Takes the result of the job. Returns `None` if the type of the value is not `T`, if the result was taken before, or if
-    /// the job's [`JobHandle`](super::JobHandle) still exists.
+    /// Takes the result of the job. `T` is the type of the value that the job returns. Returns `None` if the job returns
+    /// another type, if the result was taken before, or if the job's [`JobHandle`](super::JobHandle) still exists.
     ///
-    /// The handle owns the result as long as it exists. Drop the handle to read the result here.
+    /// As long as the handle exists, only the handle can return the result. So drop the handle of a job whose result is read
+    /// here.
+    ///
+    /// The result is an error if the job returned an error, panicked or was canceled: see [`JobHandle`](super::JobHandle).
     pub fn take<T: Send + 'static>(&self) -> Option<Result<T, Error<SharedError>>> {
         let job: &dyn Any = &*self.job;
         job.downcast_ref::<Job<T>>()?.take_detached()

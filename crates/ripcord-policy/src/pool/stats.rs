@@ -12,30 +12,31 @@ use crate::tally::Tally;
 #[non_exhaustive]
 pub struct WorkerPoolStats {
     /// The jobs by result. `started` counts accepted jobs. `failed` includes panicked jobs. `canceled` counts jobs whose
-    /// context ended while they waited or ran. `rejected` counts refused submissions: the queue was full, the pool was closed,
-    /// or the submitter's context ended before there was room in the queue.
+    /// context ended while they waited or ran. `rejected` counts refused submissions, because the queue was full, the pool was
+    /// closed, or the submitter's context ended before there was room in the queue.
     pub calls: CallStats,
     /// Jobs that succeeded or failed. Canceled jobs do not count.
     pub completed: u64,
-    /// Jobs that panicked. These jobs also count as failed.
+    /// Jobs that panicked. These jobs also count in `calls.failed`.
     pub panicked: u64,
     /// Jobs that wait for a worker: a gauge.
     pub queued: usize,
     /// Running jobs: a gauge.
     pub running: usize,
-    /// The workers, in the order in which they were started.
+    /// The state of each worker, in the order in which the workers were started.
     pub workers: Vec<WorkerStatus>,
 }
 
-/// The state of a worker of a [`WorkerPool`](super::WorkerPool) at one moment.
+/// The state of a worker of a [`WorkerPool`](super::WorkerPool) at the moment when [`stats`](super::WorkerPool::stats) was
+/// called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkerStatus {
-    /// The worker's number. Numbers are not reused.
+    /// The worker's number in its pool. Numbers are not reused.
     pub id: u64,
-    /// Whether the worker runs a job.
+    /// Whether the worker is idle or runs a job.
     pub state: WorkerState,
-    /// Jobs that the worker has finished.
+    /// The number of jobs that the worker has finished.
     pub finished: u64,
 }
 

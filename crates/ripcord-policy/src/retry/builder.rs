@@ -204,16 +204,17 @@ impl<E> RetryBuilder<E> {
 
 impl<E> RetryBuilder<Error<E>> {
     /// Makes the retry interpret the errors of other policies that run inside its call. Without this setting, the retry treats
-    /// these errors like errors of the called service. A [`Stack`](crate::Stack) does not need this setting.
+    /// these errors like errors of the called service. This method exists only if the error type of the call is an `Error<E>`.
+    /// A [`Stack`](crate::Stack) does not need this setting.
     ///
     /// * If an inner policy refused the attempt and a later attempt can succeed, the retry waits at least for the time
     ///   [`Error::retry_after`] before the next attempt. The next attempt then takes no tokens from the budget, because the
     ///   refused attempt was not sent.
-    /// * If a later attempt cannot succeed, for example because a worker pool is closed, the retry makes no further attempt.
-    ///   This also applies if the context of the inner policy has ended, or if an inner retry has stopped, except in the last
-    ///   case below.
+    /// * If a later attempt cannot succeed, for example because a worker pool is closed, the retry makes no further attempt. It
+    ///   makes no further attempt either if the context of the inner policy has ended, or if an inner retry has stopped for
+    ///   another reason than [`StopReason::Nested`](crate::StopReason::Nested).
     /// * A retry after an attempt timeout takes [`timeout_cost`](super::RetryBudgetBuilder::timeout_cost) tokens from the
-    ///   budget, like in a stack.
+    ///   budget.
     /// * If an inner retry stopped with [`StopReason::Nested`](crate::StopReason::Nested), the outer retry decides by the last
     ///   error of the inner retry.
     ///

@@ -20,28 +20,12 @@ use crate::retry::RetryBuilder;
 use crate::tally::Tally;
 use crate::{Bulkhead, Cache, CircuitBreaker, ConfigError, Fallback, Hedge, RateLimiter, Retry};
 
-/// Builds a [`Stack`]. Add the layers in the order from the outermost to the innermost layer.
+/// Builds a [`Stack`]. Create the builder with [`Stack::builder`]. Add the layers in the order from the outermost to the
+/// innermost layer: see [the table of layers](Stack#the-layers-from-the-outside-in).
 ///
-/// ```
-/// use std::time::Duration;
-/// use ripcord_policy::{Hedge, Retry, Stack};
-///
-/// # fn main() -> Result<(), ripcord_policy::ConfigError> {
-/// let hedge_after = None;   // from the settings of the program
-/// let stack: Stack<String, std::io::Error> = Stack::builder()
-///     .deadline(Duration::from_secs(2))
-///     .retry(Retry::builder().max_attempts(3))
-///     .hedge(hedge_after.map(Hedge::after))
-///     .attempt_timeout(Duration::from_millis(500))
-///     .build()?;
-/// assert!(stack.hedge().is_none());
-/// # Ok(())
-/// # }
-/// ```
-///
-/// Each method accepts a policy, the builder of a policy, or an `Option` of either. `None` leaves the layer out. A policy that
-/// is passed as a builder gets the stack's [`clock`](Self::clock), unless the builder has its own. A policy that is already
-/// built keeps its clock, and can be shared with other stacks.
+/// Each method that adds a policy accepts the policy, the builder of the policy, or an `Option` of either. `None` leaves the
+/// layer out. A policy that is passed as a builder gets the stack's [`clock`](Self::clock), unless the builder has a clock
+/// already. A policy that is already built keeps its clock, and can be shared with other stacks. A cache must be built already.
 #[must_use = "a builder does nothing until it is built"]
 pub struct StackBuilder<T, E, K = ()> {
     layers: Layers<T, E>,
@@ -69,7 +53,8 @@ impl<T: 'static, E: 'static> StackBuilder<T, E> {
         Self { layers, cache: None, innermost: None, invalid: None }
     }
 
-    /// Adds a cache. [`Stack::run_keyed`] and [`Stack::find_keyed`] use the cache.
+    /// Adds a cache, whose key type becomes the `K` of the stack. Only [`Stack::run_keyed`] and [`Stack::find_keyed`] use the
+    /// cache. [`Stack::run`] does not.
     pub fn cache<K>(mut self, cache: impl IntoLayer<Cache<K, T>>) -> StackBuilder<T, E, K> {
         let cache = self.layer(Layer::Cache, cache);
         StackBuilder { layers: self.layers, cache, innermost: self.innermost, invalid: self.invalid }
@@ -77,10 +62,10 @@ impl<T: 'static, E: 'static> StackBuilder<T, E> {
 }
 
 impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
-    /// Sets the clock that measures the stack's timeouts and waits. Call this method before adding layers. Default: the clock
-    /// of the call's context.
+    /// Sets the clock that measures the timeouts and waits of the stack. The contexts that the call gets use this clock too.
+    /// Call this method before adding layers. Default: the clock of the context passed to [`Stack::run`].
     ///
-    /// The layers that are passed as builders without their own clock get the same clock.
+    /// Layers that are passed as builders get the same clock, unless the builder has a clock already.
     pub fn clock(mut self, clock: Clock) -> Self {
         if self.innermost.is_some() {
             self.invalid.get_or_insert(ConfigError::new("clock", "set before all layers", "after a layer"));
@@ -89,38 +74,45 @@ impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
         self
     }
 
-    /// Adds a fallback, which returns another value when the call fails in the layers below.
+    /// Adds a fallback, which returns another value when the call fails or a layer below refuses it.
     pub fn fallback(mut self, fallback: impl IntoLayer<Fallback<T, E>>) -> Self {
         self.layers.fallback = self.layer(Layer::Fallback, fallback);
         self
     }
 
-    /// Limits the time of all attempts together. If the caller's context has an earlier deadline, the earlier deadline counts.
+    /// Adds a deadline, which limits the time of all attempts of a call together, including the waits between the attempts. If
+    /// the caller's context has an earlier deadline, the earlier deadline counts. `total` is a `Duration` or an
+    /// `Option<Duration>`. It must be longer than zero. `None` leaves the layer out.
     ///
-    /// This deadline counts as the caller's deadline. So a call that reaches it is not a failure for the breaker. A call that
-    /// reaches its [`attempt_timeout`](Self::attempt_timeout) is a failure. Errors name the line that called this method.
+    /// The deadline of the stack counts as the caller's deadline. So a call that reaches this deadline is not a failure for the
+    /// breaker. An attempt that reaches its [`attempt_timeout`](Self::attempt_timeout) is a failure. The error of a call that
+    /// reaches the deadline names the line that called this method.
     #[track_caller]
     pub fn deadline(mut self, total: impl Into<Option<Duration>>) -> Self {
         self.layers.deadline = self.timeout(Layer::Deadline, total.into(), Location::caller());
         self
     }
 
-    /// Adds a retry, which repeats failed attempts. The retry interprets the errors of the layers below. The functions
-    /// [`retry_if`](RetryBuilder::retry_if) and [`retry_after`](RetryBuilder::retry_after) get the call's own error.
+    /// Adds a retry, which repeats failed attempts. If a layer below refused the attempt and a later attempt can succeed, the
+    /// retry waits at least for the time [`Error::retry_after`](crate::Error::retry_after). The functions
+    /// [`retry_if`](RetryBuilder::retry_if) and [`retry_after`](RetryBuilder::retry_after) get the error that the call itself
+    /// returned.
     pub fn retry(mut self, retry: impl IntoLayer<Retry<E>>) -> Self {
         self.layers.retry = self.layer(Layer::Retry, retry);
         self
     }
 
-    /// Adds a hedge, which sends a second attempt when an attempt is slow. The hedge takes tokens from the retry's budget. An
-    /// attempt that a layer below refuses takes no tokens.
+    /// Adds a hedge, which sends a second attempt when an attempt is slow. If the retry of the stack has a budget, the hedge
+    /// takes its tokens from this budget. If a layer below refuses the second attempt, its tokens return to the budget.
     pub fn hedge(mut self, hedge: impl IntoLayer<Hedge>) -> Self {
         self.layers.hedge = self.layer(Layer::Hedge, hedge);
         self
     }
 
-    /// Adds a circuit breaker. The breaker's classifier judges the results of the call itself. The duration of a slow call and
-    /// the timeout of a probe start when the attempt is sent.
+    /// Adds a circuit breaker, which refuses attempts while the called service keeps failing. The breaker's
+    /// [classifier](CircuitBreakerBuilder::classify) judges the results of the call itself. The duration of a [slow
+    /// call](CircuitBreakerBuilder::slow_call) and the [timeout of a probe](CircuitBreakerBuilder::half_open_timeout) are
+    /// measured from the moment when the attempt is sent.
     pub fn breaker<C>(mut self, breaker: impl IntoLayer<CircuitBreaker<C>>) -> Self
     where
         C: Classify<T, E> + Send + Sync + 'static,
@@ -131,22 +123,28 @@ impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
         self
     }
 
-    /// Adds a rate limiter. Each attempt waits for a token. The token returns to the limiter if the attempt is refused or
-    /// dropped before it is sent.
+    /// Adds a rate limiter. Each attempt waits for a token before it is sent. If the attempt is then refused by the bulkhead or
+    /// dropped before it is sent, the token returns to the limiter.
     pub fn limiter(mut self, limiter: impl IntoLayer<RateLimiter>) -> Self {
         self.layers.limiter = self.layer(Layer::Limiter, limiter);
         self
     }
 
-    /// Adds a bulkhead, which limits the attempts in flight. If the stack has a breaker, the breaker's classifier also judges
-    /// the results for the bulkhead's statistics and [adaptive limit](crate::bulkhead::AdaptiveLimit).
+    /// Adds a bulkhead, which limits the attempts in flight. Each attempt waits for a permit, or is refused. If the stack has a
+    /// breaker, the breaker's [classifier](CircuitBreakerBuilder::classify) also judges the results for the bulkhead's
+    /// statistics and its [adaptive limit](crate::bulkhead::AdaptiveLimit).
     pub fn bulkhead(mut self, bulkhead: impl IntoLayer<Bulkhead>) -> Self {
         self.layers.bulkhead = self.layer(Layer::Bulkhead, bulkhead);
         self
     }
 
-    /// Limits the time of each attempt. If the caller's context has an earlier deadline, the earlier deadline counts. Errors
-    /// name the line that called this method.
+    /// Adds a timeout for each attempt. It starts when the attempt is sent. If the caller's context has an earlier deadline,
+    /// the earlier deadline counts. `timeout` is a `Duration` or an `Option<Duration>`. It must be longer than zero. `None`
+    /// leaves the layer out.
+    ///
+    /// When the timeout expires, the context of the attempt ends and the future of the call is dropped.
+    /// [`Error::is_attempt_timeout`](crate::Error::is_attempt_timeout) is then true. The error names the line that called this
+    /// method.
     #[track_caller]
     pub fn attempt_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.layers.attempt_timeout = self.timeout(Layer::AttemptTimeout, timeout.into(), Location::caller());
@@ -164,7 +162,7 @@ impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
     /// * The clock was set after a layer.
     /// * The deadline or the attempt timeout is zero.
     /// * The attempt timeout is longer than the deadline.
-    /// * The delay of the hedge is at least as long as the attempt timeout or the deadline.
+    /// * The delay of the hedge is not shorter than the attempt timeout or the deadline.
     /// * The retry and the hedge have different budgets.
     pub fn build(self) -> Result<Stack<T, E, K>, ConfigError> {
         let Self { mut layers, cache, invalid, .. } = self;
@@ -248,9 +246,11 @@ fn share_budget<T, E>(layers: &mut Layers<T, E>) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// The types that a [`StackBuilder`] accepts as the layer `P`: the policy, its builder, or an `Option` of either.
+/// A value that a [`StackBuilder`] accepts as a layer. `P` is the type of the policy. The policy, its builder, and an `Option`
+/// of either implement this trait.
 pub trait IntoLayer<P> {
-    /// Returns the policy, or `None` if the layer is left out. A builder without its own clock is built with `clock`.
+    /// Returns the policy, or `None` if the layer is left out. `clock` is the clock of the stack. A builder that has no clock
+    /// yet is built with `clock`.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Combines several policies around one kind of call, in a fixed order. See [`Stack`].
+//! Combines several policies around a call, in a fixed order. See [`Stack`].
 
 mod builder;
 mod layers;
@@ -19,12 +19,12 @@ use crate::cache::{Found, Key, Source, sharing};
 use crate::{Bulkhead, Cache, CircuitBreaker, Error, Fallback, Hedge, RateLimiter, Retry, SharedError};
 use layers::Layers;
 
-/// Combines several policies, called layers, around one kind of call. The call returns a `T` or fails with an `E`. `K` is the
-/// key type of the cache layer.
+/// Combines several policies, called layers, around a call. The call returns a `Result<T, E>`. `K` is the key type of the cache
+/// layer.
 ///
-/// The order of the layers is fixed. The layers work together: the retry interprets the refusals of the layers below it, the
-/// hedge takes its tokens from the retry's budget, and the breaker and the bulkhead use the same [`Outcome`](crate::Outcome) of
-/// each call.
+/// The order of the layers is fixed. The layers work together. The retry interprets the refusals of the layers below it. The
+/// hedge takes its tokens from the budget of the retry. The breaker and the bulkhead use the same [`Outcome`](crate::Outcome)
+/// of each call.
 ///
 /// ```
 /// use std::time::Duration;
@@ -62,18 +62,18 @@ use layers::Layers;
 /// | layer | effect of its position |
 /// |---|---|
 /// | fallback | returns another value when any layer below fails |
-/// | cache | a cache hit does not use any layer below |
+/// | cache | if the cache has the value, the layers below are not used |
 /// | deadline | limits the time of all attempts together |
 /// | retry | each attempt goes through all layers below |
 /// | hedge | a second attempt takes tokens from the retry's budget, and goes through all layers below |
 /// | breaker | refuses an attempt before the attempt waits for a token or a permit |
-/// | limiter | a token is spent only if the attempt is sent |
+/// | limiter | takes a token, and returns the token if the attempt is not sent |
 /// | bulkhead | a permit is held only while the attempt is in flight |
-/// | attempt timeout | starts when the call is made, so time in a queue does not count |
+/// | attempt timeout | starts when the attempt is sent, so the waits in the limiter and the bulkhead do not count |
 /// | the call | |
 ///
-/// Every layer is optional. Call the builder's methods in this order. Otherwise [`build`](StackBuilder::build) returns an
-/// error.
+/// Every layer is optional. Call the builder's methods in the order of this table. Otherwise [`build`](StackBuilder::build)
+/// returns an error.
 ///
 /// # Methods
 ///
@@ -84,20 +84,21 @@ use layers::Layers;
 ///
 /// # Policies that are not layers
 ///
-/// * A [`WorkerPool`](crate::WorkerPool) decides where work runs. Submit a task that makes the call through the stack. If the
-///   pool is full, it refuses the task before any layer runs.
-/// * A [`KeyedLimiter`](crate::KeyedLimiter) limits the calls of each client. Wait for its token before the call through the
-///   stack, once for all attempts. The limiter layer of the stack limits the calls to the service.
+/// * A [`WorkerPool`](crate::WorkerPool) runs tasks. Submit a task that makes the call through the stack. If the pool is full,
+///   it refuses the task before any layer runs.
+/// * A [`KeyedLimiter`](crate::KeyedLimiter) limits the calls of each client. Wait for a token of the client before the call
+///   through the stack. One token is enough for all attempts. The limiter layer of the stack limits the attempts that are sent
+///   to the service.
 ///
-/// Clones share all state. If the future of a call is dropped, its probe, permit and unspent token are released, and the call
-/// stops waiting for a load.
+/// Clones share all state. If the future of a call is dropped, the attempts are dropped, and their breaker probes, bulkhead
+/// permits and unspent limiter tokens are released.
 pub struct Stack<T, E, K = ()> {
     layers: Arc<Layers<T, E>>,
     cache: Option<Cache<K, T>>,
 }
 
 impl<T: 'static, E: 'static> Stack<T, E> {
-    /// Creates a builder without layers.
+    /// Creates a builder of a stack without layers.
     pub fn builder() -> StackBuilder<T, E> {
         StackBuilder::new()
     }
@@ -106,15 +107,17 @@ impl<T: 'static, E: 'static> Stack<T, E> {
 impl<T: 'static, E: 'static, K> Stack<T, E, K> {
     /// Makes a call through all layers except the cache. The cache needs a key: see [`run_keyed`](Stack::run_keyed).
     ///
-    /// `call` runs once per attempt, with the context of the attempt. This context ends when the attempt reaches its timeout,
-    /// when the caller's context ends, or when another attempt of a hedge succeeds. The future of the call is then dropped. If
-    /// the call succeeds at the same moment, its value is returned.
+    /// `call` runs once per attempt. Its argument is the context of the attempt, which is derived from `ctx`. This context ends
+    /// when the attempt reaches its timeout, when `ctx` ends, when the deadline of the stack passes, or when another attempt of
+    /// a hedge succeeds. When this context ends, the future of the call is dropped. If the call succeeds at the same moment,
+    /// its value is returned.
     ///
     /// # Errors
     ///
-    /// * `ctx` was canceled, its deadline passed, or the stack's deadline passed ([`Error::context_error`]).
-    /// * A layer refused the call ([`Error::is_rejected`]).
-    /// * The last attempt reached its timeout ([`Error::is_attempt_timeout`]).
+    /// * `ctx` was canceled, its deadline passed, or the [deadline of the stack](StackBuilder::deadline) passed
+    ///   ([`Error::context_error`]).
+    /// * A layer refused the last attempt ([`Error::is_rejected`]).
+    /// * The last attempt reached the [attempt timeout](StackBuilder::attempt_timeout) ([`Error::is_attempt_timeout`]).
     /// * The call returned an error ([`Error::last`]).
     /// * The fallback returned an error.
     ///
@@ -123,11 +126,11 @@ impl<T: 'static, E: 'static, K> Stack<T, E, K> {
     ///
     /// # Panics
     ///
-    /// Passes on a panic of the call, of the fallback or of a hook. The panic counts as a failure.
+    /// Passes on a panic of the call, or of a function or hook of a layer. The panic counts as a failure.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the attempts, and releases their probes, permits and unspent tokens.
+    /// Dropping the future drops the attempts, and releases their breaker probes, bulkhead permits and unspent limiter tokens.
     pub async fn run<F, Fut>(&self, ctx: &Context, call: F) -> Result<T, Error<E>>
     where
         F: Fn(Context) -> Fut,
@@ -169,8 +172,8 @@ impl<T: 'static, E: 'static, K> Stack<T, E, K> {
         self.layers.hedge.as_ref()
     }
 
-    /// Returns the breaker layer, if the stack has one. The returned breaker has the default classifier instead of the layer's
-    /// classifier.
+    /// Returns the breaker layer, if the stack has one. The returned handle shares the state of the layer. If calls are made
+    /// through this handle, every error is a failure, because the handle does not have the classifier of the layer.
     pub fn breaker(&self) -> Option<&CircuitBreaker> {
         self.layers.breaker.as_ref().map(|breaker| &breaker.handle)
     }
@@ -192,25 +195,30 @@ where
     E: std::error::Error + Clone + Send + Sync + 'static,
     K: Key,
 {
-    /// Makes a call through all layers, including the cache. If the cache has a value for `key`, no call is made. Callers that
-    /// request the same missing key at the same time share one call.
+    /// Makes a call through all layers, including the cache. If the cache has a value for `key`, returns this value and makes
+    /// no call. If several callers request the same key at the same time and the cache has no value, they share one call.
     ///
-    /// The shared call runs in a task of its own, so `call` must be `'static`. Each caller gets a clone of its error. The
-    /// shared call has the latest deadline of its callers: see [`Cache::run`]. The cache does not remember the refusal of a
-    /// layer as an error of the key.
+    /// If the stack has no cache, this method makes a call like [`run`](Self::run).
+    ///
+    /// The shared call runs in a task of its own, so `call` must be `'static`. Each caller gets a clone of the value or error.
+    /// A caller stops waiting when `ctx` ends. The shared call has the latest deadline of its callers, and is dropped when no
+    /// caller waits for it any more: see [`Cache::run`]. If a layer refuses the call, the cache does not remember this error
+    /// for the key.
     ///
     /// # Errors
     ///
     /// * The errors listed for [`run`](Self::run).
-    /// * The shared call panicked ([`Error::is_panicked`]).
-    /// * The cache is closed ([`Error::is_closed`]), or the load would wait for itself ([`Error::is_load_cycle`]).
+    /// * The shared call panicked ([`Error::is_panicked`]). Without a cache, the panic is passed on to the caller.
+    /// * The cache is closed ([`Error::is_closed`]).
+    /// * The shared call would wait for itself, because it requests its own key ([`Error::is_load_cycle`]).
     ///
-    /// If other code also loads keys of the same cache, outside of the stack and with errors of another type, such an error has
-    /// no [`last`](Error::last) error.
+    /// Other code may load keys of the same cache without this stack, with another error type than `E`. If this method gets an
+    /// error of such a load, [`Error::last`] returns `None`.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, this caller stops waiting. The shared call is dropped if no other caller waits for it.
+    /// If the future is dropped, this caller stops waiting. If no other caller waits for the shared call, the shared call is
+    /// dropped.
     #[track_caller]
     pub fn run_keyed<F, Fut>(&self, ctx: &Context, key: K, call: F) -> impl Future<Output = Result<T, Error<E>>>
     where
@@ -221,7 +229,8 @@ where
         async move { Ok(found.await?.value) }
     }
 
-    /// Makes a call through all layers, like [`run_keyed`](Self::run_keyed), and reports where the value came from.
+    /// Makes a call through all layers, like [`run_keyed`](Self::run_keyed), and also reports where the value came from: the
+    /// cache, a call or the fallback.
     ///
     /// # Errors
     ///

@@ -46,7 +46,8 @@ impl Process {
         self.pid
     }
 
-    /// Returns the name of the process's program, cut to 15 bytes. Bytes that are not UTF-8 are replaced.
+    /// Returns the name of the process, as in `/proc/PID/comm`: usually the file name of the program, cut to 15 bytes. Bytes that
+    /// are not UTF-8 are replaced.
     pub fn name(&self) -> &str {
         &self.name
     }

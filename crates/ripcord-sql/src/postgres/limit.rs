@@ -40,12 +40,16 @@ impl Limit {
     }
 }
 
+/// The least limit that is set: a second. The limit also holds for the statement that sets the next one, on a server that may be busy.
+/// If it ended that one, the next borrower would have a limit that is not its own.
+const MIN: u128 = 1000;
+const MAX: u128 = i32::MAX as u128;
+
 /// Returns the time in milliseconds, rounded up by at most an eighth, so that calls with about the same time left have the same value.
 fn rounded(left: Duration) -> u32 {
-    const MAX: u128 = i32::MAX as u128;
-    let milliseconds = left.as_nanos().div_ceil(1_000_000).clamp(1, MAX);
+    let milliseconds = left.as_nanos().div_ceil(1_000_000).clamp(MIN, MAX);
     let bits = u128::BITS - milliseconds.leading_zeros();
-    let unit = 1_u128 << bits.saturating_sub(4);
+    let unit = 1_u128 << (bits - 4);
     u32::try_from(milliseconds.next_multiple_of(unit).min(MAX)).expect("it is at most `MAX`")
 }
 
@@ -59,11 +63,11 @@ mod tests {
 
     #[test]
     fn time_is_rounded_up_by_at_most_an_eighth() {
-        for milliseconds in (1..10_000).chain([86_400_000, i32::MAX as u64]) {
+        for milliseconds in (1000..10_000).chain([86_400_000, i32::MAX as u64]) {
             let rounded = u64::from(rounded(Duration::from_millis(milliseconds)));
             assert!(rounded >= milliseconds && rounded - milliseconds <= milliseconds / 8, "{milliseconds}: {rounded}");
         }
-        assert_eq!(rounded(Duration::from_nanos(1)), 1);
+        assert_eq!(rounded(Duration::from_nanos(1)), rounded(Duration::from_secs(1)));
         assert_eq!(rounded(Duration::MAX), i32::MAX as u32);
         assert_eq!(rounded(Duration::from_micros(4_999_900)), rounded(Duration::from_micros(4_900_000)));
     }

@@ -35,7 +35,7 @@ mod transaction;
 mod watched;
 
 pub use copy::{CopyIn, CopyOut};
-pub use pool::{Pool, PoolBuilder, WorkerPoolStats};
+pub use pool::{Pool, PoolBuilder, PoolStats};
 pub use rows::RowStream;
 pub use socket::Socket;
 /// The driver, whose types are part of this module's API.

@@ -61,7 +61,7 @@ pub(super) struct Inner {
 /// Figures of a pool. Returned by [`Pool::stats`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct WorkerPoolStats {
+pub struct PoolStats {
     /// Maximum number of connections.
     pub max_size: usize,
     /// Number of open connections.
@@ -91,9 +91,9 @@ impl Pool {
     }
 
     /// Returns the figures of the pool.
-    pub fn stats(&self) -> WorkerPoolStats {
+    pub fn stats(&self) -> PoolStats {
         let status = self.0.deadpool.status();
-        WorkerPoolStats {
+        PoolStats {
             max_size: status.max_size,
             size: status.size,
             idle: status.available,
@@ -185,8 +185,8 @@ impl PoolBuilder {
         PoolBuilder { cancels_on_server, ..self }
     }
 
-    /// Sets whether the server limits each statement to the time left, rounded up by at most an eighth. Default: true. The limit ends
-    /// a statement whose client has lost its connection.
+    /// Sets whether the server limits each statement to the time left, rounded up by at most an eighth, and to a second at least.
+    /// Default: true. The limit ends a statement whose client has lost its connection.
     ///
     /// The pool sets `statement_timeout` of the session, in a transaction with `SET LOCAL`, and never above the session's own setting.
     /// Turn it off behind a pooler in the mode `transaction`, where a session is shared.

@@ -52,7 +52,7 @@ mod pool;
 
 pub use builder::PoolBuilder;
 pub use operation::Operation;
-pub use pool::{Pool, WorkerPoolStats};
+pub use pool::{Pool, PoolStats};
 pub use rusqlite;
 use rusqlite::ErrorCode;
 

@@ -54,7 +54,7 @@ struct Connections {
 /// Figures of a pool. Returned by [`Pool::stats`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct WorkerPoolStats {
+pub struct PoolStats {
     /// Maximum number of connections.
     pub max_size: usize,
     /// Number of open connections.
@@ -262,13 +262,13 @@ impl Pool {
     }
 
     /// Returns the figures of the pool.
-    pub fn stats(&self) -> WorkerPoolStats {
+    pub fn stats(&self) -> PoolStats {
         let shared = &*self.0;
         let (size, idle) = {
             let connections = shared.lock();
             (connections.size, connections.idle.len())
         };
-        WorkerPoolStats {
+        PoolStats {
             max_size: shared.max_size,
             size,
             idle,

@@ -63,7 +63,7 @@ impl Manual {
     }
 }
 
-/// Advances a manual clock in a test, and waits until the code under test waits for that clock.
+/// Advances a manual clock in a test, and waits until the code under test sleeps or waits for a deadline on this clock.
 /// [`Clock::manual`](crate::Clock::manual) returns a `ManualTime` together with its clock.
 ///
 /// Clones advance the same clock.

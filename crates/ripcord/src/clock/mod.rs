@@ -52,11 +52,11 @@ impl Clock {
 
     /// Returns the system's monotonic clock.
     ///
-    /// A context that is not derived from a context with another clock uses this clock.
+    /// Contexts use this clock by default.
     ///
-    /// One background thread per process wakes the futures, and starts the functions of
-    /// [`after_func`](crate::Context::after_func), that wait for deadlines. The thread starts with the first such wait. If
-    /// the system cannot start the thread, the next such wait tries again.
+    /// One background thread per process wakes the futures that wait for deadlines. At a deadline, it also starts the
+    /// functions of [`after_func`](crate::Context::after_func). The thread starts with the first such wait. If the system
+    /// cannot start the thread, the next such wait tries again.
     ///
     /// After a `fork`, the child process does not have this thread. In the child process, methods such as
     /// [`is_done`](crate::Context::is_done) and blocking waits such as [`wait`](crate::Context::wait) still notice

@@ -32,8 +32,8 @@ impl Context {
         Context(None)
     }
 
-    /// Returns an empty context like [`background`](Context::background), for code that does not yet know which context
-    /// to use.
+    /// Returns an empty context like [`background`](Context::background). Use it as a placeholder in code for which it is
+    /// not yet clear which context to use. Its `Display` prints `TODO`.
     ///
     /// ```
     /// use ripcord::Context;
@@ -83,10 +83,11 @@ impl Context {
     /// and this context's [clock](Context::clock) measures it.
     ///
     /// With a timeout of zero, the returned child has already ended. A timeout of more than 292 years, such as
-    /// [`Duration::MAX`], sets no deadline.
+    /// [`Duration::MAX`], sets no deadline. If this context has an earlier deadline that cannot be moved, the method
+    /// returns a clone of this context.
     ///
-    /// The child cannot be canceled: only the timeout or the end of this context ends it. To cancel it too, call this
-    /// method on a context from [`with_cancel`](Context::with_cancel).
+    /// The child has no [`Canceler`]: only the timeout or the end of this context ends it. To be able to cancel the child,
+    /// call this method on a context from [`with_cancel`](Context::with_cancel).
     ///
     /// ```
     /// use std::time::Duration;
@@ -182,7 +183,9 @@ impl Context {
     /// Returns a child context that ends at `deadline`, or when this context ends.
     ///
     /// With a deadline in the past, the returned child has already ended. A deadline more than 292 years away has no
-    /// effect. If the context has a [manual clock](Clock::manual), compute the deadline from [`Clock::now`], not from
+    /// effect. If this context has an earlier deadline that cannot be moved, the method returns a clone of this context.
+    ///
+    /// If this context has a [manual clock](Clock::manual), compute the deadline from [`Clock::now`], not from
     /// `Instant::now`.
     ///
     /// ```
@@ -263,8 +266,8 @@ impl Context {
 
     /// Returns a child context with a name, such as the name of a request or a job, for people who read errors and logs.
     ///
-    /// [`Error`](crate::Error)s of the child, its `Display`, the metrics and the debug pages of `ripcord-http` show the
-    /// name. Contexts derived from the child inherit the name.
+    /// The name appears in the [errors](crate::Error) and the `Display` of the child, in metrics, and on the debug pages of
+    /// `ripcord-http`. Contexts derived from the child inherit the name.
     ///
     /// ```
     /// use ripcord::Context;

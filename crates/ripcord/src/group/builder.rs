@@ -9,6 +9,8 @@ use crate::context::Context;
 
 /// Determines how the first error or the first success of a task affects the other tasks of a [`Group`].
 ///
+/// The tasks' context is the context that [`GroupBuilder::build`] returns with the group.
+///
 /// ```
 /// use ripcord::{Context, Group, Join};
 ///
@@ -28,8 +30,8 @@ pub enum Join {
     /// The first success cancels the tasks' context and drops the other tasks at their next poll. An error or panic
     /// cancels no task.
     ///
-    /// If no task succeeds, [`Group::wait`] returns the last error that is not the error of the tasks' context. If no task
-    /// succeeds and a task panicked, `wait` resumes the panic.
+    /// If no task succeeds, [`Group::wait`] resumes the first panic. If no task panicked either, it returns the last error
+    /// that is not the error of the tasks' context.
     First,
 }
 
@@ -78,7 +80,8 @@ impl GroupBuilder {
         GroupBuilder { executor: Executor::Function(Box::new(execute)), ..self }
     }
 
-    /// Creates the group. Returns the group and the tasks' context, which is a child of `ctx`.
+    /// Creates the group. Returns the group and the tasks' context, which is a child of `ctx`. Give each task a clone of
+    /// the tasks' context, so that it can stop when this context ends.
     ///
     /// `T` is the type of the values that the tasks return.
     #[track_caller]

@@ -16,7 +16,9 @@ impl GroupError {
         GroupError(cause)
     }
 
-    /// Returns the task's error. `error.cause().downcast_ref::<E>()` returns the error in its original type `E`.
+    /// Returns the task's error. If the task panicked, this is a [`TaskPanic`].
+    ///
+    /// `error.cause().downcast_ref::<E>()` returns the error in its original type `E`.
     pub fn cause(&self) -> &Cause {
         &self.0
     }

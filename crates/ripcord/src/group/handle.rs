@@ -21,8 +21,8 @@ impl<T> GroupHandle<T> {
 
     /// Adds a task like [`Group::go`](crate::Group::go). Returns `true` if the task was added. The call never blocks.
     ///
-    /// Returns `false` and drops the task in two cases: if the tasks' context has ended, or if
-    /// [`Group::wait`](crate::Group::wait) or a similar method has returned. Such a task has no result.
+    /// Returns `false` and drops the task in two cases: if the [tasks' context](crate::GroupBuilder::build) has ended, or
+    /// if [`Group::wait`](crate::Group::wait) or a similar method has returned. Such a task has no result.
     ///
     /// ```
     /// # #[cfg(feature = "tokio")]

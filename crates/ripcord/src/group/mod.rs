@@ -39,13 +39,16 @@ pub type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Runs the tasks of one operation under one context. Go's `errgroup.Group`.
 ///
-/// [`go`](Group::go) adds a task. A task is a future with the output `Result<T, E>`. By default, the first error or panic
-/// of a task cancels the tasks' context, and [`wait`](Group::wait) returns when all tasks have ended.
+/// [`go`](Group::go) adds a task. A task is a future with the output `Result<T, E>`. [`wait`](Group::wait) returns when
+/// all tasks have ended.
 ///
-/// The end of the tasks' context, for example at a deadline, does not drop running tasks: each task must observe the
-/// context, for example with [`Context::run`]. There are three exceptions, in which the tasks are dropped at their next
-/// poll: [`results`](Group::results) drops them when the context ends, [`Join::First`] drops them after the first success,
-/// and dropping the group or the future of `wait` drops them.
+/// A group has one context for all its tasks, which is returned with the group. By default, the first error or panic of a
+/// task cancels the tasks' context. The end of this context does not drop running tasks: each task must observe the
+/// context, for example with [`Context::run`].
+///
+/// There are three exceptions, in which the tasks are dropped at their next poll: [`results`](Group::results) drops them
+/// when the tasks' context ends, [`Join::First`] drops them after the first success, and dropping the group or the future
+/// of `wait` drops them.
 ///
 /// [`Group::new`] creates a group on the tokio runtime, [`Group::with_executor`] on any executor. [`Group::builder`]
 /// creates a group that collects values, limits the number of running tasks, or uses another [`Join`] mode. The mode
@@ -167,9 +170,9 @@ impl<T> Group<T> {
     /// If the [limit](Group::set_limit) of running tasks is reached, the task waits in a queue until another task has
     /// ended.
     ///
-    /// If the tasks' context has ended, the task is dropped without a poll, and its result is the context's error. By
-    /// default, this happens to all tasks that are added after the first error or panic of a task. For background jobs
-    /// that must not affect each other, use [`Join::All`].
+    /// If the [tasks' context](GroupBuilder::build) has ended, the task is dropped without a poll, and its result is the
+    /// context's error. By default, this happens to all tasks that are added after the first error or panic of a task. For
+    /// background jobs that must not affect each other, use [`Join::All`].
     ///
     /// If an error or panic of this task cancels the tasks' context, the context's error reports the line of this call.
     ///
@@ -203,8 +206,8 @@ impl<T> Group<T> {
 
     /// Adds a task like [`go`](Group::go), but only if it can start immediately. Returns whether the task was started.
     ///
-    /// If the [limit](Group::set_limit) of running tasks is reached or the tasks' context has ended, the task is dropped
-    /// and has no result.
+    /// If the [limit](Group::set_limit) of running tasks is reached or the [tasks' context](GroupBuilder::build) has
+    /// ended, the task is dropped and has no result.
     #[doc(alias = "errgroup.Group.TryGo")]
     #[track_caller]
     pub fn try_go<F, E>(&self, task: F) -> bool
@@ -228,9 +231,10 @@ impl<T> Group<T> {
         self.shared.start_queued();
     }
 
-    /// Waits until all tasks have ended, and then cancels the tasks' context. The values of the tasks are dropped.
+    /// Waits until all tasks have ended, and then cancels the [tasks' context](GroupBuilder::build). The values of the
+    /// tasks are dropped.
     ///
-    /// The end of the tasks' context does not end the wait: a task that does not observe the context is waited for.
+    /// The end of the tasks' context does not end the wait: it lasts until each task has noticed the end and returned.
     ///
     /// # Errors
     ///
@@ -257,8 +261,8 @@ impl<T> Group<T> {
     /// Waits until all tasks have ended, like [`wait`](Group::wait). Returns their values in the order of the
     /// [`go`](Group::go) calls.
     ///
-    /// With [`Join::First`], returns only the value of the task that succeeded first. With [`Join::All`], one error is
-    /// enough to lose all values: [`results`](Group::results) returns both.
+    /// With [`Join::First`], returns only the value of the task that succeeded first. To get the values of some tasks
+    /// although other tasks have failed, use [`results`](Group::results).
     ///
     /// # Errors
     ///
@@ -279,8 +283,8 @@ impl<T> Group<T> {
         }
     }
 
-    /// Waits until all tasks have ended, or until the tasks' context ends. Returns one result for each task, in the order
-    /// of the [`go`](Group::go) calls.
+    /// Waits until all tasks have ended, or until the [tasks' context](GroupBuilder::build) ends. Returns one result for
+    /// each task, in the order of the [`go`](Group::go) calls.
     ///
     /// If the context ends first, the tasks that are still running are dropped at their next poll, and their results are
     /// the context's error. A task that is ready at this poll keeps its result. Tasks that have already finished keep

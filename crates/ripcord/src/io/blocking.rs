@@ -7,12 +7,15 @@ use std::sync::Arc;
 use crate::after_func::AfterFunc;
 use crate::context::Context;
 
-/// A socket that blocks its thread, and that is shut down when a context ends. Returned by [`Context::io_blocking`].
+/// A blocking socket that is shut down when a context ends. [`Context::io_blocking`] returns it.
+///
+/// Read and write with the traits [`Read`] and [`Write`], which block the thread.
 ///
 /// # Errors
 ///
-/// Once the context has ended, each read, write and flush returns the context's error as an [`io::Error`]: of the kind `TimedOut` for
-/// a deadline and `Other` for a cancel. [`Error::find_in`](crate::Error::find_in) returns the context's error.
+/// After the context has ended, each read, write and flush returns an [`io::Error`] that contains the context's error. Its kind
+/// is [`TimedOut`](io::ErrorKind::TimedOut) for a deadline or an idle timeout, and [`Other`](io::ErrorKind::Other) for a cancel.
+/// [`Error::find_in`](crate::Error::find_in) returns the context's error.
 pub struct BlockingIo<S> {
     ctx: Context,
     stream: Arc<S>,
@@ -20,7 +23,8 @@ pub struct BlockingIo<S> {
     shutting_down: AfterFunc,
 }
 
-/// A socket that can be used with [`Context::io_blocking`]: std's `TcpStream` and `UnixStream`.
+/// Marks the sockets that [`Context::io_blocking`] accepts: `TcpStream` and `UnixStream` of the standard library. Other crates
+/// cannot implement the trait.
 pub trait BlockingStream: private::Socket {}
 
 mod private {
@@ -61,13 +65,15 @@ socket!(std::net::TcpStream);
 socket!(std::os::unix::net::UnixStream);
 
 impl Context {
-    /// Returns a blocking socket whose reads and writes end with this context. `Context::io` for threads.
+    /// Wraps a blocking socket, so that its reads and writes fail when this context ends. `Context::io` does the same for async
+    /// code.
     ///
-    /// At the end of the context the socket is shut down, so that a read or a write that blocks another thread returns at once,
-    /// as does each later one. The connection cannot be used after that. Dropping the returned value before the end closes the socket
-    /// and leaves nothing behind.
+    /// When the context ends, the socket is shut down in both directions. A read or write that blocks a thread then returns
+    /// immediately with an error, and so does each later one. The connection cannot be used again. Dropping the returned
+    /// [`BlockingIo`] closes the socket.
     ///
-    /// Each transferred byte counts as [`progress`](Context::progress), for [`with_idle_timeout`](Context::with_idle_timeout).
+    /// Each read or write that transfers bytes records [`progress`](Context::progress), so an
+    /// [idle timeout](Context::with_idle_timeout) ends the context only when the transfer stalls.
     ///
     /// To connect, pass [`remaining`](Context::remaining) to [`TcpStream::connect_timeout`](std::net::TcpStream::connect_timeout).
     ///
@@ -104,12 +110,13 @@ impl Context {
 }
 
 impl<S> BlockingIo<S> {
-    /// Returns the context that ends the reads and writes.
+    /// Returns the context whose end makes the reads and writes fail.
     pub fn context(&self) -> &Context {
         &self.ctx
     }
 
-    /// Returns the socket. Its own methods fail after the end of the context, with errors that do not name the context.
+    /// Returns a reference to the socket. After the end of the context, the socket's own methods fail too, with errors that do not
+    /// contain the context's error.
     pub fn get_ref(&self) -> &S {
         &self.stream
     }
@@ -138,7 +145,7 @@ impl<S: BlockingStream> Write for BlockingIo<S> {
         self.until_end(|stream| stream.send(buf))
     }
 
-    /// Does nothing but check the context: a socket has no buffer of its own.
+    /// Returns the context's error if the context has ended. Otherwise does nothing, because a socket has no buffer of its own.
     fn flush(&mut self) -> io::Result<()> {
         Ok(self.ctx.check()?)
     }

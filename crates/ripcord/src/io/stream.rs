@@ -12,18 +12,23 @@ use crate::context::Context;
 use crate::future::DoneOwned;
 
 pin_project! {
-    /// A stream whose reads and writes end with a context. Returned by [`Context::io`].
+    /// An async stream whose reads and writes fail when a context ends. [`Context::io`] returns it.
+    ///
+    /// `Io` implements tokio's [`AsyncRead`], [`AsyncBufRead`] and [`AsyncWrite`], each if the stream `S` implements it.
     ///
     /// # Errors
     ///
-    /// Once the context has ended, each read, write, flush and shutdown returns the context's error as an [`io::Error`]: of the kind
-    /// `TimedOut` for a deadline and `Other` for a cancel. [`Error::find_in`](crate::Error::find_in) returns the context's error.
+    /// After the context has ended, each read, write, flush and shutdown returns an [`io::Error`] that contains the context's
+    /// error. Its kind is [`TimedOut`](io::ErrorKind::TimedOut) for a deadline or an idle timeout, and
+    /// [`Other`](io::ErrorKind::Other) for a cancel. [`Error::find_in`](crate::Error::find_in) returns the context's error.
     ///
-    /// The end wins over data that is ready. The data stays in the stream, which [`into_inner`](Io::into_inner) returns.
+    /// A read fails after the context has ended even if data is ready. The data stays in the stream, which
+    /// [`into_inner`](Io::into_inner) returns.
     ///
     /// # Cancel safety
     ///
-    /// As of the stream. The end of the context discards no bytes: the call that returns the error has transferred nothing.
+    /// A read or write is as cancel safe as the same operation of the stream. A call that returns the context's error has
+    /// transferred no bytes.
     pub struct Io<S> {
         #[pin]
         stream: S,
@@ -34,13 +39,14 @@ pin_project! {
 }
 
 impl Context {
-    /// Returns `stream` with reads and writes that end with this context, for any type with tokio's `AsyncRead` or `AsyncWrite`.
+    /// Wraps an async stream, so that its reads and writes fail when this context ends. `stream` is any type that implements
+    /// tokio's `AsyncRead` or `AsyncWrite`.
     ///
-    /// Each transferred byte counts as [`progress`](Context::progress). So below [`with_idle_timeout`](Context::with_idle_timeout) a
-    /// transfer may take any time, and ends when it stalls.
+    /// Each read or write that transfers bytes records [`progress`](Context::progress), so an
+    /// [idle timeout](Context::with_idle_timeout) ends the context only when the transfer stalls.
     ///
-    /// To read or write after the end, for example to say goodbye, use the stream itself ([`Io::get_mut`], [`Io::into_inner`]), or a
-    /// [`shielded`](Context::shielded) context.
+    /// The end of the context does not close the stream. To read or write after the end, for example to send a last message, use
+    /// the stream itself ([`Io::get_mut`], [`Io::into_inner`]), or call this method on a [`shielded`](Context::shielded) context.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -63,7 +69,7 @@ impl Context {
     /// # std::io::Result::Ok(()) }).unwrap();
     /// ```
     ///
-    /// Everything that takes a stream works, for example tokio's `copy`:
+    /// The returned stream works with every function that takes a stream, for example with tokio's `copy`:
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -83,27 +89,27 @@ impl Context {
 }
 
 impl<S> Io<S> {
-    /// Returns the context that ends the reads and writes.
+    /// Returns the context whose end makes the reads and writes fail.
     pub fn context(&self) -> &Context {
         self.reading.context()
     }
 
-    /// Returns the stream. Its own methods do not end with the context.
+    /// Returns a reference to the original stream, whose methods ignore the context.
     pub fn get_ref(&self) -> &S {
         &self.stream
     }
 
-    /// Returns the stream. Its own methods do not end with the context.
+    /// Returns a mutable reference to the original stream, whose methods ignore the context.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.stream
     }
 
-    /// Returns the pinned stream. Its own methods do not end with the context.
+    /// Returns a pinned mutable reference to the original stream, whose methods ignore the context.
     pub fn get_pin_mut(self: Pin<&mut Self>) -> Pin<&mut S> {
         self.project().stream
     }
 
-    /// Returns the stream, which does not end with the context anymore.
+    /// Returns the original stream, whose methods ignore the context.
     pub fn into_inner(self) -> S {
         self.stream
     }

@@ -9,7 +9,7 @@ use loom::thread;
 use super::model;
 use crate::Context;
 
-/// Waits until the function, which runs on its own thread, has run. The model ends only after that.
+/// Waits for a function that runs on a thread of its own, so that the model does not end before the function.
 fn wait_for_one(runs: &AtomicUsize) {
     while runs.load(SeqCst) == 0 {
         thread::yield_now();

@@ -17,7 +17,7 @@ fn second_cancel_returns_with_all_descendants_done() {
         assert!(poll(done.as_mut(), &wakes).is_pending());
         let above = thread::spawn(move || cancel.cancel_with("above"));
         cancel_child.cancel_with("child");
-        // `above` may have marked the child and not yet the grandchild.
+        // `above` may have marked the child, but not yet the grandchild.
         assert!(grandchild.is_done());
         let seen = cause(&grandchild);
         above.join().unwrap();
@@ -109,7 +109,7 @@ fn two_cancels_of_a_watched_node_have_one_winner() {
             other.cancel_with("other");
         });
         cancel.cancel_with("one");
-        // The loser returns when all below are done, although the winner may still be marking them.
+        // The call that loses the race returns when all descendants are done, although the other call may still be marking them.
         assert!(ctx.is_done() && child.is_done());
         let seen = cause(&ctx);
         assert_eq!(cause(&child), seen, "parent and child ended by different cancels");

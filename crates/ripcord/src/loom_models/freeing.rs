@@ -44,7 +44,7 @@ fn siblings_dropped_on_two_threads_free_their_parent_after_all_uses() {
         cancel.detach();
         let (one, other) = (parent.with_name("one"), parent.with_name("other"));
         drop(parent);
-        // Each child queries its parent, so that the free of the parent comes after a use of the parent.
+        // Each child queries its parent, so that loom checks that the parent is freed after this use.
         let dropping = thread::spawn(move || {
             assert!(!other.is_done());
             drop(other);
@@ -72,7 +72,7 @@ fn drop_against_cancel() {
         let (root, cancel) = Context::background().with_cancel();
         let (child, keep) = root.with_cancel();
         assert!(poll(pin!(child.done()), &Wakes::new()).is_pending());
-        // The child is in its parent's list. Both the drop and the cancel remove it.
+        // The child is in its parent's list, and both the drop and the cancel remove it from there.
         let dropping = thread::spawn(move || drop((child, keep)));
         cancel.cancel();
         dropping.join().unwrap();

@@ -29,7 +29,7 @@ fn model(run: impl Fn() + Send + Sync + 'static) {
     loom::model(checked(run));
 }
 
-/// Checks a model like `model`, with one preemption fewer. For models that would otherwise take minutes.
+/// Checks a model like `model`, with one preemption fewer. This is for models that would otherwise take minutes.
 fn large_model(run: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = builder.preemption_bound.map(|bound| bound - 1);
@@ -46,7 +46,7 @@ fn checked(run: impl Fn() + Send + Sync + 'static) -> impl Fn() + Send + Sync + 
     }
 }
 
-/// Counts its wakes. A model reads the count after it has joined its threads, so a plain atomic is enough.
+/// A waker that counts its wakes. A model reads the count after it has joined its threads, so an atomic of std is enough.
 #[derive(Default)]
 struct Wakes(AtomicUsize);
 

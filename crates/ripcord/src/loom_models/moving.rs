@@ -1,4 +1,5 @@
-//! Moves of a deadline, against its expiry, its timer, other ends and observers.
+//! A deadline is moved while it expires, while its timer fires, while its context ends for another reason, and while it is
+//! queried.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -82,7 +83,7 @@ fn idle_reset_at_an_earlier_time_does_not_take_a_later_one_back() {
             assert_eq!(other.get(), Some(later), "an earlier reset took this one back");
             time
         });
-        // This thread's reading of the clock may be older than the reset of the other thread.
+        // This thread may have read the clock before the other thread reset the timeout.
         assert!(idle.reset());
         let time = advancing.join().unwrap();
         assert_eq!(idle.get(), Some(later), "an earlier reset took a later one back");

@@ -1,4 +1,5 @@
-//! The grace of a shielded context. It starts while a waiter registers, and ends during queries and drops.
+//! The grace period of a shielded context starts while a waiter registers, and ends while other threads query the context or
+//! drop it.
 
 use std::pin::pin;
 use std::time::Duration;

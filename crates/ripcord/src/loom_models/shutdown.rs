@@ -1,5 +1,5 @@
-//! A shutdown begins and drains while several threads act on it. Its list of tasks has locks of the standard library, which
-//! loom does not check. `tests/shutdown` tests races on those locks.
+//! A shutdown begins and drains while several threads use it. Its list of tasks has std's locks, which loom does not see: the
+//! tests in `tests/shutdown` cover the races on the list.
 
 use std::pin::Pin;
 use std::task::{self, Poll, Waker};
@@ -11,7 +11,7 @@ use super::model;
 use crate::shutdown::executor::spawned;
 use crate::{Context, DrainEnded, Report, Shutdown};
 
-/// Creates a shutdown without limits, because a timer would be a thread that loom does not control.
+/// Returns a shutdown without time limits, because a timer would need a thread that loom does not know.
 fn below(root: &Context) -> Shutdown {
     Shutdown::builder().context(root).drain(Duration::MAX).build()
 }
@@ -20,7 +20,7 @@ fn poll_once<T>(future: Pin<&mut (impl Future<Output = T> + ?Sized)>) -> Poll<T>
     future.poll(&mut task::Context::from_waker(Waker::noop()))
 }
 
-/// Drives the shutdown to its end and returns the report. Nothing delays the shutdown anymore.
+/// Runs the shutdown to its end and returns the report. No work is in flight at this point.
 fn report_of(shutdown: &Shutdown) -> Report {
     let mut spawned = spawned::take();
     assert_eq!(spawned.len(), 1, "there is one driver");

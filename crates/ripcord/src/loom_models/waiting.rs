@@ -73,7 +73,7 @@ fn two_links_of_one_path() {
         let (root, cancel) = Context::background().with_cancel();
         let (child, _child) = root.with_cancel();
         let [(here, _here), (there, _there)] = [child.with_cancel(), child.with_cancel()];
-        // Both threads link the child to the root. Neither may treat the child as linked before it is.
+        // Both threads link the child to the root. Neither thread may assume that the link exists before it does.
         let linking = thread::spawn(move || {
             let wakes = Wakes::new();
             let mut done = Box::pin(there.done_owned());

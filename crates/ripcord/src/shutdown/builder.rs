@@ -56,9 +56,9 @@ impl ShutdownBuilder {
     /// Sets the root, which is the parent of [`Shutdown::context`] and of the contexts of all phases. Default:
     /// [`Context::background`].
     ///
-    /// Work and phases inherit the values and the clock of the root. When the root ends, the contexts of all
-    /// work and of the current phase end too, and no further phase runs. If the shutdown has not started, it starts with
-    /// the cause of the root's end.
+    /// Work and phases inherit the values and the clock of the root. When the root ends, the contexts of all work and of
+    /// the current phase end too, and no further phase runs. If the shutdown has not started, it starts with the cause of
+    /// the root's end.
     ///
     /// The root may be derived from the context of another `Shutdown`. Contexts of this shutdown are then
     /// [draining](Context::is_draining) when either shutdown is draining.
@@ -77,9 +77,9 @@ impl ShutdownBuilder {
 
     /// Sets how long servers still accept connections after the stop request. Default: zero.
     ///
-    /// During the delay, the readiness check of `ripcord-http` already fails, so that load balancers can stop sending
-    /// requests. The servers of `ripcord_http::serve` close their listeners after the delay. If you write a server, wait
-    /// for the delay with [`Shutdown::drain_delay_over`].
+    /// Let the readiness check of your service fail when its context [is draining](Context::is_draining). During the
+    /// delay, load balancers notice this and stop sending requests. The servers of `ripcord_http::serve` close their
+    /// listeners after the delay. If you write a server, wait for the delay with [`Shutdown::drain_delay_over`].
     ///
     /// The delay is part of the drain time: it ends when the drain ends. The drain lasts as long as a listener of
     /// `ripcord_http::serve` is open, but it may end early if there is no such listener and no work in flight.
@@ -89,7 +89,7 @@ impl ShutdownBuilder {
 
     /// Adds a phase, which is cleanup that runs after the drain and after the phases that were added before.
     ///
-    /// `run` receives a child of the [root](ShutdownBuilder::context), which has the phase's name and ends after `limit`.
+    /// `run` receives a child of the [root](ShutdownBuilder::context), which has the name `name` and ends after `limit`.
     /// `run` returns a future with the output `()` or `Result<(), E>`, where `E` converts into a
     /// [`Cause`](crate::Cause).
     ///

@@ -96,7 +96,8 @@ impl Span {
         self.snapshot().err().cloned()
     }
 
-    /// Returns the direct children, in the order in which they started.
+    /// Returns the children of this span, in the order in which they started. To get all spans below this span, use
+    /// [`snapshots`](Span::snapshots).
     pub fn children(&self) -> Vec<Span> {
         let children = self.tree.children(self.at);
         let span = |(at, name)| Span { tree: Arc::clone(&self.tree), at, name, tracing: TracingSpan::default() };

@@ -201,26 +201,29 @@ fn record_end(span: &Span, end: &End) {
 impl super::Span {
     /// Returns the `tracing` span that mirrors this span. See [`Context::tracing_span`].
     ///
-    /// The returned span is disabled in three cases: if no subscriber enables it, if this span has ended and all contexts
-    /// that carry it were dropped, or if this span was returned by [`children`](super::Span::children).
+    /// The returned `tracing` span is disabled in three cases: if no subscriber enables it, if this span has ended and all
+    /// contexts that carry it were dropped, or if this `Span` was returned by [`children`](super::Span::children).
     pub fn tracing_span(&self) -> Span {
         self.tracing.get().map_or_else(Span::none, |span| Span::clone(&span.0))
     }
 }
 
 impl Context {
-    /// Returns the `tracing` span that mirrors this context's [`span`](Context::span). If there is no span, returns a disabled one.
+    /// Returns the `tracing` span that mirrors this context's [`span`](Context::span). If this context has no span, returns
+    /// a disabled `tracing` span.
     ///
-    /// Use it to run code in that span: `future.instrument(ctx.tracing_span())`.
+    /// To run a future inside the `tracing` span, write `future.instrument(ctx.tracing_span())`.
     ///
-    /// Each [`Span`](crate::Span) is mirrored by a `tracing` span with target `ripcord` and level `INFO`. Its parent
-    /// mirrors the parent of the `Span`. The first span of a tree has the thread's current `tracing` span as its parent.
-    /// A span that [`SpanBuilder::root`](crate::SpanBuilder::root) has made a root has no parent. The `tracing` span
-    /// closes when all contexts that carry it, its guard and all spans below it are gone.
+    /// Each [`Span`](crate::Span) is mirrored by a `tracing` span with the target `ripcord` and the level `INFO`. A child
+    /// `Span` is mirrored by a child of the parent's `tracing` span. The root of a tree is mirrored by a child of the
+    /// thread's current `tracing` span, or, with [`SpanBuilder::root`](crate::SpanBuilder::root), by a `tracing` span
+    /// without a parent. A `tracing` span closes after the guard of its `Span`, all contexts that carry the `Span`, and all
+    /// spans below it were dropped.
     ///
-    /// It has OpenTelemetry's attributes `otel.name`, `code.file.path` and `code.line.number`. The last two are the line
-    /// that started the span. An exceeded deadline sets `error.type` to `timeout`, a panic sets it to `panic`, and both
-    /// set `otel.status_code` to `error`. A cancel is not an error. `ripcord-http` sets `otel.kind`.
+    /// The `tracing` span has OpenTelemetry's attributes `otel.name`, which is the name of the `Span`, `code.file.path` and
+    /// `code.line.number`, which are the line that started it. An exceeded deadline sets `error.type` to `timeout`, a panic
+    /// sets it to `panic`, and both set `otel.status_code` to `error`. A cancel is not an error. `ripcord-http` sets
+    /// `otel.kind`.
     ///
     /// These are all attributes with the prefix `ripcord.`:
     ///
@@ -228,8 +231,8 @@ impl Context {
     /// |---|---|---|
     /// | `ripcord.time_left_ms` | milliseconds left until the context's deadline when the span started | if there is a deadline |
     /// | `ripcord.end` | `canceled`, `deadline exceeded` or `panicked` | if the context had ended, or a panic dropped the guard |
-    /// | `ripcord.end.cause` | the cause, with its sources | if there is one |
-    /// | `ripcord.end.name` | the name of the context that ended first, or of its nearest ancestor with a name | if there is one |
+    /// | `ripcord.end.cause` | the cause of the end, with its sources | if a cause was passed |
+    /// | `ripcord.end.name` | the name of the context that ended first, or of its nearest ancestor with a name | if there is a name |
     /// | `ripcord.end.location` | file, line and column that canceled the context or set its deadline | if the context had ended |
     /// | `ripcord.end.timeout_ms` | the timeout with which the deadline was set, in milliseconds | if a deadline ended the context |
     /// | `ripcord.request_id` | the request's id | by `ripcord-http`, on the spans of requests and calls |
@@ -241,7 +244,7 @@ impl Context {
     /// # futures::executor::block_on(async {
     /// let (ctx, _span) = Context::background().start_span("import");
     /// let span = ctx.tracing_span();
-    /// async move { info!("an event of that span") }.instrument(span).await;
+    /// async move { info!("this event belongs to the span") }.instrument(span).await;
     /// # });
     /// ```
     pub fn tracing_span(&self) -> Span {

@@ -17,8 +17,7 @@ pub(super) struct Tree {
 
 /// Returns the parent of a span that is started in a context.
 ///
-/// Unwind safe, so that a [`Span`] is unwind safe. The author of the closure is responsible for the state that a panic leaves
-/// in it.
+/// Unwind safe, so that a [`Span`] is unwind safe. The author of the closure is responsible for its state after a panic.
 pub(super) type LazyRoots = AssertUnwindSafe<Box<dyn Fn(&Context) -> Option<Span> + Send + Sync>>;
 
 struct Records {

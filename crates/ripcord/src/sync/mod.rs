@@ -1,7 +1,7 @@
 //! A semaphore, a mutex and channels whose waits end with a [`Context`](crate::Context).
 //!
-//! Every method that waits takes a context and returns its [`Error`](crate::Error) if the context ends first. These types work on
-//! every executor: they need no tokio runtime, although they are built on tokio's types. On a thread, wait with
+//! Every method that waits takes a context, and returns the context's [`Error`](crate::Error) if the context ends first. The types
+//! work on every executor: they are built on tokio's types, but need no tokio runtime. On a thread, wait with
 //! [`block_on`](crate::block_on):
 //!
 //! ```
@@ -22,24 +22,28 @@
 //!
 //! | you want to | use | in Go |
 //! |---|---|---|
-//! | limit how much runs at a time | [`Semaphore`] | `semaphore.Weighted` |
-//! | let one task at a time use a value, across awaits | [`Mutex`] | a channel of capacity 1 |
-//! | pass values from tasks to a task | [`mpsc::channel`] | `make(chan T, n)` |
-//! | pass one value, such as a reply | [`oneshot::channel`] | `make(chan T, 1)` |
+//! | limit how many operations run at the same time | [`Semaphore`] | `semaphore.Weighted` |
+//! | let one task at a time use a value, and hold the lock across an `.await` | [`Mutex`] | a channel of capacity 1 |
+//! | send values from several tasks to one task | [`mpsc::channel`] | `make(chan T, n)` |
+//! | send one value, such as a reply | [`oneshot::channel`] | `make(chan T, 1)` |
 //!
-//! Use [`std::sync::Mutex`] for a value that is never held across an await. It is faster, and nobody waits long for it.
+//! Use [`std::sync::Mutex`] instead if its lock is never held across an `.await`. It is faster, and waits for it are short.
 //!
-//! # Ties and cancel safety
+//! # The end of the context
 //!
-//! All waits follow [`Context::run`](crate::Context::run). If the context is done at the call, the result is its error, even if a
-//! permit or a value is ready. During the wait, a permit or a value that is ready at the same poll as the end of the context wins.
+//! All waits follow [`Context::run`](crate::Context::run). If the context has ended at the first poll, the wait returns the
+//! context's error, even if a permit or a value is ready. If a permit or a value is ready at the poll that notices the end of the
+//! context, the wait returns the permit or the value.
 //!
-//! Every future may be dropped at any time. A permit, a lock or a value that it was about to return goes to the next waiter or
-//! stays in the channel. A waiter that is dropped loses its place in the queue.
+//! # Cancel safety
+//!
+//! Every future may be dropped at any time. Its permit or lock then goes to the next waiter, and its value stays in the channel. A
+//! new future waits at the end of the queue.
 //!
 //! # Example
 //!
-//! A worker behind a queue. Whoever asks waits as long as its own context allows, for a place in the queue and for the reply:
+//! A worker receives questions from a queue. Each caller passes its own context, which limits how long it waits for a place in the
+//! queue and for the reply:
 //!
 //! ```
 //! use ripcord::sync::{mpsc, oneshot};
@@ -58,7 +62,7 @@
 //!
 //! async fn work(ctx: &Context, mut questions: mpsc::Receiver<Question>) -> Result<(), Error> {
 //!     while let Some(Question { number, reply }) = questions.recv(ctx).await? {
-//!         // The error is the answer of someone who has given up.
+//!         // This fails if the caller waits no longer.
 //!         let _unheard = reply.send(number * number);
 //!     }
 //!     Ok(())

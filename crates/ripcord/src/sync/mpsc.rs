@@ -10,8 +10,8 @@ use crate::error::Error;
 
 /// Creates a channel that holds up to `capacity` values. A capacity of 0 counts as 1.
 ///
-/// Values arrive in the order in which they were sent. A full channel gives its free places to the waiting senders in the order
-/// of their calls.
+/// The receiver gets the values in the order in which they were sent. If the channel is full, senders wait in the order of their
+/// first polls, and each free place goes to the first of them.
 ///
 /// ```
 /// # futures::executor::block_on(async {
@@ -38,20 +38,23 @@ pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     (Sender(sender), Receiver(receiver))
 }
 
-/// Sends values into a channel. The channel is closed when all senders have been dropped.
+/// The sending half of a channel. [`channel`] returns it.
+///
+/// Clones send into the same channel. When all senders have been dropped, the channel is closed: the receiver gets the values
+/// that are in it, and then `None`.
 pub struct Sender<T>(inner::Sender<T>);
 
 impl<T> Sender<T> {
-    /// Sends a value. Waits while the channel is full.
+    /// Sends `value`. If the channel is full, waits until it has a free place, or until `ctx` ends.
     ///
     /// # Errors
     ///
-    /// A [`SendError`] with the value, if the receiver is gone or the context ended first. If the context is done at the call,
-    /// nothing is sent.
+    /// Returns a [`SendError`] that contains the value, if the receiver was dropped or has closed the channel, or if `ctx` ended
+    /// first. If `ctx` has ended at the first poll, nothing is sent.
     ///
     /// # Cancel safety
     ///
-    /// A future that is dropped has sent nothing, and the value is dropped with it.
+    /// If the returned future is dropped before it is ready, the value is not sent, and is dropped too.
     ///
     /// ```
     /// # futures::executor::block_on(async {
@@ -79,11 +82,12 @@ impl<T> Sender<T> {
         }
     }
 
-    /// Sends a value if the channel has a free place.
+    /// Sends `value` if the channel has a free place. Never waits.
     ///
     /// # Errors
     ///
-    /// A [`SendError`] with the value, if the channel is full or the receiver is gone.
+    /// Returns a [`SendError`] that contains the value, if the channel is full, or if the receiver was dropped or has closed the
+    /// channel.
     pub fn try_send(&self, value: T) -> Result<(), SendError<T>> {
         self.0.try_send(value).map_err(|error| match error {
             inner::error::TrySendError::Full(value) => SendError { value, reason: Reason::Full },
@@ -96,15 +100,15 @@ impl<T> Sender<T> {
         self.0.is_closed()
     }
 
-    /// Waits until the receiver was dropped or has closed the channel: then nobody needs another value.
+    /// Waits until the receiver was dropped or has closed the channel, which means that no further value is needed.
     ///
     /// # Errors
     ///
-    /// The context's error, if the context ended first.
+    /// Returns the error of `ctx` if `ctx` ended first.
     ///
     /// # Cancel safety
     ///
-    /// The future may be dropped at any time.
+    /// The returned future may be dropped at any time.
     pub async fn closed(&self, ctx: &Context) -> Result<(), Error> {
         ctx.run(self.0.closed()).await
     }
@@ -122,30 +126,33 @@ impl<T> fmt::Debug for Sender<T> {
     }
 }
 
-/// Receives the values of a channel. Dropping it closes the channel and drops the values in it.
+/// The receiving half of a channel. [`channel`] returns it.
+///
+/// Dropping the receiver closes the channel, so that later sends fail, and drops the values that are in the channel.
 pub struct Receiver<T>(inner::Receiver<T>);
 
 impl<T> Receiver<T> {
-    /// Waits for the next value. Returns `None` once the channel is closed and empty.
+    /// Waits for the next value. Returns `None` if the channel is empty and all senders were dropped or
+    /// [`close`](Self::close) was called.
     ///
     /// # Errors
     ///
-    /// The context's error, if the context ended first. If it is done at the call, the values stay in the channel, where
-    /// [`try_recv`](Self::try_recv) finds them.
+    /// Returns the error of `ctx` if `ctx` ended first. If `ctx` has ended at the first poll, the values stay in the channel, and
+    /// [`try_recv`](Self::try_recv) can still return them.
     ///
     /// # Cancel safety
     ///
-    /// A future that is dropped has taken no value.
+    /// If the returned future is dropped before it is ready, it has taken no value from the channel.
     pub async fn recv(&mut self, ctx: &Context) -> Result<Option<T>, Error> {
         ctx.run(self.0.recv()).await
     }
 
-    /// Returns the next value if there is one.
+    /// Returns the next value, or `None` if the channel is empty. Never waits.
     pub fn try_recv(&mut self) -> Option<T> {
         self.0.try_recv().ok()
     }
 
-    /// Closes the channel. Later sends fail. The values in the channel can still be received.
+    /// Closes the channel: later sends fail. The values that are already in the channel can still be received.
     pub fn close(&mut self) {
         self.0.close();
     }
@@ -157,9 +164,10 @@ impl<T> fmt::Debug for Receiver<T> {
     }
 }
 
-/// The error of a value that could not be sent. It holds the value.
+/// The error of a failed send. It contains the value that was not sent.
 ///
-/// `{}` prints the reason, `{:#}` adds how the context ended.
+/// The format `{}` prints the reason: the channel was closed, the channel was full, or the context ended. The format `{:#}` also
+/// prints the context's error.
 #[derive(Clone)]
 pub struct SendError<T> {
     value: T,
@@ -174,7 +182,7 @@ enum Reason {
 }
 
 impl<T> SendError<T> {
-    /// Returns the value.
+    /// Returns the value that was not sent.
     pub fn into_value(self) -> T {
         self.value
     }
@@ -184,7 +192,7 @@ impl<T> SendError<T> {
         matches!(self.reason, Reason::Closed)
     }
 
-    /// Returns whether the channel was full at [`try_send`](Sender::try_send).
+    /// Returns whether the channel was full. Only [`try_send`](Sender::try_send) fails for this reason.
     pub fn is_full(&self) -> bool {
         matches!(self.reason, Reason::Full)
     }
@@ -194,7 +202,8 @@ impl<T> SendError<T> {
         self.context_error().is_some()
     }
 
-    /// Returns the context's error, if the context ended first. It is also the error's [`source`](StdError::source).
+    /// Returns the context's error, if the context ended before the channel had a free place. This error is also the
+    /// [`source`](StdError::source).
     pub fn context_error(&self) -> Option<&Error> {
         match &self.reason {
             Reason::Ended(end) => Some(end),

@@ -8,9 +8,10 @@ use tokio::sync as inner;
 use crate::context::Context;
 use crate::error::Error;
 
-/// A mutex whose guard may be held across an await.
+/// A mutex whose guard may be held across an `.await`.
 ///
-/// Waiters get the lock in the order of their calls. A panic of a holder unlocks the mutex and does not poison it.
+/// Waiters get the lock in the order of their first polls. If a task panics while it holds the guard, the mutex is unlocked and
+/// not poisoned.
 ///
 /// ```
 /// # futures::executor::block_on(async {
@@ -37,34 +38,35 @@ impl<T> Mutex<T> {
         Mutex(inner::Mutex::const_new(value))
     }
 
-    /// Returns the value.
+    /// Consumes the mutex and returns its value.
     pub fn into_inner(self) -> T {
         self.0.into_inner()
     }
 }
 
 impl<T: ?Sized> Mutex<T> {
-    /// Waits for the lock. The returned guard unlocks the mutex when it is dropped.
+    /// Waits until the mutex is unlocked, or until `ctx` ends. Locks the mutex and returns a guard, which unlocks it when dropped.
     ///
-    /// A task that locks a mutex which it holds already waits for the end of its context.
+    /// If a task calls this method while it holds the guard of the same mutex, it waits until `ctx` ends.
     ///
     /// # Errors
     ///
-    /// The context's error, if the context ended first. If it is done at the call, the mutex is not locked.
+    /// Returns the error of `ctx` if `ctx` ended first. If `ctx` has ended at the first poll, the mutex is not locked.
     ///
     /// # Cancel safety
     ///
-    /// The future may be dropped at any time. It then does not hold the lock, and the next waiter moves up.
+    /// The returned future may be dropped at any time. If the lock was already assigned to it, the lock goes to the next
+    /// waiter.
     pub async fn lock(&self, ctx: &Context) -> Result<MutexGuard<'_, T>, Error> {
         ctx.run(self.0.lock()).await.map(MutexGuard)
     }
 
-    /// Locks the mutex if it is unlocked. Otherwise returns `None`.
+    /// Locks the mutex and returns a guard, or returns `None` if the mutex is locked. Never waits.
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         self.0.try_lock().ok().map(MutexGuard)
     }
 
-    /// Returns the value, without a lock: the exclusive reference shows that nobody holds it.
+    /// Returns a mutable reference to the value. This needs no lock, because `&mut self` proves that no guard exists.
     pub fn get_mut(&mut self) -> &mut T {
         self.0.get_mut()
     }
@@ -82,7 +84,7 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
     }
 }
 
-/// The lock of a [`Mutex`]. Unlocks when dropped.
+/// A guard that gives access to the value of a [`Mutex`]. Dropping the guard unlocks the mutex.
 #[must_use = "a guard that is dropped unlocks the mutex at once"]
 pub struct MutexGuard<'a, T: ?Sized>(inner::MutexGuard<'a, T>);
 

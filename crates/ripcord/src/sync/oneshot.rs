@@ -7,7 +7,7 @@ use tokio::sync::oneshot as inner;
 use crate::context::Context;
 use crate::error::Error;
 
-/// Creates a channel for one value.
+/// Creates a channel for one value. Returns the sending half and the receiving half.
 ///
 /// ```
 /// # futures::executor::block_on(async {
@@ -24,35 +24,38 @@ pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
     (Sender(sender), Receiver(Some(receiver)))
 }
 
-/// Sends the value. If it is dropped before, the receiver gets `None`.
+/// The sending half of a oneshot channel. [`channel`] returns it.
+///
+/// If the sender is dropped without a send, the receiver gets `None`.
 pub struct Sender<T>(inner::Sender<T>);
 
 impl<T> Sender<T> {
-    /// Sends the value. Never waits.
+    /// Sends `value` to the receiver. Never waits.
     ///
-    /// A value that is sent and never received is dropped with the receiver.
+    /// `Ok` does not mean that the value was received: if the receiver is dropped later without receiving it, the value is
+    /// dropped too.
     ///
     /// # Errors
     ///
-    /// The value, if the receiver is gone.
+    /// Returns the value if the receiver was dropped.
     pub fn send(self, value: T) -> Result<(), T> {
         self.0.send(value)
     }
 
-    /// Returns whether the receiver was dropped, so that nobody waits for the value.
+    /// Returns whether the receiver was dropped, so that a send would fail.
     pub fn is_closed(&self) -> bool {
         self.0.is_closed()
     }
 
-    /// Waits until the receiver was dropped: then the work for the value can stop.
+    /// Waits until the receiver was dropped, which means that the value is no longer needed.
     ///
     /// # Errors
     ///
-    /// The context's error, if the context ended first.
+    /// Returns the error of `ctx` if `ctx` ended first.
     ///
     /// # Cancel safety
     ///
-    /// The future may be dropped at any time.
+    /// The returned future may be dropped at any time.
     pub async fn closed(&mut self, ctx: &Context) -> Result<(), Error> {
         ctx.run(self.0.closed()).await
     }
@@ -64,22 +67,22 @@ impl<T> fmt::Debug for Sender<T> {
     }
 }
 
-/// Receives the value.
+/// The receiving half of a oneshot channel. [`channel`] returns it.
 pub struct Receiver<T>(
     /// `None` once the value was received, or the receiver has found that the sender was dropped.
     Option<inner::Receiver<T>>,
 );
 
 impl<T> Receiver<T> {
-    /// Waits for the value. Returns `None` if the sender was dropped without sending, and after the value was received.
+    /// Waits for the value. Returns `None` if the sender was dropped without a send, or if the value was already received.
     ///
     /// # Errors
     ///
-    /// The context's error, if the context ended first. The receiver can wait again under another context.
+    /// Returns the error of `ctx` if `ctx` ended first. A later call with another context can still receive the value.
     ///
     /// # Cancel safety
     ///
-    /// A future that is dropped has not taken the value.
+    /// If the returned future is dropped before it is ready, the value was not taken: a later call can still receive it.
     pub async fn recv(&mut self, ctx: &Context) -> Result<Option<T>, Error> {
         let Some(receiver) = &mut self.0 else { return Ok(None) };
         let result = ctx.run(receiver).await?;
@@ -87,7 +90,7 @@ impl<T> Receiver<T> {
         Ok(result.ok())
     }
 
-    /// Returns the value if it was sent and not received yet.
+    /// Returns the value, or `None` if it was not sent yet or was already received. Never waits.
     pub fn try_recv(&mut self) -> Option<T> {
         match self.0.as_mut()?.try_recv() {
             Err(inner::error::TryRecvError::Empty) => None,

@@ -8,10 +8,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore as Inner};
 use crate::context::Context;
 use crate::error::Error;
 
-/// A weighted semaphore: a number of permits, of which each piece of work acquires one or more. Go's `semaphore.Weighted`.
+/// A weighted semaphore: it has a number of permits, and each operation acquires one or more of them. Go's
+/// `semaphore.Weighted`.
 ///
-/// Waiters get permits in the order of their calls. A waiter for many permits is not overtaken by later waiters for few.
-/// Clones share the permits.
+/// Waiters get permits in the order of their first polls. While the first waiter waits for many permits, later waiters for few
+/// permits wait too. Clones share the permits.
 ///
 /// ```
 /// # futures::executor::block_on(async {
@@ -37,33 +38,36 @@ pub struct Semaphore {
 impl Semaphore {
     /// Creates a semaphore with `size` permits.
     ///
-    /// With a size of 0, every `acquire` waits for the end of its context. On 32-bit targets, at most 2²⁹ - 1 permits are created.
+    /// With a size of 0, every [`acquire`](Self::acquire) waits until its context ends. On 32-bit targets, the maximum size is
+    /// 2²⁹ - 1.
     pub fn new(size: u32) -> Self {
         let size = u32::try_from(Inner::MAX_PERMITS).map_or(size, |max| size.min(max));
         Semaphore { permits: Arc::new(Inner::new(usize::try_from(size).unwrap_or(Inner::MAX_PERMITS))), size }
     }
 
-    /// Returns the number of permits that the semaphore was created with.
+    /// Returns the number of permits with which the semaphore was created.
     pub fn size(&self) -> u32 {
         self.size
     }
 
-    /// Returns the number of permits that nobody holds.
+    /// Returns the number of permits that are available: no [`Permit`] holds them.
     pub fn available(&self) -> u32 {
         u32::try_from(self.permits.available_permits()).unwrap_or(u32::MAX)
     }
 
-    /// Waits for `permits` permits, which the returned [`Permit`] gives back when it is dropped.
+    /// Waits until `permits` permits are available, or until `ctx` ends. Acquires the permits and returns a [`Permit`], which
+    /// releases them when dropped.
     ///
-    /// A request for more permits than the [size](Self::size) waits for the end of its context and delays no other waiter, as in Go.
+    /// If `permits` is greater than the [size](Self::size), the call waits until `ctx` ends, and delays no other waiter. Go does
+    /// the same.
     ///
     /// # Errors
     ///
-    /// The context's error, if the context ended first. If it is done at the call, no permit is acquired.
+    /// Returns the error of `ctx` if `ctx` ended first. If `ctx` has ended at the first poll, no permit is acquired.
     ///
     /// # Cancel safety
     ///
-    /// The future may be dropped at any time. It then holds no permits, and the next waiter moves up.
+    /// The returned future may be dropped at any time. Permits that were already assigned to it go to the next waiter.
     ///
     /// ```
     /// # futures::executor::block_on(async {
@@ -88,7 +92,8 @@ impl Semaphore {
         }
     }
 
-    /// Returns `permits` permits if they are available and nobody waits for permits. Otherwise returns `None`.
+    /// Acquires `permits` permits if they are available and no other call waits for permits. Otherwise returns `None`. Never
+    /// waits.
     #[doc(alias = "TryAcquire")]
     pub fn try_acquire(&self, permits: u32) -> Option<Permit> {
         Arc::clone(&self.permits).try_acquire_many_owned(permits).ok().map(Permit)
@@ -101,13 +106,13 @@ impl fmt::Debug for Semaphore {
     }
 }
 
-/// Permits of a [`Semaphore`]. Gives them back when dropped.
+/// The permits that one call has acquired from a [`Semaphore`]. Dropping the `Permit` releases them.
 #[must_use = "a permit that is dropped is given back at once"]
 #[doc(alias = "Release")]
 pub struct Permit(OwnedSemaphorePermit);
 
 impl Permit {
-    /// Returns the number of permits that this value holds.
+    /// Returns the number of permits that this `Permit` holds.
     pub fn permits(&self) -> u32 {
         u32::try_from(self.0.num_permits()).unwrap_or(u32::MAX)
     }

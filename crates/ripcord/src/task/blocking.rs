@@ -48,9 +48,11 @@ impl Context {
         self.spawn_blocking_at(Location::caller(), run)
     }
 
-    /// Runs a blocking closure as [`spawn_blocking`](Context::spawn_blocking) does, with `location` as the line that spawned it.
+    /// Calls a blocking closure like [`spawn_blocking`](Context::spawn_blocking), and records `location` as the line that started
+    /// the task.
     ///
-    /// For libraries that spawn on behalf of their caller: pass the caller's line, from a `#[track_caller]` function.
+    /// This is for libraries that start work on behalf of their users. Get the location from [`Location::caller`] in a
+    /// `#[track_caller]` function that the user calls.
     pub fn spawn_blocking_at<F, T>(&self, location: &'static Location<'static>, run: F) -> Task<T>
     where
         F: FnOnce(Context) -> T + Send + 'static,

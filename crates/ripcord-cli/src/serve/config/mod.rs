@@ -78,7 +78,7 @@ struct Flags {
     #[arg(long, value_name = "BYTES")]
     max_head: Option<Whole<8192, 16_777_216>>,
 
-    /// Address or network whose request ids, traces, baggage and causes of cancels are trusted; may be repeated [default: none]
+    /// Address or network whose request IDs, traces, baggage and causes of cancels are trusted; may be repeated [default: none]
     #[arg(long = "trusted-peer", value_name = "PEERS")]
     trusted_peers: Option<Vec<Peers>>,
 
@@ -186,7 +186,7 @@ pub struct Settings {
     pub max_timeout: Duration,
     /// Limits on connections.
     pub limits: Limits,
-    /// Networks whose request ids, traces and baggage are trusted.
+    /// Networks whose request IDs, traces and baggage are trusted.
     pub trusted_peers: Vec<IpNet>,
     /// Whether a client that has closed its sending half of the connection counts as disconnected.
     pub half_close: HalfClose,

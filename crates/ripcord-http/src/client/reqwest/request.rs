@@ -3,21 +3,25 @@
 use std::panic::Location;
 use std::time::Duration;
 
-use reqwest::RequestBuilder;
+use reqwest::{Method, RequestBuilder};
 use ripcord::Context;
 
 use super::Response;
-use crate::client::BaggageFilter;
+use super::response::into_http;
 use crate::client::call::{Call, Url};
+use crate::client::cause::Unsent;
 use crate::client::context_end::ContextEnd;
 use crate::client::error::{Error, Phase};
 use crate::client::outgoing::Outgoing;
 use crate::client::span::CallSpan;
+use crate::client::{BaggageFilter, CauseFuture, CauseLayer, ProgressBody};
 use crate::deadline::Dialect;
 
-/// Adds the method [`context`](RequestBuilderExt::context) to reqwest's [`RequestBuilder`].
+/// Adds the method [`context`](RequestBuilderExt::context) to reqwest's [`RequestBuilder`], which ends a call when a [`Context`]
+/// ends.
 pub trait RequestBuilderExt: Sized {
-    /// Sets the context of the call. The call ends when the context ends, and sends the time left, the request ID and the trace.
+    /// Sets the context of the call. The call ends when the context ends. The call sends the time left until the context's
+    /// deadline, the request ID and the trace to the server.
     ///
     /// The [module `client`](crate::client) lists the headers and describes how a call ends. Set your own headers before you call
     /// this method.
@@ -44,7 +48,7 @@ pub trait RequestBuilderExt: Sized {
 impl RequestBuilderExt for RequestBuilder {
     #[track_caller]
     fn context(self, ctx: &Context) -> ContextRequest {
-        ContextRequest { builder: self, ctx: ctx.clone(), outgoing: Outgoing::default() }
+        ContextRequest { builder: self, ctx: ctx.clone(), outgoing: Outgoing::default(), cause: None }
     }
 }
 
@@ -70,10 +74,12 @@ pub struct ContextRequest {
     builder: RequestBuilder,
     ctx: Context,
     outgoing: Outgoing,
+    cause: Option<CauseLayer>,
 }
 
 impl ContextRequest {
-    /// Sets the header that carries the time left. Default: [`Dialect::Plain`].
+    /// Sets the header that carries the time left until the context's deadline. Default: [`Dialect::Plain`], the header
+    /// `x-request-timeout-ms`.
     ///
     /// Do not set an [absolute](Dialect::is_absolute) dialect. This crate cannot send absolute dialects, so every call would fail
     /// without being sent.
@@ -88,18 +94,35 @@ impl ContextRequest {
         self
     }
 
-    /// Sets how long a call may wait for the next part of its response: the head, then each chunk of the body. Default: no limit.
+    /// Sets how long a call may go without progress. Default: no limit.
     ///
-    /// Each part restarts the timer. The wait for the head includes the time to send the request, so a long upload needs a longer
-    /// timeout. The deadline of the context still applies. Only the deadline is sent to the server.
+    /// These events restart the timer: a chunk of a streamed request body is sent, the head of the response arrives, or a chunk of
+    /// the response's body arrives. A request body that is a single piece of bytes must be sent within the timeout. The deadline of
+    /// the context still applies. Only the deadline is sent to the server.
     ///
     /// A call that exceeds the idle timeout fails with an error for which [`is_deadline_exceeded`](Error::is_deadline_exceeded)
     /// returns `true`. The error contains the idle timeout and the source line that called `idle_timeout`.
-    ///
-    /// The error contains the idle time and the source line that called `idle_timeout`.
     #[track_caller]
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.outgoing.idle = Some((timeout, Location::caller()));
+        self
+    }
+
+    /// Sends the cause to the server if the context of the call is canceled. Default: the cause is not sent. [`CauseLayer`]
+    /// describes what is sent.
+    ///
+    /// ```no_run
+    /// use ripcord::Context;
+    /// use ripcord_http::client::{CauseLayer, reqwest::RequestBuilderExt};
+    ///
+    /// # async fn example(ctx: Context, client: reqwest::Client) -> Result<(), ripcord_http::client::Error> {
+    /// // Create it once.
+    /// let cause = CauseLayer::new(|notice| drop(tokio::spawn(notice)));
+    /// let response = client.get("http://localhost:8080/search").context(&ctx).cause_layer(&cause).send().await?;
+    /// # drop(response); Ok(()) }
+    /// ```
+    pub fn cause_layer(mut self, cause: &CauseLayer) -> Self {
+        self.cause = Some(cause.clone());
         self
     }
 
@@ -118,7 +141,7 @@ impl ContextRequest {
     ///
     /// Dropping the future cancels the call.
     pub async fn send(self) -> Result<Response, Error> {
-        let ContextRequest { builder, ctx, outgoing } = self;
+        let ContextRequest { builder, ctx, outgoing, cause } = self;
         let ctx = outgoing.call_context(&ctx);
         let (client, request) = builder.build_split();
         let mut request = request.map_err(|error| Error::client(error.into(), Phase::Prepare, None))?;
@@ -135,10 +158,20 @@ impl ContextRequest {
         #[cfg(feature = "metrics")]
         crate::metrics::call_sent(&ctx, &call);
 
-        let error = match ctx.run(client.execute(request)).await {
+        let is_idle = outgoing.idle.is_some();
+        if is_idle {
+            count_chunks(&ctx, request.body_mut());
+        }
+        let unsent = cause.and_then(|cause| {
+            let (client, url) = (client.clone(), request.url().clone());
+            let send = move |headers| client.request(Method::OPTIONS, url).headers(headers).send();
+            Unsent::new(&ctx, request.headers(), &cause.spawn, send)
+        });
+        let sent = CauseFuture::new(async move { client.execute(request).await.map(into_http) }, unsent);
+        let error = match ctx.run(sent).await {
             Ok(Ok(response)) => {
                 span.answered(response.status(), response.version());
-                let end = ContextEnd::new(ctx, outgoing.idle.is_some());
+                let end = ContextEnd::new(ctx, is_idle);
                 end.progress();
                 return Ok(Response::new(response, call, end, span));
             }
@@ -148,5 +181,13 @@ impl ContextRequest {
         };
         span.failed(&error);
         Err(error)
+    }
+}
+
+/// Makes the chunks of a streamed body progress of the call of `ctx`. A body of bytes stays as it is, because reqwest can send it again
+/// after a redirect.
+fn count_chunks(ctx: &Context, body: &mut Option<reqwest::Body>) {
+    if let Some(streamed) = body.take_if(|body| body.as_bytes().is_none()) {
+        *body = Some(reqwest::Body::wrap(ProgressBody::new(streamed, ctx.clone())));
     }
 }

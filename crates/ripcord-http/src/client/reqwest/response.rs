@@ -11,7 +11,7 @@ use crate::client::call::Call;
 use crate::client::error::Phase;
 use crate::client::sources::find;
 use crate::client::span::CallSpan;
-use crate::client::{Error, ResponseBody, context_end::ContextEnd};
+use crate::client::{CauseBody, Error, ResponseBody, context_end::ContextEnd};
 
 /// A reqwest response whose body ends when the context of the request ends. Returned by
 /// [`ContextRequest::send`](super::ContextRequest::send).
@@ -38,15 +38,14 @@ pub struct Response {
 }
 
 impl Response {
-    pub(super) fn new(response: reqwest::Response, call: Call, end: ContextEnd, span: CallSpan) -> Self {
-        // A conversion of reqwest's own, which loses the URL.
-        let url = response.url().clone();
-        let (mut parts, body) = http::Response::from(response).into_parts();
-        let marked = reqwest::ResponseBuilderExt::url(http::Response::builder(), url).body(());
-        parts.extensions.extend(marked.expect("a URL is all there is").into_parts().0.extensions);
-        let body = ResponseBody::new(body, Some(end), Some(call.clone()), span);
-        let response = http::Response::from_parts(parts, reqwest::Body::wrap(body));
-        Response { response: response.into(), call }
+    pub(super) fn new(
+        response: http::Response<CauseBody<reqwest::Body>>,
+        call: Call,
+        end: ContextEnd,
+        span: CallSpan,
+    ) -> Self {
+        let body = |body| reqwest::Body::wrap(ResponseBody::new(body, Some(end), Some(call.clone()), span));
+        Response { response: response.map(body).into(), call }
     }
 
     /// Returns the status code.
@@ -161,7 +160,16 @@ impl Response {
     }
 }
 
-/// Returns this crate's error if it is among the sources of reqwest's error. Otherwise converts reqwest's error.
+/// Converts a response, with its URL, which reqwest's own conversion loses.
+pub(super) fn into_http(response: reqwest::Response) -> http::Response<reqwest::Body> {
+    let url = response.url().clone();
+    let mut response = http::Response::from(response);
+    let marked = reqwest::ResponseBuilderExt::url(http::Response::builder(), url).body(());
+    response.extensions_mut().extend(marked.expect("a URL is all there is").into_parts().0.extensions);
+    response
+}
+
+/// Finds our own error among the sources of reqwest's.
 pub(super) fn read_error(error: reqwest::Error, call: Call) -> Error {
     match find::<Error>(&error) {
         Some(ours) => ours.clone(),

@@ -49,7 +49,7 @@
   const facts = (entry) => {
     const list = el("dl", { class: "facts" });
     const fact = (name, value) => { if (value) list.append(el("dt", {}, name), el("dd", {}, value)); };
-    fact("Request id", entry.request_id);
+    fact("Request ID", entry.request_id);
     fact("Trace id", entry.trace_id);
     fact("Status", entry.status && String(entry.status));
     if (entry.deadline) fact("Deadline", `${limit(entry.deadline.of_ms)}, ${sourceTitle(entry.deadline)}`);

@@ -8,7 +8,7 @@ use http::StatusCode;
 use ripcord::{Error, ErrorKind, SpanSnapshot, TaskInfo};
 
 use super::shape::{About, Counters, Deadline, End, FinishedEntry, Live, Span, State, Task};
-use crate::inspector::entry::{self, Ended, Entry, Facts};
+use crate::inspector::entry::{self, Entry, EntryEnd, Facts};
 use crate::inspector::tasks::TasksByEntry;
 use crate::inspector::text::shown;
 use crate::server::{DeadlineSource, ServerStats};
@@ -188,7 +188,7 @@ struct Root<'a> {
     name: &'a str,
     started: Instant,
     took: Duration,
-    ended: Option<&'a Ended>,
+    ended: Option<&'a EntryEnd>,
 }
 
 /// Returns at most `max` spans and the number of spans left out.

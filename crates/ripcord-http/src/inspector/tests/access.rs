@@ -21,12 +21,12 @@ fn get(path: &str) -> Builder {
 }
 
 fn with_token() -> Access {
-    Access::new(Some(TOKEN.parse::<Token>().expect("long enough")))
+    Access::with_token(TOKEN.parse::<Token>().expect("long enough")).expect("the system has random numbers")
 }
 
 #[test]
 fn without_a_token_only_loopback_has_access() {
-    let access = Access::new(None);
+    let access = Access::loopback();
     for peer in ["127.0.0.1:4000", "127.9.9.9:4000", "[::1]:4000", "[::ffff:127.0.0.1]:4000"] {
         let passed = access.check(&from(peer, get("/").header("host", "localhost:8080")));
         assert!(matches!(passed, Ok((Visitor(Some(ip)), Pass::Address)) if ip.is_loopback()), "{peer}: {passed:?}");
@@ -41,7 +41,7 @@ fn without_a_token_only_loopback_has_access() {
 
 #[test]
 fn host_other_than_loopback_is_refused() {
-    let access = Access::new(None);
+    let access = Access::loopback();
     let check = |host: &str| access.check(&from("127.0.0.1:4000", get("/").header("host", host)));
     for host in ["localhost", "LOCALHOST:8080", "127.0.0.1", "127.0.0.1:8080", "[::1]:8080", "[::1]"] {
         assert!(check(host).is_ok(), "{host}");
@@ -61,7 +61,7 @@ fn host_other_than_loopback_is_refused() {
 
 #[test]
 fn request_with_a_proxys_header_is_refused() {
-    let access = Access::new(None);
+    let access = Access::loopback();
     for name in ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via"] {
         let request = get("/").header("host", "localhost").header(name, "203.0.113.9");
         assert_eq!(access.check(&from("127.0.0.1:4000", request)), Err(Denied::Proxy), "{name}");
@@ -102,7 +102,7 @@ fn cookie_holds_a_session_of_this_inspector_and_not_the_token() {
     assert_eq!(check(&access, format!("x{pair}")), Err(Denied::NoToken));
     assert_eq!(check(&access, format!("ripcord-inspector={TOKEN}")), Err(Denied::NoToken));
     assert_eq!(check(&with_token(), pair.to_owned()), Err(Denied::NoToken));
-    assert_eq!(Access::new(None).cookie("/"), None);
+    assert_eq!(Access::loopback().cookie("/"), None);
 }
 
 #[test]

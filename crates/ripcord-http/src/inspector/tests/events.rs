@@ -43,7 +43,7 @@ fn snapshot(event: Poll<Option<String>>) -> Value {
 #[test]
 fn snapshot_is_sent_at_once_and_then_after_each_interval() {
     let (server, time) = manual();
-    let inspector = Inspector::builder().context(&server).build();
+    let inspector = Inspector::builder().context(&server).build().expect("valid settings");
     let _request = Request::start(&inspector, &server, "GET /\r\n\r\ndata: {}");
     let mut stream = pin!(stream(&inspector));
     assert_eq!(snapshot(next(&mut stream))["live"][0]["age_ms"], 0.0);
@@ -62,7 +62,7 @@ fn snapshot_is_sent_at_once_and_then_after_each_interval() {
 #[test]
 fn stream_without_changes_sends_only_comments() {
     let (server, time) = manual();
-    let inspector = Inspector::builder().context(&server).build();
+    let inspector = Inspector::builder().context(&server).build().expect("valid settings");
     let mut stream = stream(&inspector);
     assert_eq!(snapshot(next(&mut stream))["summary"]["live"], 0);
     for _ in 0..19 {
@@ -82,7 +82,7 @@ fn stream_without_changes_sends_only_comments() {
 #[test]
 fn streams_due_at_the_same_time_get_the_same_snapshot() {
     let (server, time) = manual();
-    let inspector = Inspector::builder().context(&server).build();
+    let inspector = Inspector::builder().context(&server).build().expect("valid settings");
     let _first = Request::start(&inspector, &server, "first");
     let (mut one, mut other) = (stream(&inspector), stream(&inspector));
     let event = next(&mut one);
@@ -96,7 +96,7 @@ fn streams_due_at_the_same_time_get_the_same_snapshot() {
 fn stream_ends_with_its_context() {
     let (server, _time) = manual();
     let (stop, cancel) = server.with_cancel();
-    let inspector = Inspector::builder().context(&stop).build();
+    let inspector = Inspector::builder().context(&stop).build().expect("valid settings");
     let mut open = stream(&inspector);
     assert!(next(&mut open).is_ready());
     assert_eq!(next(&mut open), Poll::Pending);
@@ -119,7 +119,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 #[test]
 fn stream_ends_after_a_minute_and_tells_the_browser_to_reconnect() {
     let (server, time) = manual();
-    let inspector = Inspector::builder().context(&server).build();
+    let inspector = Inspector::builder().context(&server).build().expect("valid settings");
     let mut stream = stream(&inspector);
     let Poll::Ready(Some(first)) = next(&mut stream) else { panic!("the first event is due at once") };
     assert!(first.starts_with("retry: 250\ndata: {"), "{first}");
@@ -132,8 +132,8 @@ fn stream_ends_after_a_minute_and_tells_the_browser_to_reconnect() {
 #[test]
 fn unread_streams_hold_their_permits_for_a_minute_at_most() {
     let (server, time) = manual();
-    let inspector = Inspector::builder().context(&server).build();
-    // The system buffers the events, so the streams are polled for a while even if the peers do not read.
+    let inspector = Inspector::builder().context(&server).build().expect("valid settings");
+    // The system buffers the events, so the streams are polled for a while even if nobody reads.
     let mut unread: Vec<_> = (0..32).map(|_| stream(&inspector)).collect();
     for _ in 0..59 {
         for stream in &mut unread {
@@ -156,7 +156,7 @@ fn unread_streams_hold_their_permits_for_a_minute_at_most() {
 fn nothing_is_rendered_while_no_stream_is_polled() {
     // No task or thread renders. While no stream is polled, the last rendered snapshot is unchanged.
     let (server, time) = manual();
-    let inspector = Inspector::builder().context(&server).build();
+    let inspector = Inspector::builder().context(&server).build().expect("valid settings");
     let mut stream = stream(&inspector);
     let _ = next(&mut stream);
     let rendered = |inspector: &Inspector| inspector.shared.latest.lock().when();

@@ -33,7 +33,7 @@ fn finished_request_is_in_the_bucket_of_its_latency() {
 #[test]
 fn full_bucket_keeps_the_latest_and_counts_all() {
     let (server, time) = manual();
-    let inspector = Inspector::builder().max_kept(3).build();
+    let inspector = Inspector::builder().max_kept(3).build().expect("valid settings");
     for name in ["a", "b", "c", "d", "e"] {
         let request = Request::start(&inspector, &server, name);
         time.advance(Duration::from_millis(20));
@@ -48,7 +48,7 @@ fn full_bucket_keeps_the_latest_and_counts_all() {
 #[test]
 fn max_kept_of_zero_keeps_none() {
     let (server, _time) = manual();
-    let inspector = Inspector::builder().max_kept(0).build();
+    let inspector = Inspector::builder().max_kept(0).build().expect("valid settings");
     drop(Request::start(&inspector, &server, "a").answer(500));
     let snapshot = json(&inspector);
     assert_eq!((&snapshot["finished"][0]["count"], &snapshot["finished"][0]["kept"]), (&json!(1), &json!([])));
@@ -83,7 +83,7 @@ fn failed_requests_are_kept_apart() {
 #[test]
 fn finished_request_keeps_its_calls_up_to_the_limit() {
     let (server, time) = manual();
-    let inspector = Inspector::builder().max_calls(100).build();
+    let inspector = Inspector::builder().max_calls(100).build().expect("valid settings");
     let request = Request::start(&inspector, &server, "GET /search");
     let (_, call) = request.ctx.with_timeout(Duration::from_millis(20)).start_span("backend");
     time.advance(Duration::from_millis(30));

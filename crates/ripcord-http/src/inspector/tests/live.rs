@@ -192,7 +192,7 @@ fn expired_work_that_continues_shows_the_time_since_its_end() {
 #[test]
 fn calls_are_shown_as_a_bounded_tree() {
     let (server, time) = manual();
-    let inspector = Inspector::builder().max_calls(50).build();
+    let inspector = Inspector::builder().max_calls(50).build().expect("valid settings");
     let request = Request::start(&inspector, &server, "GET /search");
     let (search, _search) = request.ctx.start_span("search");
     time.advance(SECOND / 4);
@@ -228,7 +228,7 @@ fn calls_are_shown_as_a_bounded_tree() {
 #[test]
 fn snapshot_prefers_ended_then_oldest_entries_and_counts_the_rest() {
     let (server, time) = manual();
-    let inspector = Inspector::builder().max_shown(3).build();
+    let inspector = Inspector::builder().max_shown(3).build().expect("valid settings");
     let mut requests = Vec::new();
     for name in ["a", "b", "c", "d", "e"] {
         requests.push(Request::start_with(&inspector, &server, name, None, DeadlineSource::None));

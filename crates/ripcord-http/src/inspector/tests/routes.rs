@@ -85,7 +85,7 @@ async fn refused_request_gets_one_line_with_the_reason() {
 
 #[tokio::test]
 async fn token_in_the_url_is_exchanged_for_a_cookie() {
-    let inspector = Inspector::builder().token(TOKEN.parse().unwrap()).build();
+    let inspector = Inspector::builder().token(TOKEN.parse().unwrap()).build().expect("valid settings");
     let peer = "203.0.113.9:4000";
     assert_eq!(ask(&inspector, peer, Request::get("/debug/contexts")).await.status(), StatusCode::FORBIDDEN);
     let page = ask(&inspector, peer, Request::get(format!("/debug/contexts?token={TOKEN}"))).await;

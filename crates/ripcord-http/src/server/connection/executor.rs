@@ -17,10 +17,10 @@ use std::{
 
 use hyper::rt;
 use pin_project_lite::pin_project;
-use ripcord::{Context, DoneOwned};
+use ripcord::DoneOwned;
 
 use super::peer::OnPeer;
-use crate::server::{lifetime::Lifetime, request::InFlight};
+use crate::server::{lifetime::Lifetime, on_connection::UpgradedRequest};
 
 /// An executor for hyper that runs HTTP/2 streams as tokio tasks. It replaces hyper-util's `TokioExecutor`.
 ///
@@ -43,7 +43,7 @@ where
 {
     fn execute(&self, future: F) {
         let upgraded = REPORTS.with_borrow_mut(|reports| reports.as_mut()?.upgraded.take());
-        tokio::spawn(Stream { future, end: End::Unknown, upgraded });
+        tokio::spawn(Stream { future, end: None, upgraded });
     }
 }
 
@@ -81,16 +81,16 @@ pub(super) fn upgrade(request: UpgradedStream) -> Option<UpgradedStream> {
 /// A request whose stream has switched to another protocol. The request ends when this value is dropped. Until then, the
 /// connection is busy.
 pub(super) struct UpgradedStream {
-    request: Option<InFlight>,
+    request: Option<Box<dyn UpgradedRequest>>,
     _busy: OnPeer,
 }
 
 impl UpgradedStream {
-    pub(super) fn new(request: InFlight, busy: OnPeer) -> Self {
+    pub(super) fn new(request: Box<dyn UpgradedRequest>, busy: OnPeer) -> Self {
         UpgradedStream { request: Some(request), _busy: busy }
     }
 
-    pub(super) fn into_request(mut self) -> Option<InFlight> {
+    pub(super) fn into_request(mut self) -> Option<Box<dyn UpgradedRequest>> {
         self.request.take()
     }
 }
@@ -108,18 +108,11 @@ pin_project! {
     struct Stream<F> {
         #[pin]
         future: F,
-        end: End,
+        // The end of the context that resets the stream. `None` as long as no part of a response has been passed on. A disconnect does
+        // not end this context, because hyper detects disconnects.
+        end: Option<DoneOwned>,
         upgraded: Option<UpgradedStream>,
     }
-}
-
-/// The time at which the stream is reset.
-enum End {
-    /// Not known yet: no part of a response has been passed on.
-    Unknown,
-    /// At the end of this context. A disconnect does not end the context, because hyper detects disconnects.
-    At(Context),
-    Waiting(DoneOwned),
 }
 
 impl<F: Future> Future for Stream<F> {
@@ -131,19 +124,16 @@ impl<F: Future> Future for Stream<F> {
         let polled = this.future.poll(task);
         let reports = entered.leave();
         *this.upgraded = reports.upgraded;
-        if let (End::Unknown, Some(lifetime)) = (&this.end, reports.sending) {
-            *this.end = End::At(lifetime.limit());
-        }
         if polled.is_ready() {
             return Poll::Ready(());
         }
-        if let End::At(limit) = this.end {
-            *this.end = End::Waiting(limit.done_owned());
+        if let (None, Some(lifetime)) = (&this.end, reports.sending) {
+            *this.end = Some(lifetime.limit().done_owned());
         }
         match this.end {
-            // The body was polled before this, so the client does not read the remaining data.
-            End::Waiting(done) => Pin::new(done).poll(task).map(drop),
-            _ => Poll::Pending,
+            // The body was polled before this. So any remaining data is data that the client does not read.
+            Some(end) => Pin::new(end).poll(task).map(drop),
+            None => Poll::Pending,
         }
     }
 }

@@ -24,9 +24,9 @@ const PART: usize = 16 << 10;
 pin_project! {
     /// The body of a request on a watched connection.
     ///
-    /// Reading a chunk restarts the [idle timeout](crate::server::ContextLayer::idle_timeout) of the request. If the handler does
-    /// not read the whole body on HTTP/1, the connection is closed after the response. If at most 8 KiB are left, the server reads
-    /// and drops them instead of closing the connection.
+    /// Reading a chunk restarts the [idle timeout](crate::server::ContextLayer::idle_timeout) of the request. On HTTP/1, if the
+    /// handler does not read the whole body, the connection is closed after the response. If at most 8 KiB are left, the server
+    /// reads and drops them, and the connection stays open.
     ///
     /// If the client resets an HTTP/2 stream before the end of the body, reading returns an error. hyper's own body ends without an
     /// error in some of these cases.

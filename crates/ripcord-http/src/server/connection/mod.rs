@@ -145,7 +145,8 @@ impl Watch {
     /// Sets how long a connection may stay open between two requests. Default: 75 seconds. When the time is over, the connection is
     /// closed.
     ///
-    /// nginx closes its connections to a server after 60 seconds. The default is longer, so that nginx closes first.
+    /// nginx closes its idle connections to a server after 60 seconds. The default is longer, so that nginx closes first and does
+    /// not send a request on a connection that the server is closing.
     pub fn idle_timeout(self, idle: Duration) -> Self {
         Watch { timeouts: Timeouts { idle, ..self.timeouts }, ..self }
     }

@@ -17,7 +17,10 @@ use ripcord::{Canceler, Context};
 use slab::Slab;
 
 use super::activity::Traffic;
-use crate::server::{ClientDisconnected, HalfClose, on_connection::Member, request::InFlight};
+use crate::server::{
+    ClientDisconnected, HalfClose,
+    on_connection::{Member, UpgradedRequest},
+};
 
 #[derive(Clone, Default)]
 pub(super) struct Peer(pub(super) Arc<Shared>);
@@ -41,7 +44,7 @@ pub(super) struct State {
 
 /// The requests that have upgraded the connection.
 pub(super) struct Upgraded {
-    pub(super) requests: Vec<InFlight>,
+    pub(super) requests: Vec<Box<dyn UpgradedRequest>>,
     pub(super) open: Context,
     pub(super) _close: Canceler,
 }

@@ -11,8 +11,7 @@ use super::{
 use crate::server::{
     ClientDisconnected,
     lifetime::Lifetime,
-    on_connection::{Connection, Member, OnConnection, Upload},
-    request::InFlight,
+    on_connection::{Connection, Member, OnConnection, UpgradedRequest, Upload},
 };
 
 impl Peer {
@@ -69,7 +68,7 @@ impl Connection for Shared {
         executor::sending(lifetime);
     }
 
-    fn upgrade(self: Arc<Self>, request: InFlight) {
+    fn upgrade(self: Arc<Self>, request: Box<dyn UpgradedRequest>) {
         let busy = Peer(Arc::clone(&self)).busy();
         let stream = executor::upgrade(UpgradedStream::new(request, busy));
         let Some(request) = stream.and_then(UpgradedStream::into_request) else { return };

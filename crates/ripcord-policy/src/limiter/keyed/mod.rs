@@ -257,7 +257,8 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
 
     /// Returns the number of tokens in the bucket of `key`, including the fraction of the next token.
     ///
-    /// The number is negative if waiters and reservations need more tokens than the bucket has.
+    /// The number is negative if waiters and reservations need more tokens than the bucket has. If the rate of the key is
+    /// [`Rate::INFINITE`], returns the burst.
     pub fn tokens(&self, key: &K) -> f64 {
         let is_new = lock(self.shard(key)).get(key).is_none();
         if is_new { f64::from(self.burst(key)) } else { self.limiter(key).tokens() }
