@@ -1,20 +1,20 @@
-//! The scenarios of Go's own test-suite for package `context`, ported by hand.
+//! The scenarios of Go's own tests for package `context`, ported by hand.
 //!
 //! Source: `src/context/x_test.go`, `context_test.go` and `afterfunc_test.go` of the Go project, copyright 2014 to 2023
-//! The Go Authors, BSD-3-Clause (<https://go.dev/LICENSE>). What is ported is which scenario to set up and what must hold
-//! after it; the code is our own, and every test keeps the name of Go's. The differences:
+//! The Go Authors, BSD-3-Clause (<https://go.dev/LICENSE>). The port takes the scenarios and the conditions that must hold
+//! after them. The code is our own, and every test keeps the name of Go's test. The differences:
 //!
-//! - Time is manual where Go sleeps or waits a short while, so nothing here waits for time to pass.
-//! - `WithTimeout` gives no canceler here. Where Go cancels a timed context, ours is `with_timeout` above `with_cancel`,
-//!   or below it, whichever the scenario is about.
-//! - A value is keyed by its type, so that `k2` and `k3` of `TestValues`, one type and two numbers, are two types here, and
-//!   a nil value is a `None`.
-//! - `String()` begins with `Background`, not with `context.Background`, and shows of a value only the type's name.
-//! - A Context is a concrete type. What Go tests with contexts of the user's own making (`otherContext`,
-//!   `customDoneContext`, `customCauseContext`, `afterFuncContext`, `TestCustomContextGoroutines`) has no counterpart;
-//!   where the scenario is about a foreign source of cancellation, a merge stands in.
-//! - `TestWithValueChecksKey` and `TestInvalidDerivedFail` (a nil or incomparable key, a nil parent) do not compile here:
-//!   see `compile_fail.rs`. `TestAllocs` is in `leak.rs`, which owns the counting allocator.
+//! - Time is manual where Go sleeps or waits a short time, so no test here waits for time to pass.
+//! - `WithTimeout` returns no canceler here. Where Go cancels a timed context, the test uses `with_timeout` above or below
+//!   `with_cancel`, depending on the scenario.
+//! - The key of a value is its type, so `k2` and `k3` of `TestValues`, which are one type and two numbers, are two types here.
+//!   A nil value is a `None`.
+//! - `String()` begins with `Background`, not with `context.Background`, and shows only the type's name of a value.
+//! - A Context is a concrete type. Go's tests with a user's own contexts (`otherContext`, `customDoneContext`,
+//!   `customCauseContext`, `afterFuncContext`, `TestCustomContextGoroutines`) have no counterpart. Where the scenario is about
+//!   a foreign source of cancellation, a merge replaces it.
+//! - `TestWithValueChecksKey` and `TestInvalidDerivedFail` (a nil or incomparable key, a nil parent) do not compile here: see
+//!   `compile_fail.rs`. `TestAllocs` is in `leak.rs`, which has the counting allocator.
 
 mod common;
 
@@ -66,7 +66,7 @@ fn with_cancel() {
     }
 }
 
-/// Go looks into the parent's set of children here; ours is private, so what is asked is what it is for.
+/// Go inspects the parent's set of children here. Our set is private, so the test checks the effects of the set.
 #[test]
 fn parent_finishes_child() {
     // parent -> cancel_child
@@ -240,8 +240,8 @@ fn interlocked_cancels() {
     });
 }
 
-/// A value which knows which layer it came from: Go keys by pointer, so that every layer's own is found; here only the
-/// nearest of a type is, which is the last one put in.
+/// A value that stores the number of its layer. Go's keys are pointers, so Go finds the value of every layer. Here only the
+/// nearest value of a type is found, which is the last one added.
 #[derive(Debug, PartialEq)]
 struct Layer(usize);
 impl Value for Layer {}
@@ -293,8 +293,8 @@ fn layers_timeout() {
     (0..50).for_each(|seed| layers(seed, true));
 }
 
-/// Go counts the parent's children; what can be seen from outside is that nothing of the child is held (bytes are counted
-/// in `leak.rs`).
+/// Go counts the parent's children. From outside, the test can check that nothing of the child is kept (`leak.rs` counts
+/// bytes).
 #[test]
 fn cancel_removes() {
     let (root, _time) = manual();
@@ -338,7 +338,7 @@ fn with_cancel_simultaneously_canceled_parent() {
     });
 }
 
-/// `DeadlineExceeded` is a `net.Error` whose `Timeout()` is true: in Rust, an `io::Error` of kind `TimedOut`.
+/// `DeadlineExceeded` is a `net.Error` whose `Timeout()` is true. In Rust, it is an `io::Error` of kind `TimedOut`.
 #[test]
 fn deadline_exceeded_is_net_error() {
     let error = Context::background().with_timeout(Duration::ZERO).err().expect("done");
@@ -346,8 +346,8 @@ fn deadline_exceeded_is_net_error() {
     assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::TimedOut);
 }
 
-/// One row of Go's table: what is done to make the context, its error, and its cause. `Err` in the last column stands
-/// for a cause which is the error itself.
+/// One row of Go's table: how to create the context, its error, and its cause. `Itself` in the last column means that the cause
+/// is the error itself.
 #[test]
 fn cause() {
     const FOREVER: Duration = Duration::from_secs(1_000_000);
@@ -359,8 +359,8 @@ fn cause() {
     use Why::{Given, Itself};
     type Row = (&'static str, fn(&Context) -> Context, Option<(ErrorKind, Why)>);
 
-    // Go's tests never drop a cancel function; here a canceler that goes out of scope cancels, so each row keeps what it
-    // must not use by detaching it.
+    // Go's tests never drop a cancel function. Here a canceler that goes out of scope cancels, so each row detaches the
+    // cancelers that must not cancel.
     fn kept(cancel: Canceler) {
         cancel.detach();
     }
@@ -393,7 +393,7 @@ fn cause() {
             },
             Some((Canceled, Given("parentCause"))),
         ),
-        // "WithCancelCause nil": a nil cause cannot be written; dropping the canceler is the nearest.
+        // "WithCancelCause nil": a nil cause cannot be written. Dropping the canceler is the closest equivalent.
         ("WithCancelCause nil", |root| root.with_cancel().0, Some((Canceled, Itself))),
         (
             "WithCancelCause: parent cause before child",
@@ -523,7 +523,7 @@ fn cause() {
             None,
         ),
         ("WithoutCancel timeout", |root| root.with_timeout_cause(Duration::ZERO, "tooSlow").without_cancel(), None),
-        // Not in Go's table: the same with deadlines set as instants, and seen through a value.
+        // Not in Go's table: the same rows with deadlines set as instants, and with a value below.
         (
             "WithDeadlineCause in the past",
             |root| root.with_deadline_cause(root.clock().now() - SEC, "tooSlow"),
@@ -601,7 +601,7 @@ fn custom_context_propagation() {
     assert_canceled(&ctx3, Some("TestCustomContextPropagation"));
 }
 
-/// The rest of `TestCustomContextCause`: a child canceled with a cause keeps it when its foreign parent ends later.
+/// The rest of `TestCustomContextCause`. A child canceled with a cause keeps the cause when its foreign parent ends later.
 #[test]
 fn custom_context_cause() {
     let (foreign, cancel_foreign) = Context::background().with_cancel();
@@ -657,7 +657,7 @@ fn after_func_not_called_after_stop() {
     });
     assert!(registered.stop());
     cancel.cancel();
-    // Go waits a millisecond; here another callback, which was registered later and has run, stands for it.
+    // Go waits a millisecond. Here another callback, which was registered later and has run, replaces the wait.
     let (sender, donec) = mpsc::channel();
     drop(ctx.after_func(move || sender.send(()).expect("the test waits")));
     donec.recv_timeout(HANG).expect("called");
@@ -665,12 +665,12 @@ fn after_func_not_called_after_stop() {
     assert!(!registered.stop());
 }
 
-/// Canceling a context does not block waiting for its callbacks to finish.
+/// A cancel does not wait for the callbacks of its context to finish.
 #[test]
 fn after_func_called_asynchronously() {
     within("a callback that waits for cancel() to return", || {
         let (ctx, cancel) = Context::background().with_cancel();
-        // A channel of no capacity: the send blocks until it is read from.
+        // A channel of capacity 0, so the send blocks until the message is received.
         let (sender, donec) = mpsc::sync_channel(0);
         let _registered = ctx.after_func(move || sender.send(()).expect("the test waits"));
         cancel.cancel();
@@ -693,7 +693,7 @@ fn custom_context_after_func() {
     donec.recv_timeout(HANG).expect("called");
 }
 
-/// `TestCustomContextAfterFuncUnregister...`: what is registered for a child goes when the child goes.
+/// `TestCustomContextAfterFuncUnregister...`: a function that is registered on a child is released with the child.
 #[test]
 fn custom_context_after_func_unregister() {
     let (ctx0, _cancel) = Context::background().with_cancel();

@@ -1,4 +1,4 @@
-//! `run_with_grace`: a future that goes on for a while after the end of its context.
+//! `run_with_grace`: a future that continues for a grace period after the end of its context.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! Groups with results: values in order, partial results, the three ways to join, and handles that add tasks.
+//! Groups with results: values in order, partial results, the three join modes, and handles that add tasks.
 
 mod common;
 
@@ -12,9 +12,9 @@ use std::task::Poll;
 use common::{SEC, Wakes, Yields, manual, poll_pinned, race, rounds, within};
 use ripcord::{BoxFuture, Cause, Context, Error, Group, GroupError, GroupHandle, Join, block_on};
 
-// ===== an executor that polls when told to =====
+// ===== an executor that polls on demand =====
 
-/// Keeps the tasks it is given, and polls each of them that is not ready when told to.
+/// Keeps the tasks that it receives. `run` polls the tasks that are not ready.
 #[derive(Clone, Default)]
 struct Hand(Arc<Mutex<Vec<BoxFuture>>>);
 
@@ -29,7 +29,7 @@ impl Hand {
         Group::builder().limit(limit).join(join).executor(execute).build(ctx)
     }
 
-    /// Polls the tasks in the order in which they came, until none makes progress by being polled.
+    /// Polls the tasks in the order in which they were added, until no poll makes progress.
     fn run(&self) {
         let waker = Wakes::new().waker();
         let mut kept = Vec::new();
@@ -51,7 +51,7 @@ impl Hand {
         self.0.lock().unwrap().len()
     }
 
-    /// Runs the tasks and the future in turn until the future is ready.
+    /// Runs the tasks and polls the future in turn until the future is ready.
     fn drive<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
         for _ in 0..100 {
@@ -237,7 +237,7 @@ fn executor_that_panics_leaves_an_entry_of_its_task() {
     assert_eq!(block_on(group.results()).len(), 1);
 }
 
-// ===== the three ways to join =====
+// ===== the three join modes =====
 
 #[test]
 fn first_success_ends_the_others_and_is_the_only_value() {
@@ -392,7 +392,7 @@ fn value_that_panics_when_dropped_does_not_abort_a_resumed_panic() {
     group.go(async { panics("the task's").map(|_| Bomb) });
     let resumed = catch_unwind(AssertUnwindSafe(|| hand.drive(group.wait()))).unwrap_err();
     assert_eq!(*resumed.downcast::<&str>().unwrap(), "the task's");
-    // Nor does a group that nobody waits for.
+    // A dropped group that no caller waits for does not abort either.
     let (group, _ctx) = hand.group(Join::All, &Context::background());
     group.go(async { Ok::<_, Cause>(Bomb) });
     hand.run();
@@ -511,7 +511,7 @@ fn go_racing_with_the_last_end_is_either_refused_or_waited_for() {
                 },
                 || block_on(group.results()),
             );
-            // An accepted task may also have found the context done, when the group was waited for to the end.
+            // An accepted task may also have found the context done, if the group has ended.
             assert_eq!(values.len(), usize::from(accepted), "round {round}");
             assert!(accepted || !ran.load(Ordering::SeqCst));
         }

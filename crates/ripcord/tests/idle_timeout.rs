@@ -1,4 +1,4 @@
-//! Idle timeouts: they end a context that makes no progress, and are no budget.
+//! Idle timeouts. They end a context that makes no progress, and they are not budgets.
 
 mod common;
 
@@ -163,7 +163,7 @@ fn blocked_thread_sees_an_idle_timeout_by_the_system_clock() {
     assert!(Instant::now() >= until);
 }
 
-// ===== zero and absurd durations =====
+// ===== zero and very long durations =====
 
 #[test]
 fn zero_ends_the_context_at_once_and_a_timeout_of_centuries_never_does() {
@@ -181,7 +181,7 @@ fn zero_ends_the_context_at_once_and_a_timeout_of_centuries_never_does() {
     }
 }
 
-// ===== what is told =====
+// ===== error messages =====
 
 #[test]
 fn error_tells_the_timeout_where_it_was_set_and_the_last_reset() {
@@ -224,7 +224,7 @@ fn library_reports_its_users_line() {
     assert_eq!(ctx.err().expect("it has ended").origin().location(), here);
 }
 
-// ===== many =====
+// ===== many streams =====
 
 #[test]
 fn of_ten_thousand_streams_exactly_those_that_stall_end() {
@@ -260,7 +260,7 @@ fn streams_under_the_system_clock_end_when_they_stall() {
     let contexts: Vec<_> = (0..100).map(|_| Context::background().with_idle_timeout(30 * MS)).collect();
     let wakes = Wakes::new();
     let mut waiting: Vec<_> = contexts.iter().map(|(ctx, _)| ctx.done_owned()).collect();
-    // All of them, unless this thread was stopped for longer than the timeout.
+    // All of the futures are pending, unless this thread was stopped for longer than the timeout.
     let pending =
         waiting.iter_mut().map(|done| poll(done, &wakes).is_pending()).filter(|&is_pending| is_pending).count();
     let until = Instant::now() + 60 * MS;

@@ -1,9 +1,9 @@
-//! Nothing leaks while the parent lives: after many children of every kind the living bytes are what they were.
+//! Nothing leaks while the parent lives. After many children of every kind, the number of live bytes is the same as before.
 //!
-//! The allocator counts for the whole process, so this file has one test, which takes its scenarios in turn. A scenario
-//! is run until its lazily made parts are made (the warm-up), then its full number, and must end at the byte it began with.
-//! The count is read at a quarter, a half and three quarters as well: what grows and is given back at the end is a leak
-//! to a server that never ends.
+//! The allocator counts for the whole process, so this file has one test, which runs its scenarios one after another. A
+//! scenario first runs until its lazily created parts exist (the warm-up). Then it runs its full number of times, and must end
+//! with the number of bytes with which it began. The count is also read at a quarter, a half and three quarters, because memory
+//! that grows and is freed at the end is a leak for a server that never ends.
 
 mod common;
 
@@ -30,18 +30,18 @@ fn bytes(n: usize) -> isize {
 }
 
 #[expect(unsafe_code, reason = "an allocator cannot be written without it; it hands everything to the system's")]
-// SAFETY: every call goes to `System` with the arguments it came with, and what `System` gives is given back.
+// SAFETY: every call is forwarded to `System` with the same arguments, and the result of `System` is returned.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         LIVE.fetch_add(bytes(layout.size()), Ordering::Relaxed);
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller keeps to the contract of `alloc`, which is the same.
+        // SAFETY: the caller fulfills the contract of `alloc`, which is the same.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
         LIVE.fetch_sub(bytes(layout.size()), Ordering::Relaxed);
-        // SAFETY: `ptr` came from `alloc` above and so from `System`.
+        // SAFETY: `ptr` came from `alloc` above, and so from `System`.
         unsafe { System.dealloc(ptr, layout) }
     }
 }
@@ -58,12 +58,11 @@ fn live() -> isize {
 /// A million, or a tenth without optimization: `scripts/soak` runs the million.
 const TIMES: usize = if cfg!(debug_assertions) { 100_000 } else { 1_000_000 };
 
-/// Runs `once` `times` times and compares the living bytes before and after. `slack` is for what a structure that serves
-/// all children may hold more or less of at one moment than at another, such as a timer's free list; it does not grow with
-/// `times`.
+/// Runs `once` `times` times and compares the live bytes before and after. `slack` is the number of bytes by which the size of
+/// a structure that serves all children may vary, such as a timer's free list. It does not grow with `times`.
 ///
-/// The harness has a thread of its own which may allocate once while this counts. A leak comes again when it is tried
-/// again; that does not.
+/// The test harness has its own thread, which may allocate once during the count. A leak occurs again at the next attempt, and
+/// that allocation does not.
 #[track_caller]
 fn same_before_and_after(what: &str, times: usize, slack: isize, mut once: impl FnMut(usize)) {
     for i in 0..times.div_ceil(50).min(5_000) {
@@ -95,11 +94,11 @@ fn grows(times: usize, slack: isize, once: &mut impl FnMut(usize)) -> Option<Str
 
 #[test]
 fn nothing_leaks_while_the_parent_lives() {
-    // Output captured by the test harness is allocated; nothing below prints.
+    // The test harness allocates for captured output, so the code below prints nothing.
     let waker = Waker::noop();
     let (root, time) = manual();
     let (parent, cancel_parent) = root.with_value(User(1)).with_cancel();
-    // The parent is waited on itself, and so linked; a sibling waits too.
+    // The parent has a waiter, and so is linked. A sibling also has a waiter.
     let mut parents_own = parent.done_owned();
     assert!(poll_with(&mut parents_own, waker).is_pending());
     let sibling = parent.with_name("sibling");
@@ -150,7 +149,7 @@ fn nothing_leaks_while_the_parent_lives() {
             _ => drop((c, cancel, wait, b, a)),
         }
     });
-    // The children overlap: there are always a hundred of them, and the oldest goes when a new one comes.
+    // The children overlap. There are always a hundred of them, and the oldest is dropped when a new one is created.
     let mut alive = std::collections::VecDeque::with_capacity(128);
     same_before_and_after("a hundred children alive at a time", TIMES / 4, 4_096, |_| {
         let (child, cancel) = parent.with_cancel();
@@ -163,7 +162,7 @@ fn nothing_leaks_while_the_parent_lives() {
     });
     drop(alive);
 
-    // A timer may keep a bounded number of dead entries until it comes round to them.
+    // A timer may keep a bounded number of dead entries until it reaches their slots.
     const TIMER: isize = 64 << 10;
     same_before_and_after("a timeout nobody waits on", TIMES, 0, |_| drop(parent.with_timeout(HOUR)));
     same_before_and_after("an armed timeout, manual time, drop", TIMES, TIMER, |i| {
@@ -224,7 +223,7 @@ fn nothing_leaks_while_the_parent_lives() {
         let held = Arc::clone(&held);
         assert!(child.after_func(move || drop(held)).stop());
     });
-    // Runs on other threads; the count is read when they are done.
+    // The functions run on other threads. The count is read when they are done.
     let ran = Arc::new(AtomicUsize::new(0));
     let mut due = 0;
     same_before_and_after("after_func that runs", 4_000, TIMER, |_| {
@@ -369,7 +368,7 @@ fn nothing_leaks_while_the_parent_lives() {
         });
     }
 
-    // Nothing of all that ended the parent, and what waits on it is still told.
+    // None of the scenarios ended the parent, and the waiters of the parent are still woken.
     assert!(!parent.is_done());
     cancel_parent.cancel();
     assert!(poll_with(&mut parents_own, waker).is_ready());
@@ -378,8 +377,8 @@ fn nothing_leaks_while_the_parent_lives() {
     go_test_allocs();
 }
 
-/// Go's `TestAllocs` (see `go_context.rs`): the same rows, with our own numbers of allocations, which are its upper
-/// limits or better.
+/// Go's `TestAllocs` (see `go_context.rs`): the same rows, with our own numbers of allocations. They are Go's upper limits or
+/// lower.
 fn go_test_allocs() {
     #[track_caller]
     fn allocations(what: &str, at_most: usize, once: impl Fn()) {

@@ -1,4 +1,4 @@
-//! What a test can do with a manual clock besides advancing it: wait for sleepers, and go to the next deadline.
+//! The uses of a manual clock besides advancing it: waiting for sleepers, and going to the next deadline.
 
 use std::pin::pin;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Of the two ends of a merged context's parents the earlier one counts: its cause, its line, its name. Also when both are made
-//! at one time of a clock that stands still.
+//! Of the two ends of a merged context's parents, the earlier one counts, with its cause, its line and its name. This also
+//! holds if both ends are at one time of a stopped clock.
 
 mod common;
 
@@ -10,7 +10,7 @@ fn cause(ctx: &Context) -> String {
     ctx.cause().expect("it has ended").to_string()
 }
 
-/// Two named contexts with their cancelers, on a clock that stands still.
+/// Two named contexts with their cancelers, on a stopped clock.
 fn two() -> [(Context, Canceler); 2] {
     let (root, _time) = manual();
     ["a", "b"].map(|name| root.with_name(name).with_cancel())
@@ -94,7 +94,7 @@ fn deadline_wins_over_a_cancel_made_at_its_time_before_or_after_a_merge() {
 
 #[test]
 fn later_cancel_on_another_clock_does_not_rename_a_deadline() {
-    // The second clock is an hour ahead, so by the numbers the cancel comes before the deadline.
+    // The second clock is an hour ahead, so by its number the cancel comes before the deadline.
     let (canceled, cancel) = Context::background().with_name("canceled").with_cancel();
     let (root, time) = manual();
     let timed = root.with_name("timed").with_timeout(SEC);
@@ -116,7 +116,7 @@ fn later_cancel_on_another_clock_does_not_rename_a_deadline() {
 fn later_deadline_on_another_clock_does_not_rename_a_cancel() {
     let (root, time) = manual();
     let (canceled, cancel) = root.with_name("canceled").with_cancel();
-    // The second clock is an hour behind, so by the numbers the deadline comes before the cancel.
+    // The second clock is an hour behind, so by its number the deadline comes before the cancel.
     let (clock, time_behind) = Clock::manual();
     let timed = Context::background().with_clock(clock).with_name("timed").with_timeout(SEC);
     let merged = canceled.merge(&timed);

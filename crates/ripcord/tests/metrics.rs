@@ -10,7 +10,7 @@ use ripcord::{Clock, Context, ManualTime};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Returns the samples that `run` records, without those whose value is 0.
+/// Returns the samples that `run` records, except for samples whose value is 0.
 fn recorded(run: impl FnOnce(Context, ManualTime)) -> Vec<String> {
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();

@@ -1,4 +1,4 @@
-//! A reset allocates nothing. The allocator counts for each thread, since the timer's thread may be starting meanwhile.
+//! A reset allocates nothing. The allocator counts for each thread, because the timer's thread may be starting meanwhile.
 
 mod common;
 
@@ -16,16 +16,16 @@ thread_local! {
 }
 
 #[expect(unsafe_code, reason = "an allocator cannot be written without it; it hands everything to the system's")]
-// SAFETY: every call goes to `System` with the arguments it came with, and what `System` gives is given back.
+// SAFETY: every call is forwarded to `System` with the same arguments, and the result of `System` is returned.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller keeps to the contract of `alloc`, which is the same.
+        // SAFETY: the caller fulfills the contract of `alloc`, which is the same.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: `ptr` came from `alloc` above and so from `System`.
+        // SAFETY: `ptr` came from `alloc` above, and so from `System`.
         unsafe { System.dealloc(ptr, layout) }
     }
 }

@@ -1,4 +1,5 @@
-//! Deadlines that are moved: who sees it, what it cannot extend, and who wins against the expiry.
+//! Deadlines that are moved: which observers see the move, which limits a move cannot extend, and which of a move and the
+//! expiry wins.
 
 mod common;
 
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use common::{HOUR, MS, SEC, Wakes, eventually, manual, poll, rounds};
 use ripcord::{Clock, Context, MovableDeadline, block_on};
 
-/// A movable deadline in five seconds, on a clock that stands still.
+/// Returns a context with a movable deadline in five seconds, on a stopped clock.
 fn five_seconds() -> (Context, MovableDeadline, ripcord::ManualTime) {
     let (root, time) = manual();
     let (ctx, deadline) = root.with_movable_deadline(time.now() + 5 * SEC);
@@ -25,7 +26,7 @@ fn assert_lives(ctx: &Context) {
     assert!(ctx.err().is_none() && !ctx.is_done() && ctx.check().is_ok() && ctx.cause().is_none(), "{ctx}");
 }
 
-// ===== what sees the move =====
+// ===== observers of a move =====
 
 #[test]
 fn deadline_moved_later_ends_the_context_later() {
@@ -58,7 +59,7 @@ fn extend_moves_the_deadline_later_and_never_earlier() {
         assert!(deadline.extend(until));
         assert_eq!(deadline.get(), Some(expected));
     }
-    // An instant in the past is earlier too, and ends nothing.
+    // An instant in the past is also earlier than the deadline, and ends nothing.
     time.advance(SEC);
     assert!(deadline.extend(time.now() - SEC));
     assert_lives(&ctx);
@@ -188,7 +189,7 @@ fn reset_of_an_idle_timeout_touches_no_timer() {
     let mut armed = Box::pin(time.wait_for_timers(timers + 1));
     let wakes = Wakes::new();
     assert!(poll(&mut armed, &wakes).is_pending());
-    // The timer is due when the first resets are long past, and looks again.
+    // The timer fires long after the first resets, and is armed again.
     for _ in 0..rounds(100_000) {
         time.advance(MS);
         assert!(idle.reset() && ctx.progress() && outer_idle.reset());
@@ -228,11 +229,11 @@ fn sleep_ends_with_an_error_at_a_deadline_moved_before_its_end() {
     assert!(poll(&mut sleeping, &Wakes::new()).is_pending());
     assert!(deadline.reset_after(4 * SEC));
     time.advance(4 * SEC);
-    // At the same time the context's end counts.
+    // If the sleep and the context end at the same time, the context's end counts.
     assert!(matches!(poll(&mut sleeping, &Wakes::new()), Poll::Ready(Err(error)) if error.is_deadline_exceeded()));
 }
 
-// ===== what it cannot extend =====
+// ===== limits that a move cannot extend =====
 
 #[test]
 fn movable_deadline_never_extends_past_an_ancestors() {
@@ -346,7 +347,7 @@ fn reset_to_the_past_ends_the_context_now() {
     assert_exceeded(&ctx);
     assert_eq!((deadline.get(), ctx.deadline()), (Some(time.now()), Some(time.now())), "recorded as now");
     assert!(!deadline.reset_after(SEC));
-    // A cancel that was made before wins a merge, although the reset named an earlier instant.
+    // A cancel made before the reset wins in a merge, although the reset set an earlier instant.
     let (root, time) = manual();
     let (canceled, cancel) = root.with_cancel();
     let (ctx, deadline) = root.with_movable_deadline(time.now() + 5 * SEC);
@@ -378,7 +379,7 @@ fn every_observer_of_an_expiry_seals_it() {
     }
 }
 
-// ===== zero and absurd values =====
+// ===== zero and extreme values =====
 
 #[test]
 fn absurd_instants_and_durations_have_an_end_or_none() {
@@ -397,7 +398,7 @@ fn absurd_instants_and_durations_have_an_end_or_none() {
     assert_exceeded(&ctx);
 }
 
-// ===== what is told =====
+// ===== error messages =====
 
 #[test]
 fn error_tells_where_it_was_set_and_how_often_it_moved() {
@@ -463,7 +464,7 @@ fn system_clock_wakes_waiters_at_the_moved_deadline() {
 
 #[test]
 fn system_clock_arms_again_when_the_deadline_moved_later() {
-    // This thread may be stopped until the first deadline has passed: then it tries a longer one.
+    // This thread may be stopped until the first deadline has passed. In that case it tries a longer one.
     let (ctx, (_done, wakes), until) = (1..10)
         .find_map(|attempt| {
             let first = Instant::now() + 5 * MS * 2_u32.pow(attempt);

@@ -1,4 +1,4 @@
-//! A reset against the expiry, from two threads: one of them wins, and all observers agree on which.
+//! A reset against the expiry, from two threads. One of the two wins, and all observers agree on the winner.
 
 mod common;
 
@@ -30,7 +30,7 @@ impl Mover {
     }
 }
 
-/// A context whose deadline a thread moves while it passes on another.
+/// A context whose deadline one thread moves while the deadline passes on another thread.
 struct Raced {
     ctx: Context,
     mover: Mover,
@@ -38,7 +38,7 @@ struct Raced {
 }
 
 impl Raced {
-    /// An idle timeout, which a reset restarts, or a deadline, which a reset moves by an hour. With a waiter, a timer is armed.
+    /// Creates an idle timeout, which a reset restarts, or a deadline, which a reset moves by an hour. A waiter arms a timer.
     fn new(root: &Context, when: Instant, is_idle: bool, is_waited_on: bool) -> Raced {
         let (ctx, mover) = if is_idle {
             let (ctx, idle) = root.with_idle_timeout(when - root.clock().now());
@@ -55,7 +55,7 @@ impl Raced {
         Raced { ctx, mover, waiting }
     }
 
-    /// Asserts that the waiter, if there is one, was woken once if the context has ended, and not otherwise.
+    /// Asserts that the waiter, if there is one, was woken `times` times.
     fn assert_woken(&self, times: usize) {
         if let Some((_, wakes)) = &self.waiting {
             assert_eq!(wakes.count(), times, "wakes of {}", self.ctx);
@@ -63,8 +63,8 @@ impl Raced {
     }
 }
 
-/// Each round has a kind of its own: of a movable deadline or an idle timeout, asked directly or through a child, with a waiter,
-/// whose timer fires, or without.
+/// Each round has one kind: a movable deadline or an idle timeout, queried directly or through a child, and with a waiter,
+/// whose timer fires, or without a waiter.
 #[test]
 fn reset_and_expiry_are_one_decision_in_a_million_rounds() {
     let (mut won, mut lost) = ([0_usize; 4], [0_usize; 4]);
@@ -73,11 +73,12 @@ fn reset_and_expiry_are_one_decision_in_a_million_rounds() {
         let kind = usize::from(is_idle) + 2 * usize::from(is_waited_on);
         let (root, time) = manual();
         let start = time.now();
-        // Each deadline passes one nanosecond after the one before. An idle timeout that is reset lives on for a second.
+        // Each deadline passes one nanosecond after the previous deadline. An idle timeout that is reset lives for another
+        // second.
         let first = if is_idle { SEC } else { NS };
         let raced: Vec<Raced> =
             (0..PER_ROUND).map(|index| Raced::new(&root, start + first + index * NS, is_idle, is_waited_on)).collect();
-        // Before an idle timeout is due, a reset at the time of its start would change nothing.
+        // A reset of an idle timeout at the time of its start would change nothing, so the time is just before the expiry.
         time.advance(first - NS);
         let observe = |ctx: &Context| {
             time.advance(NS);

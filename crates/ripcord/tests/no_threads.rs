@@ -1,6 +1,6 @@
-//! Deadlines in a process that can start no thread: no timer's thread, and none for `after_func`.
+//! Deadlines in a process that can start no thread, neither a timer's thread nor a thread for `after_func`.
 //!
-//! The test runs itself again with a stack size that no thread can have.
+//! The test runs its own binary again with a stack size that no thread can have.
 
 #[path = "common/mod.rs"]
 mod common;
@@ -54,7 +54,7 @@ fn without_threads() {
     assert!(ran.load(std::sync::atomic::Ordering::SeqCst), "the canceler runs it");
 }
 
-/// The most punctual of several attempts: a busy machine may take the processor away.
+/// Checks the most punctual of several attempts, because a busy machine may interrupt the thread.
 fn two_contexts_in_turn() {
     let mut best = Duration::MAX;
     for _ in 0..20 {

@@ -1,4 +1,4 @@
-//! Users' code that panics where a group or the tree of contexts handles it: in `Drop`, and in `Error::source`.
+//! User code that panics where a group or the tree of contexts runs it: in `Drop`, and in `Error::source`.
 
 #[path = "common/mod.rs"]
 mod common;
@@ -92,7 +92,7 @@ fn two_values_that_panic_in_drop_do_not_stop_a_clock() {
     let (root, time) = manual();
     let ctx = root.with_value(PanicsInDrop(Arc::clone(&drops))).with_value(PanicsInDrop(Arc::clone(&drops)));
     let timed = ctx.with_timeout(SEC);
-    // The registered function keeps them until the deadline.
+    // The registered function keeps both values until the deadline.
     drop((timed.after_func(|| {}), ctx, timed));
     assert_eq!(drops.load(SeqCst), 0);
     time.advance(SEC);
@@ -129,7 +129,8 @@ fn error_whose_source_panics_does_not_hang_a_group() {
         let (group, ctx) = group();
         group.go(async { Err::<(), _>("first") });
         ctx.wait();
-        // It is given to the group after the end, when each error is asked whether it comes from that.
+        // The error is passed to the group after the context's end. Then each error is checked for whether it comes from that
+        // end.
         let (late, _ctx) =
             Group::with_executor(&Context::background(), |task| drop(std::thread::spawn(move || block_on(task))));
         late.go(async { Err::<(), _>(PanicsInSource) });

@@ -1,7 +1,7 @@
-//! One test for each fault seen in peers (DESIGN.md, "Faults seen in peers"), so that none of them is ours.
+//! One test for each fault seen in peers (DESIGN.md, "Faults seen in peers"), so that this crate has none of the faults.
 //!
-//! Each test opens by saying what went wrong elsewhere. Those which need an allocator that counts are in `leak.rs`, those
-//! which need four million levels in `depth.rs`.
+//! Each test begins with a description of the fault. The tests that need a counting allocator are in `leak.rs`, and the tests
+//! that need four million levels are in `depth.rs`.
 
 mod common;
 
@@ -15,8 +15,8 @@ use common::{
 };
 use ripcord::{Context, DoneOwned};
 
-/// A peer reads its canceled flag under the mutex of the tree, so that a reader stalls while a cancel wakes the waiters:
-/// 20 ms with a million of them, and for ever if one of them waits for the reader.
+/// A peer reads its canceled flag under the mutex of the tree, so a reader blocks while a cancel wakes the waiters. This takes
+/// 20 ms with a million waiters, and forever if one of the waiters waits for the reader.
 #[test]
 fn reading_the_flag_never_waits_for_a_cancel_under_way() {
     within("questions during a cancel that is stuck in a waker", || {
@@ -36,7 +36,7 @@ fn reading_the_flag_never_waits_for_a_cancel_under_way() {
         thread::scope(|scope| {
             let canceling = scope.spawn(|| cancel.cancel_with("stop"));
             entered.recv_timeout(HANG).expect("the waker runs");
-            // The cancel is now in the middle of its wakers. Everything here must come back while it is.
+            // The cancel is now in the middle of its wakers. Every call here must return before the cancel does.
             for ctx in [&root, &top, &child, &sibling] {
                 let _ = (ctx.is_done(), ctx.err(), ctx.cause(), ctx.deadline(), ctx.remaining());
                 assert_eq!(ctx.value::<User>().is_some(), !std::ptr::eq(ctx, &root));
@@ -56,11 +56,11 @@ fn reading_the_flag_never_waits_for_a_cancel_under_way() {
     });
 }
 
-/// A peer wakes its waiters while it holds the lock of the node. An executor that runs the task inside `wake` then locks
-/// up at the task's first touch of the same token.
+/// A peer wakes its waiters while it holds the lock of the node. An executor that runs the task inside `wake` deadlocks when
+/// the task first uses the same token.
 #[test]
 fn inline_executor_may_run_the_task_inside_wake() {
-    /// Runs its task on the thread that wakes it, until it is pending again.
+    /// Runs its task on the thread that wakes it, until the task is pending again.
     struct Inline {
         task: Mutex<Option<std::pin::Pin<Box<dyn Future<Output = ()> + Send>>>>,
     }
@@ -83,7 +83,7 @@ fn inline_executor_may_run_the_task_inside_wake() {
             async move {
                 let error = ctx.done().await;
                 handle.cancel_with("again");
-                // Clean up under a context of its own, waiting in the middle of it.
+                // Cleans up under a context of its own, and waits in the middle of the cleanup.
                 let cleanup = ctx.without_cancel().with_timeout(SEC);
                 let (child, cancel_child) = ctx.with_cancel();
                 child.done().await;
@@ -105,7 +105,7 @@ fn inline_executor_may_run_the_task_inside_wake() {
     });
 }
 
-/// In a peer a waker that panics leaves the nodes after it neither marked nor woken, and the lock poisoned.
+/// In a peer, a waker that panics leaves the nodes after it neither marked nor woken, and the lock poisoned.
 #[test]
 fn panicking_waker_leaves_no_later_node_unnotified() {
     within("a panicking waker among a thousand", || {
@@ -113,7 +113,7 @@ fn panicking_waker_leaves_no_later_node_unnotified() {
         let (top, cancel) = root.with_cancel();
         let wakes = Wakes::new();
         let panics = waker_fn(|| panic!("a waker that panics (on purpose)"));
-        // The panic comes first, in the middle and last, at every level.
+        // The panicking waker comes first, in the middle and last, at every level.
         let contexts: Vec<_> = (0..1_000)
             .scan(top.clone(), |above, i| {
                 let ctx = if i % 10 == 0 { above.with_timeout(HOUR) } else { above.with_name("n") };
@@ -133,7 +133,7 @@ fn panicking_waker_leaves_no_later_node_unnotified() {
         for ctx in &contexts {
             assert_canceled(ctx, Some("stop"));
         }
-        // And nothing is poisoned: the tree works as before.
+        // Nothing is poisoned, and the tree works as before.
         let (next, cancel) = root.with_cancel();
         let wakes = Wakes::new();
         let mut wait = next.done();
@@ -143,14 +143,14 @@ fn panicking_waker_leaves_no_later_node_unnotified() {
     });
 }
 
-/// In a peer, of two threads which cancel a child and its parent, one comes back while the grandchildren are not yet
-/// marked, since the other has taken them off the child's list and is still on the way to them.
+/// In a peer, two threads cancel a child and its parent. One thread returns while the grandchildren are not yet marked, because
+/// the other thread has removed them from the child's list and has not yet marked them.
 #[test]
 fn cancel_never_returns_while_grandchildren_are_unmarked() {
     for round in 0..200 {
         let (root, _time) = manual();
         let (parent, cancel_parent) = root.with_cancel();
-        // Elder siblings of the child keep the parent's cancel busy before it comes to the child.
+        // The elder siblings delay the parent's cancel before it reaches the child.
         let elders: Vec<_> = (0..200).map(|_| parent.with_name("elder").done_owned()).collect();
         let (child, cancel_child) = parent.with_cancel();
         let grandchildren: Vec<_> = (0..200).map(|_| child.with_name("grandchild").with_timeout(HOUR)).collect();
@@ -175,7 +175,7 @@ fn cancel_never_returns_while_grandchildren_are_unmarked() {
     }
 }
 
-/// The same with the first cancel held up for as long as the test likes, inside a waker: no luck needed.
+/// The same scenario with the first cancel blocked inside a waker, so that the order does not depend on chance.
 #[test]
 fn cancel_never_returns_while_grandchildren_are_unmarked_even_if_the_other_is_stuck() {
     within("a second cancel beside one that is stuck", || {
@@ -208,8 +208,8 @@ fn cancel_never_returns_while_grandchildren_are_unmarked_even_if_the_other_is_st
     });
 }
 
-/// In a peer a waiter holds its parent's asynchronous mutex for as long as it waits, so that a sibling queues behind it
-/// and never gets to its own timeout.
+/// In a peer, a waiter holds its parent's asynchronous mutex while it waits. So a sibling waits for that mutex and never
+/// reaches its own timeout.
 #[test]
 fn timeout_of_a_sibling_fires_while_others_wait() {
     let (root, time) = manual();
@@ -226,7 +226,7 @@ fn timeout_of_a_sibling_fires_while_others_wait() {
     assert_eq!((wakes.count(), nobody.count()), (1, 0));
     assert_exceeded(&quick, None);
 
-    // And on threads, one of them blocked for good.
+    // The same on threads. One of them is blocked until the end.
     within("a sibling's timeout beside a blocked thread", || {
         let (root, time) = manual();
         let (parent, cancel) = root.with_cancel();
@@ -243,8 +243,8 @@ fn timeout_of_a_sibling_fires_while_others_wait() {
     });
 }
 
-/// A peer leaks 272 bytes for each derive-cancel-drop under a parent that lives, another keeps its children in a `Vec` of
-/// `Weak` that nobody prunes. `leak.rs` counts bytes; here nothing that was handed in is kept.
+/// One peer leaks 272 bytes for each derive-cancel-drop under a live parent. Another keeps its children in a `Vec` of `Weak`
+/// that is never pruned. `leak.rs` counts bytes. This test checks that no waker, value or function is kept.
 #[test]
 fn nothing_of_a_child_is_kept_after_it_is_gone() {
     let (root, _time) = manual();
@@ -263,7 +263,7 @@ fn nothing_of_a_child_is_kept_after_it_is_gone() {
     assert_eq!(wakes.held(), 0);
 }
 
-/// In a peer a task that looks at the flag, finds it unset and then registers, misses a cancel in between.
+/// In a peer, a task reads the flag, finds it unset, and then registers. It misses a cancel in between.
 #[test]
 fn no_wake_up_is_lost_between_the_look_and_the_registration() {
     within("tasks that look, register and park", || {
@@ -294,12 +294,12 @@ fn deadline_costs_no_thread() {
     let mut waits: Vec<_> = contexts.iter().map(Context::done).collect();
     waits.iter_mut().for_each(|wait| assert!(poll(wait, &wakes).is_pending()));
     let _registered: Vec<_> = contexts.iter().take(500).map(|ctx| ctx.after_func(|| ())).collect();
-    // Tests beside this one have threads of their own: dozens, not thousands.
+    // Other tests of this binary have threads too: dozens, not thousands.
     let added = threads().saturating_sub(before);
     assert!(added < 100, "{added} threads for 2000 deadlines");
 }
 
-/// In a peer the cause given to `with_timeout_cause` is reported when the context is canceled by hand before that.
+/// In a peer, the cause given to `with_timeout_cause` is reported for a cancel before the deadline.
 #[test]
 fn cause_of_a_deadline_is_not_reported_for_a_cancel() {
     let (root, time) = manual();
@@ -314,7 +314,7 @@ fn cause_of_a_deadline_is_not_reported_for_a_cancel() {
     assert_canceled(&unwatched, Some("by hand"));
 }
 
-/// A peer goes down its tree by recursion and overflows at some depth; see `depth.rs` for the four million.
+/// A peer walks down its tree by recursion, and overflows at some depth. `depth.rs` has the test with four million levels.
 #[test]
 fn deep_tree_is_canceled_without_recursion() {
     let thread = thread::Builder::new().stack_size(256 << 10).spawn(|| {
@@ -330,7 +330,7 @@ fn deep_tree_is_canceled_without_recursion() {
     thread.expect("a thread").join().expect("it fits the stack");
 }
 
-/// Not a fault of a peer but of the idea of linking on demand: a context that nobody waits on is reached all the same.
+/// Not a fault of a peer, but a risk of linking on demand: an end must also reach a context that was linked late.
 #[test]
 fn context_linked_late_is_reached_like_any_other() {
     let (root, _time) = manual();

@@ -1,27 +1,27 @@
-//! Random trees of operations, against a model too plain to be wrong.
+//! Random trees of operations, compared with a simple model.
 //!
-//! The model is a list of nodes. Nothing in it is stored about ends: whenever the test asks, the end of a node is worked
-//! out from the definition, back to the root. Each thing that can end a node has a moment, which is a time and, for what
-//! happens within one time, the number of the operation; the earliest moment wins. That is semantics 4, 5 and 8:
+//! The model is a list of nodes. The model stores no ends. Whenever the test queries a node, the model computes the end of the
+//! node from the definition, back to the root. Each event that can end a node has a moment, which is a time and the number of
+//! the operation within that time. The earliest moment wins. These are semantics 4, 5 and 8:
 //!
-//! - a cancel ends its node at the moment it was called;
-//! - a deadline ends its node when the time comes, before any operation at that time, and at once if it is past when the
-//!   node is made;
-//! - a shielded node ends its grace after its parent, before any operation at that time;
-//! - a parent's end is an end of the child, and so is the end of either half of a merge;
-//! - a movable deadline or an idle timeout moves while its node has not ended, and never after that.
+//! - A cancel ends its node at the moment of the call.
+//! - A deadline ends its node when its time comes, before any operation at that time. It ends the node at once if it is in the
+//!   past when the node is created.
+//! - A shielded node ends its grace after its parent, before any operation at that time.
+//! - A parent's end also ends the child, and so does the end of either parent of a merge.
+//! - A movable deadline or an idle timeout moves while its node has not ended, and never after that.
 //!
-//! Two deadlines of one instant may end a node with either's cause, and so may the halves of a merge if both were done
-//! when it was made. The first answer then settles which, and everything below must agree with it.
+//! Two deadlines at one instant may end a node with either cause. The same holds for the parents of a merge if both were done
+//! when the merge was created. The first answer decides, and every node below must agree with that answer.
 //!
-//! With several clocks, each deadline ends its node when its own clock has reached it. Times on different clocks do not tell which
-//! of several ends came first, so the first answer may be any of them.
+//! With several clocks, each deadline ends its node when its own clock has reached it. Times on different clocks do not tell
+//! which of several ends came first, so the first answer may be any of them.
 //!
-//! The implementation is asked only when the list of operations says so: much that it must get right is that it was not
-//! asked, nor waited for, in between.
+//! The implementation is queried only when the list of operations contains a query. So the test also covers ends that no call
+//! has observed and no waiter has waited for.
 //!
-//! A failure prints the shortest list of operations that shows it and keeps its seed in `property.regressions`. Another
-//! seed: `PROPTEST_RNG_SEED=1`; more: `PROPTEST_CASES=100000`.
+//! A failure prints the shortest list of operations that shows it, and stores its seed in `property.regressions`.
+//! `PROPTEST_RNG_SEED=1` sets another seed. `PROPTEST_CASES=100000` runs more cases.
 
 mod common;
 
@@ -38,7 +38,7 @@ use ripcord::{AfterFunc, Canceler, Clock, Context, DoneOwned, Error, ErrorKind, 
 
 // ===== operations =====
 
-/// Numbers that name a context, canceler, future or callback are taken modulo how many there are.
+/// Numbers that select a context, canceler, future or callback are taken modulo the number of those.
 #[derive(Debug, Clone)]
 enum Op {
     WithCancel(usize),
@@ -58,7 +58,7 @@ enum Op {
     WithIdleTimeout(usize, u64, bool),
     /// The new deadline, in milliseconds from now. `None` is never.
     ResetDeadline(usize, Option<i64>),
-    /// To so many milliseconds from now.
+    /// The new deadline, in milliseconds from now.
     ExtendDeadline(usize, i64),
     ResetIdleTimeout(usize),
     Progress(usize),
@@ -67,7 +67,7 @@ enum Op {
     CancelByHandle(usize, bool),
     DropCanceler(usize),
     Detach(usize),
-    /// A clock, by milliseconds.
+    /// Advances a clock by milliseconds.
     Advance(usize, u64),
     Wait(usize),
     PollAgain(usize),
@@ -118,7 +118,7 @@ fn op() -> impl Strategy<Value = Op> {
 
 // ===== the model =====
 
-/// When something happens: milliseconds, then the number of the operation. A deadline comes before any operation.
+/// The moment of an event: milliseconds, then the number of the operation. A deadline comes before any operation.
 type Moment = (i64, usize);
 
 type Outcome = (ErrorKind, Option<String>);
@@ -127,9 +127,9 @@ type Outcome = (ErrorKind, Option<String>);
 struct Node {
     parent: Option<usize>,
     other: Option<usize>,
-    /// Deadline, cancel and cause of the parent do not come through.
+    /// Whether the parent's deadline, cancel and cause have no effect on the node.
     cut: bool,
-    /// Its parent's end comes this much later.
+    /// The time from the parent's end to the node's end.
     grace: Option<i64>,
     made: Moment,
     /// The clock of its deadlines.
@@ -139,16 +139,17 @@ struct Node {
     movable: Option<Movable>,
     /// Whether a deadline that can be moved is at or above the node.
     is_movable: bool,
-    /// Whether such a deadline or a merge is at or above the node. Then the end of a deadline counts, and not the deadline.
+    /// Whether such a deadline or a merge is at or above the node. Then the end of a deadline counts, and not the deadline
+    /// itself.
     holds_no_deadline: bool,
     user: Option<User>,
     trace: Option<Trace>,
     name: Option<String>,
-    /// Which of several possible ends it was, once somebody has seen it.
+    /// The end that an observer has seen, if several ends were possible.
     settled: Option<Outcome>,
 }
 
-/// What a deadline that can be moved needs besides its setting.
+/// The state of a deadline that can be moved, besides the deadline itself.
 #[derive(Debug)]
 struct Movable {
     cause: Option<String>,
@@ -158,10 +159,10 @@ struct Movable {
     idle: Option<i64>,
 }
 
-/// An end, and what it may say.
+/// An end, and the errors that an observer may report for it.
 struct End {
     at: Moment,
-    /// The time that a grace counts from: also of a node that was made later.
+    /// The time from which a grace counts. The node may have been created after that time.
     since: i64,
     outcomes: Vec<Outcome>,
 }
@@ -202,7 +203,7 @@ impl Model {
         self.nodes.push(Node { parent: Some(parent), made, clock, is_movable, holds_no_deadline, ..node });
     }
 
-    /// Moves a deadline. Returns whether that took effect.
+    /// Moves a deadline. Returns whether the move took effect.
     fn move_deadline(&mut self, id: usize, to: Option<i64>) -> bool {
         let is_live = self.end(id).is_none();
         let (now, moment) = (self.now(id), self.moment(id));
@@ -216,7 +217,7 @@ impl Model {
         is_live
     }
 
-    /// Moves a deadline later, or not at all. Returns whether the node has not ended.
+    /// Moves a deadline later, or leaves it unchanged. Returns whether the node has not ended.
     fn extend_deadline(&mut self, id: usize, to: i64) -> bool {
         match &self.nodes[id].deadline {
             Some((at, _)) if *at < to.max(self.now(id)) => self.move_deadline(id, Some(to)),
@@ -229,7 +230,7 @@ impl Model {
         self.move_deadline(id, Some(self.now(id) + idle))
     }
 
-    /// The nearest idle timeouts at or above a node: one on each way up.
+    /// Returns the nearest idle timeouts at or above a node: one on each path up.
     fn idle_timeouts(&self, id: usize) -> Vec<usize> {
         let node = &self.nodes[id];
         if node.movable.as_ref().is_some_and(|movable| movable.idle.is_some()) {
@@ -255,11 +256,11 @@ impl Model {
             }
         }
         ends.extend(node.other.and_then(|other| self.end(other)));
-        // From its first moment, whichever of its parents was done before.
+        // An inherited end counts from the node's first moment, even if a parent was done before.
         for end in &mut ends {
             end.at = end.at.max(node.made);
-            // The deadline in effect: it may have been set, in the past, below a context that had ended. Below one that can
-            // be moved, and below a merge, the end itself counts.
+            // The deadline in effect may have been set, in the past, below a context that had ended. Below a movable deadline,
+            // and below a merge, the end itself counts.
             if !node.holds_no_deadline && end.outcomes.iter().all(|(kind, _)| *kind == ErrorKind::DeadlineExceeded) {
                 end.since = self.deadline(id).unwrap_or(end.since);
             }
@@ -280,7 +281,7 @@ impl Model {
         let outcomes = match &node.settled {
             Some(outcome) => vec![outcome.clone()],
             None => {
-                // A deadline that was moved to the present is at one instant with those that have just passed.
+                // A deadline that was moved to the present is at one instant with the deadlines that have just passed.
                 let at_an_instant = node.is_movable && ends.iter().any(|end| end.at == at && end.is_deadline());
                 let is_first = |end: &End| {
                     self.has_clocks() || end.at == at || at_an_instant && end.at.0 == at.0 && end.is_deadline()
@@ -315,13 +316,13 @@ impl Model {
     }
 }
 
-// ===== the two side by side =====
+// ===== the model and the implementation =====
 
 struct Waiting {
     node: usize,
     future: DoneOwned,
     wakes: Arc<Wakes>,
-    /// Whether its last poll was pending, so that an end owes it a wake-up.
+    /// Whether its last poll was pending. In that case an end must wake it.
     pending: bool,
 }
 
@@ -346,7 +347,7 @@ struct World {
 
 impl World {
     fn new(clocks: Arc<Vec<(Clock, Time)>>) -> World {
-        // All clocks show zero at the start, an hour after their beginning, so that instants in the past can be written down.
+        // All clocks show zero at the start, an hour after their beginning, so that instants in the past can be represented.
         clocks.iter().for_each(|(_, time)| time.pass(common::HOUR));
         let zero = clocks.iter().map(|(_, time)| time.now()).max().expect("a clock");
         clocks.iter().for_each(|(_, time)| time.pass(zero - time.now()));
@@ -365,7 +366,7 @@ impl World {
         }
     }
 
-    /// A context that has not been dropped; the root never is.
+    /// Returns a context that has not been dropped. The root is never dropped.
     fn living(&self, n: usize) -> (usize, &Context) {
         let living: Vec<_> = self.contexts.iter().enumerate().filter_map(|(i, c)| Some((i, c.as_ref()?))).collect();
         living[n % living.len()]
@@ -450,7 +451,7 @@ impl World {
                 self.derive(p, |ctx| ctx.with_name(name), node);
             }
             Op::WithoutCancel(p) => self.derive(p, Context::without_cancel, Node { cut: true, ..Node::default() }),
-            // Which end the grace counts from is not known with several clocks.
+            // With several clocks, the end from which the grace counts is not known.
             Op::Shielded(..) if self.model.has_clocks() => {}
             Op::Shielded(p, ms) => {
                 // A grace of 0 changes nothing.
@@ -648,7 +649,7 @@ impl World {
         assert_eq!(deadline.get(), setting, "setting of the deadline of context {node}");
     }
 
-    /// An error which the implementation has reported for `node`.
+    /// Checks an error that the implementation has reported for `node`.
     fn judge(&mut self, node: usize, error: &Error) {
         let Some(end) = self.model.end(node) else { panic!("context {node} is done too early: {error:#}") };
         let said = (error.kind(), error.cause().map(ToString::to_string));
@@ -678,13 +679,13 @@ impl World {
         assert_eq!(ctx.remaining(), remaining, "what remains of context {node}");
         assert_eq!(ctx.value(), self.model.find(node, &|n| n.user.as_ref()), "user of context {node}");
         assert_eq!(ctx.value(), self.model.find(node, &|n| n.trace.as_ref()), "trace of context {node}");
-        // Where no name is above but through the other half of a merge, nothing is promised.
+        // If a name is above the node only through the second parent of a merge, nothing is guaranteed.
         if let Some(name) = self.model.name(node) {
             assert_eq!(ctx.name(), Some(name), "name of context {node}");
         }
     }
 
-    /// Woken once if its context is done by now, and not at all if it is not.
+    /// Checks that the future was woken once if its context is done, and not at all otherwise.
     fn check_wakes(&self, f: usize) {
         let waiting = &self.futures[f];
         let due = waiting.pending && self.model.end(waiting.node).is_some();
@@ -714,7 +715,7 @@ impl World {
                 eventually("a callback of a done context", || callback.ran.load(Ordering::SeqCst) == 1);
             }
         }
-        // Those which had to run have run; the others must not have, and none of them twice.
+        // The functions that had to run have run once. The others have not run.
         for callback in &self.callbacks {
             let due = self.model.end(callback.node).is_some() && !callback.stopped;
             assert_eq!(
@@ -724,7 +725,7 @@ impl World {
                 callback.node
             );
         }
-        // Nothing of the living is left registered, so that cases do not pile up.
+        // No function stays registered, so that cases do not accumulate.
         for callback in self.callbacks {
             callback.handle.stop();
         }
@@ -784,12 +785,12 @@ proptest! {
     }
 }
 
-// ===== the model is worth something only if it can say no =====
+// ===== the model rejects a wrong answer =====
 
 #[test]
 fn model_knows_the_tie_rules() {
     let mut world = World::new(Arc::new(vec![Time::manual()]));
-    // 1 is cancelable, 2 has 10 ms below it; nobody watches; at 11 ms 1 is canceled.
+    // Context 1 is cancelable. Context 2 is below it, with a timeout of 10 ms and no waiter. Context 1 is canceled at 11 ms.
     for op in [
         Op::WithCancel(0),
         Op::WithTimeout(1, 10, true),

@@ -1,4 +1,4 @@
-//! Each end reports the line of the user's code that caused it, never one of this crate.
+//! Each end reports the line of the user's code that caused it, and never a line of this crate.
 
 #[path = "common/mod.rs"]
 mod common;

@@ -44,7 +44,8 @@ fn on_an_executor_that_runs_the_task_in_the_call() {
 
 #[test]
 fn long_queue_on_such_an_executor_does_not_recurse() {
-    // A task that ends inside the call starts the next, which must not be inside of it: a queue is of the user's length.
+    // A task that ends inside the call starts the next task. The start must not nest, because the user decides how long the
+    // queue is.
     thread_local! {
         static DEPTH: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
     }
@@ -89,7 +90,7 @@ fn on_an_executor_that_panics() {
         let (group, ctx) = Group::with_executor(&Context::background(), |_task: BoxFuture| panic!("on purpose"));
         let outcome = catch_unwind(AssertUnwindSafe(|| group.go(async { ok() })));
         assert!(outcome.is_err(), "the executor's panic is its caller's");
-        // The task went down with it and is counted out.
+        // The executor dropped the task, and the task is counted out.
         let _either = catch_unwind(AssertUnwindSafe(|| futures::executor::block_on(group.wait())));
         assert!(ctx.is_done());
     });

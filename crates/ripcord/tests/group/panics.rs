@@ -13,7 +13,7 @@ everywhere! {
 }
 
 pub(crate) fn resumed(world: impl World, group: Group) -> Box<dyn std::any::Any + Send> {
-    // The panic comes out of the poll of `wait`, whoever polls it.
+    // The poll of `wait` resumes the panic, on the thread that polls.
     catch_unwind(AssertUnwindSafe(|| world.block_on(async { group.wait().await }))).expect_err("a task panicked")
 }
 
@@ -48,7 +48,7 @@ fn panic_cancels_the_siblings_and_resumes_at_wait(world: impl World) {
 }
 
 fn panic_that_is_no_string_keeps_its_payload(_world: impl World) {
-    // On threads in either case, since a tokio group does not leave its runtime.
+    // On threads in both worlds, because a tokio group does not leave its runtime.
     let (group, _ctx) = Threads.group(&Context::background());
     group.go(async {
         std::panic::resume_unwind(Box::new(7_u32));

@@ -55,7 +55,7 @@ fn first_error_cancels_the_siblings_and_is_reported(world: impl World) {
         let error: GroupError = group.wait().await.expect_err("one fails");
         assert_eq!(error.to_string(), "disk full");
         assert!(error.cause().downcast_ref::<std::io::Error>().is_some(), "its type is kept");
-        // The siblings' context says why they were called off.
+        // The siblings' context reports why it was canceled.
         assert!(ctx.err().expect("done").is_canceled());
         assert_eq!(ctx.cause().expect("done").to_string(), "disk full");
     });
@@ -101,7 +101,7 @@ fn real_error_beats_a_cancellation_from_above(world: impl World) {
         });
         heard(&receiver, 2).await;
         cancel.cancel();
-        // The first task reports the cancellation before the second fails in earnest.
+        // The first task reports the cancellation before the second task fails with its own error.
         heard(&receiver, 1).await;
         open.cancel();
         assert_eq!(group.wait().await.expect_err("one fails").to_string(), "boom");
@@ -139,7 +139,7 @@ fn wait_all_reports_every_error(world: impl World) {
         let errors: Vec<_> = group.wait_all().await.iter().map(ToString::to_string).collect();
         assert!(errors.len() >= 4, "{errors:?}");
         assert_eq!(errors[0], "failed first");
-        // The one that does not fail may have come after the end, and then was not started.
+        // The task that does not fail may have been added after the end, and in that case was not started.
         let mut rest: Vec<_> = errors[1..].iter().filter(|error| *error != "context canceled").collect();
         rest.sort();
         assert_eq!(rest, ["failed too, 0", "failed too, 1", "failed too, 2"]);

@@ -39,7 +39,7 @@ fn wait_returns_only_when_every_task_has_ended(world: impl World) {
                     if i % 2 == 0 {
                         ctx.done().await;
                     }
-                    // Some take their time to clean up after the cancel.
+                    // Some tasks take several polls to clean up after the cancel.
                     crate::common::Yields(i * 10).await;
                     if i == 3 { Err("boom") } else { Ok(()) }
                 });
@@ -117,7 +117,7 @@ fn nothing_starts_after_the_cancel(world: impl World) {
                 ok()
             }
         };
-        // One runs and holds the only place, several are queued behind it, and then comes the end.
+        // One task runs and uses the only slot, several tasks are queued behind it, and then the context ends.
         let (started, heard_start) = mpsc::channel();
         group.go(async move {
             started.send(()).expect("the test waits");
@@ -159,7 +159,7 @@ fn task_may_start_tasks(world: impl World) {
     });
 }
 
-/// Says when it is dropped.
+/// Sends a message when it is dropped.
 struct Gone(mpsc::Sender<()>);
 
 impl Drop for Gone {
@@ -168,7 +168,7 @@ impl Drop for Gone {
     }
 }
 
-/// Tasks which never end of themselves and do not look at their context.
+/// Tasks that never end on their own and do not check their context.
 pub(crate) fn stubborn(group: &Group, n: usize) -> mpsc::Receiver<()> {
     let (sender, receiver) = mpsc::channel();
     for _ in 0..n {
@@ -190,7 +190,7 @@ fn dropping_a_group_cancels_and_drops_its_tasks(world: impl World) {
         drop(group);
         assert!(ctx.err().expect("done").is_canceled());
         heard(&tasks, 5).await;
-        // The queued ones too.
+        // The queued tasks are also dropped.
         let (group, _ctx) = world.group(&Context::background());
         group.set_limit(1);
         let tasks = stubborn(&group, 5);
@@ -218,7 +218,7 @@ fn context_of_a_group_is_a_child_and_ends_with_wait(world: impl World) {
         let (group, ctx) = world.group(&root);
         group.go(async { ok() });
         group.wait().await.expect("none fails");
-        // As in Go: the derived context is canceled the first time Wait returns.
+        // As in Go, the derived context is canceled when `wait` returns.
         assert!(ctx.is_done());
         assert!(!root.is_done());
         let (group, ctx) = world.group(&root);

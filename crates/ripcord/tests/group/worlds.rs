@@ -1,4 +1,4 @@
-//! Where the tasks of a group run: each scenario runs on threads with a bare executor, and on tokio.
+//! The worlds in which the tasks of a group run. Each scenario runs on threads with a bare executor, and on tokio.
 
 use std::future::poll_fn;
 use std::sync::mpsc;
@@ -7,7 +7,7 @@ use std::task::Poll;
 use crate::common::HANG;
 use ripcord::{BoxFuture, Cause, Context, Group};
 
-/// Where a group's tasks run, and how the test waits for it.
+/// Runs a group's tasks, and waits for the group.
 pub(crate) trait World: Send + Sync + Copy + 'static {
     fn group(self, ctx: &Context) -> (Group, Context);
     fn block_on<F: Future>(self, f: F) -> F::Output;
@@ -46,13 +46,13 @@ impl World for Tokio {
         };
         let runtime = builder.worker_threads(self.threads).enable_all().build().expect("a runtime");
         let result = runtime.block_on(f);
-        // Tasks that nobody dropped would hang here.
+        // A task that was not dropped would hang here.
         drop(runtime);
         result
     }
 }
 
-/// The same scenario in each world.
+/// Defines the same scenario in each world.
 macro_rules! everywhere {
     ($($(#[$doc:meta])* $name:ident;)*) => {
         mod on_threads {
@@ -75,8 +75,8 @@ pub(crate) fn ok() -> Result<(), Cause> {
     Ok(())
 }
 
-/// Waits, in a task, until `n` messages have come from other tasks or threads. (A group starts nothing after its end, so
-/// that a test which is about what running tasks do has to let them begin.)
+/// Waits, in a task, until `n` messages have arrived from other tasks or threads. (A group starts no task after its end, so a
+/// test about running tasks has to wait until they have started.)
 pub(crate) async fn heard(receiver: &mpsc::Receiver<()>, n: usize) {
     let start = std::time::Instant::now();
     let mut seen = 0;

@@ -96,7 +96,7 @@ fn dropped_socket_is_closed_and_leaves_nothing_in_its_context() {
     let near = ctx.io_blocking(near);
     assert!(ctx.ptr_eq(near.context()) && near.get_ref().peer_addr().is_ok());
     drop(near);
-    // A function that is left in the context would keep the socket open.
+    // A function that stays registered on the context would keep the socket open.
     within("the peer", move || assert_eq!(far.read(&mut [0; 1]).unwrap(), 0));
 }
 

@@ -9,7 +9,7 @@ mod stream;
 
 use ripcord::Error;
 
-/// Returns the context's error in an I/O error, and checks that the kind of the I/O error fits.
+/// Returns the context's error in an I/O error, and checks the kind of the I/O error.
 #[track_caller]
 fn end_in(error: &std::io::Error) -> &Error {
     let end = Error::find_in(error).expect("the context has ended");

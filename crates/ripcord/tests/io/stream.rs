@@ -81,7 +81,7 @@ fn end_wins_over_data_that_is_ready_and_leaves_it_in_the_stream() {
     end_in(&now(near.write(b"x")).unwrap_err());
     end_in(&now(near.flush()).unwrap_err());
     end_in(&now(near.shutdown()).unwrap_err());
-    // Its own methods go on, for a goodbye.
+    // The inner stream still works, for a last message.
     now(near.get_mut().write_all(b"bye")).unwrap();
     let mut stream = near.into_inner();
     now(stream.read_exact(&mut buf)).unwrap();
