@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Returns 128 bits that no other call returns: a hash of a count, with a random key per process.
 ///
-/// The standard library promises only that this hash resists collisions. So the result is an id and not a secret.
+/// The standard library promises only that this hash resists collisions. So the result is an ID and not a secret.
 pub(crate) fn id() -> [u8; 16] {
     static KEY: LazyLock<(RandomState, RandomState)> = LazyLock::new(|| (RandomState::new(), RandomState::new()));
     static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -15,7 +15,7 @@ pub(crate) fn id() -> [u8; 16] {
     let count = NEXT.fetch_add(1, Ordering::Relaxed);
     let (high, low) = (KEY.0.hash_one(count), KEY.1.hash_one(count));
     let id = u128::from(high) << 64 | u128::from(low);
-    // All zeros is no ID.
+    // An ID of all zeros is invalid.
     id.max(1).to_be_bytes()
 }
 

@@ -156,15 +156,15 @@ impl Future for CancelNotice {
 /// A notice that is sent if its call is canceled.
 pub(super) struct Unsent {
     ctx: Context,
-    /// Gets the end of the context and the call. The mutex only makes it `Sync`, which a client need not be.
+    /// Takes the end of the context and the call. The mutex makes this field `Sync`: a client is not always `Sync`.
     send: Mutex<SendNotice>,
 }
 
 type SendNotice = Box<dyn FnOnce(&Error, Box<dyn Send>) + Send>;
 
 impl Unsent {
-    /// Prepares the notice for a call with these headers. `send` makes the request with the notice's own headers. Returns `None` if
-    /// the server could not find the call's request.
+    /// Prepares the notice for a call with these headers. `send` sends the request with the headers of the notice. Returns `None`
+    /// if the call has no `traceparent`, because the server could not find the call's request.
     pub(super) fn new<F: Future + Send + 'static>(
         ctx: &Context,
         call: &HeaderMap,
@@ -179,7 +179,7 @@ impl Unsent {
             headers.insert(RemoteCause::HEADER, RemoteCause::from_error(error).to_header());
             let sent = send(headers);
             spawn(CancelNotice(Box::pin(async move {
-                // Best effort: whatever becomes of it, the call is dropped, which cancels it.
+                // The result does not matter. In any case, the drop of the call cancels the call.
                 let _ = limit.with_timeout(LIMIT).run(sent).await;
                 drop(call);
             })));

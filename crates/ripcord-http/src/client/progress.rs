@@ -1,4 +1,4 @@
-//! The chunks of a request's body, as progress of its call.
+//! Reports the chunks of a request's body as progress of the call.
 
 use std::fmt;
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use ripcord::Context;
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// The context of a call with an idle timeout of its own, as an extension of its request.
+/// The context of a call with its own idle timeout, as an extension of the request.
 #[derive(Clone)]
 pub(super) struct IdleCall(pub(super) Context);
 
@@ -90,7 +90,7 @@ pin_project! {
     pub struct ProgressBody<B> {
         #[pin]
         body: B,
-        // `None` if the call has no idle timeout of its own.
+        // `None` if the call does not have its own idle timeout.
         ctx: Option<Context>,
     }
 }

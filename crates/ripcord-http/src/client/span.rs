@@ -1,4 +1,4 @@
-//! The span of a call. The call's traceparent has the id of this span.
+//! The span of a call. The call's traceparent has the ID of this span.
 
 #[cfg(feature = "tracing")]
 use std::panic::Location;

@@ -34,14 +34,14 @@ pub(super) struct Entry {
     pub(super) root: Option<Span>,
     /// The tasks below the entry. `None` if they are in the server's list.
     pub(super) tasks: Option<TaskList>,
-    /// `None` until it is answered or dropped. Its context may be held longer.
+    /// `None` until the request is answered or dropped. Its context may be held longer.
     pub(super) ended: Option<EntryEnd>,
 }
 
 /// The end of an entry.
 #[derive(Clone)]
 pub(super) struct EntryEnd {
-    /// Time until it was answered or dropped.
+    /// The time from the start to the answer or the drop.
     pub(super) latency: Duration,
     /// The end of the entry's context, if the context had ended by then.
     pub(super) error: Option<Error>,

@@ -60,7 +60,7 @@ impl Observer for Inspector {
 
     fn end(&self, place: EntryKey, latency: Duration, error: Option<Error>, is_panicked: bool) {
         let guard = self.shared.registry.end(place, EntryEnd { latency, error, is_panicked });
-        // Outside the lock, because this may call a subscriber.
+        // Dropped outside the lock, because this may call a subscriber.
         drop(guard);
     }
 

@@ -1,7 +1,7 @@
 //! The tasks below requests and other entries.
 //!
-//! Every server and every watched entry has a list. Lists nest, so a task is taken from the nearest list above it, and shown with
-//! the nearest entry above it.
+//! Every server and every watched entry has a list. Lists nest, so a task is taken from the nearest list above the task, and shown
+//! with the nearest entry above the task.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,14 +11,14 @@ use ripcord::{Context, TaskInfo, Tasks, Value};
 
 use super::entry_guard::nearest;
 
-/// A list of tasks, with the ID by which its tasks find it.
+/// A list of tasks. The tasks find their list by its ID.
 #[derive(Clone)]
 pub(super) struct TaskList {
     id: u64,
     tasks: Tasks,
 }
 
-/// The ID of the nearest list, as a value of its context.
+/// The ID of the nearest list, as a context value.
 struct Listed(u64);
 
 impl Value for Listed {
@@ -37,7 +37,7 @@ impl TaskList {
     }
 }
 
-/// The tasks by the ID of the nearest entry above, in the order of their start.
+/// The tasks by the ID of the nearest entry above, oldest first.
 #[derive(Default)]
 pub(super) struct TasksByEntry(HashMap<u64, Vec<TaskInfo>>);
 

@@ -157,7 +157,7 @@ impl fmt::Debug for Traceparent {
 }
 
 impl Value for Traceparent {
-    // IDs are made to be seen.
+    // Trace IDs are not secret.
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
     }

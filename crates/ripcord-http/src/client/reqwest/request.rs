@@ -184,8 +184,8 @@ impl ContextRequest {
     }
 }
 
-/// Makes the chunks of a streamed body progress of the call of `ctx`. A body of bytes stays as it is, because reqwest can send it again
-/// after a redirect.
+/// Reports each chunk of a streamed body as progress of the call of `ctx`. A body of bytes is unchanged, because reqwest can send
+/// such a body again after a redirect.
 fn count_chunks(ctx: &Context, body: &mut Option<reqwest::Body>) {
     if let Some(streamed) = body.take_if(|body| body.as_bytes().is_none()) {
         *body = Some(reqwest::Body::wrap(ProgressBody::new(streamed, ctx.clone())));

@@ -160,7 +160,7 @@ impl Response {
     }
 }
 
-/// Converts a response, with its URL, which reqwest's own conversion loses.
+/// Converts a response and keeps its URL. reqwest's own conversion loses the URL.
 pub(super) fn into_http(response: reqwest::Response) -> http::Response<reqwest::Body> {
     let url = response.url().clone();
     let mut response = http::Response::from(response);
@@ -169,7 +169,7 @@ pub(super) fn into_http(response: reqwest::Response) -> http::Response<reqwest::
     response
 }
 
-/// Finds our own error among the sources of reqwest's.
+/// Returns this crate's error if it is among the sources of reqwest's error. Otherwise converts reqwest's error.
 pub(super) fn read_error(error: reqwest::Error, call: Call) -> Error {
     match find::<Error>(&error) {
         Some(ours) => ours.clone(),

@@ -133,7 +133,7 @@ fn stream_ends_after_a_minute_and_tells_the_browser_to_reconnect() {
 fn unread_streams_hold_their_permits_for_a_minute_at_most() {
     let (server, time) = manual();
     let inspector = Inspector::builder().context(&server).build().expect("valid settings");
-    // The system buffers the events, so the streams are polled for a while even if nobody reads.
+    // The system buffers the events, so the streams are polled for a while even if the peers do not read.
     let mut unread: Vec<_> = (0..32).map(|_| stream(&inspector)).collect();
     for _ in 0..59 {
         for stream in &mut unread {

@@ -108,7 +108,7 @@ pin_project! {
     struct Stream<F> {
         #[pin]
         future: F,
-        // The end of the context that resets the stream. `None` as long as no part of a response has been passed on. A disconnect does
+        // The end of the context that resets the stream. `None` until a part of a response has been passed on. A disconnect does
         // not end this context, because hyper detects disconnects.
         end: Option<DoneOwned>,
         upgraded: Option<UpgradedStream>,
@@ -131,7 +131,7 @@ impl<F: Future> Future for Stream<F> {
             *this.end = Some(lifetime.limit().done_owned());
         }
         match this.end {
-            // The body was polled before this. So any remaining data is data that the client does not read.
+            // The body was polled before this, so the client does not read the remaining data.
             Some(end) => Pin::new(end).poll(task).map(drop),
             None => Poll::Pending,
         }
