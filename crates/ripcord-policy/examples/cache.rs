@@ -1,4 +1,4 @@
-//! A Go tutorial's first exercise: a cache that respects its callers' contexts and has one of its own.
+//! A Go tutorial's first exercise: a cache that respects its callers' contexts and has its own context.
 //!
 //! `cargo run --example cache`
 #![expect(clippy::print_stdout, reason = "printing is what an example does")]
@@ -24,7 +24,7 @@ async fn look_up(ctx: Context, user: u32) -> Result<String, ripcord::Error> {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("=== Context-Aware Cache ===");
 
-    // The cache has a context of its own, and removes expired entries until that context ends.
+    // The cache has its own context. It removes expired entries until this context ends.
     let (app, shutdown) = Context::background().with_name("app").with_cancel();
     let cache: Cache<u32, String> = Cache::builder()
         .capacity(1_000)

@@ -1,7 +1,7 @@
 //! A Go tutorial's circuit breaker in five phases: healthy, failing, open, waiting, recovered.
 //!
-//! Run it with `cargo run --example circuit_breaker`. The lines are the Go program's; its faults are not: half-open, this
-//! breaker admits one probe at a time, and a caller that gives up does not trip it.
+//! Run it with `cargo run --example circuit_breaker`. It prints the lines of the Go program, but does not have its faults: when
+//! half-open, this breaker admits one probe at a time, and a canceled call does not count as a failure.
 
 #![expect(clippy::print_stdout, reason = "printing is what an example does")]
 
@@ -22,7 +22,7 @@ async fn request(breaker: &CircuitBreaker, base: &Context, fails: bool) -> Resul
     breaker.run(&ctx, |ctx| async move { service(&ctx, fails).await }).await
 }
 
-/// Makes `count` requests and tells how each went.
+/// Makes `count` requests and prints the result of each.
 async fn requests(breaker: &CircuitBreaker, base: &Context, count: u32, fails: bool, timed: bool) {
     for number in 1..=count {
         let start = Instant::now();
@@ -32,7 +32,7 @@ async fn requests(breaker: &CircuitBreaker, base: &Context, count: u32, fails: b
             Ok(value) => println!("Request {number} succeeded: {value} (Circuit: {})", breaker.state()),
             Err(error) => println!("Request {number} failed: {error} (Circuit: {}{took})", breaker.state()),
         }
-        // The background context never ends, so this sleeps to the end.
+        // The background context never ends, so this sleep always completes.
         let _ = base.sleep(PAUSE).await;
     }
 }
@@ -41,7 +41,7 @@ async fn requests(breaker: &CircuitBreaker, base: &Context, count: u32, fails: b
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("=== Context with Circuit Breaker ===");
     let base = Context::background();
-    // `CircuitBreaker::new("service-cb", 3, reset)` is the same without the hook.
+    // `CircuitBreaker::new("service-cb", 3, reset)` builds the same breaker without the hook.
     let breaker = CircuitBreaker::builder("service-cb")
         .consecutive_failures(3)
         .open_for(Duration::from_secs(2))

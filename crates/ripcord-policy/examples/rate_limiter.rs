@@ -1,6 +1,6 @@
 //! A context-aware rate limiter: bursts, waits, reservations, new rates, and a bucket for each client.
 //!
-//! It does what exercise 3 of a Go context tutorial asks for, and more. Run it with `cargo run --example rate_limiter`.
+//! It solves exercise 3 of a Go context tutorial, and more. Run it with `cargo run --example rate_limiter`.
 
 #![expect(clippy::print_stdout, reason = "printing is what an example does")]
 

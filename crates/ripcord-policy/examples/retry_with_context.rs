@@ -1,6 +1,6 @@
 //! A Go tutorial's retry under a five-second timeout: an unreliable call, up to five retries, growing waits.
 //!
-//! Run it with `cargo run --example retry_with_context`; add a seed to repeat a run.
+//! Run it with `cargo run --example retry_with_context`. Add a seed to repeat a run.
 
 #![expect(clippy::print_stdout, reason = "printing is what an example does")]
 
@@ -10,7 +10,7 @@ use std::time::Duration;
 use ripcord::Context;
 use ripcord_policy::{Attempt, Random, Retry};
 
-/// Fails seven times out of ten, and takes a while otherwise.
+/// Fails seven times out of ten. A success takes 200 ms.
 async fn unreliable(ctx: &Context, random: &Random) -> Result<&'static str, String> {
     if random.chance(0.7) {
         return Err("random failure".into());
@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let ctx = Context::background().with_timeout(Duration::from_secs(5));
 
-    // The Go program's DefaultRetryOptions are the defaults: 100 ms, doubling up to 2 s. It sets five retries.
+    // The `DefaultRetryOptions` of the Go program are the defaults: 100 ms, doubling up to 2 s. The program sets five retries.
     let retry = Retry::exponential()
         .max_attempts(6)
         .on_retry(|event| println!("Retry attempt {} after {:?}", event.attempt, event.delay))

@@ -1,6 +1,6 @@
 //! A worker pool controlled and observed through contexts.
 //!
-//! It does what exercise 2 of a Go context tutorial asks for, and more. Run it with `cargo run --example worker_pool`.
+//! It solves exercise 2 of a Go context tutorial, and more. Run it with `cargo run --example worker_pool`.
 #![expect(clippy::print_stdout, reason = "printing is what an example does")]
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use ripcord_policy::pool::{Overflow, WorkerPool, WorkerState};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Takes 30 ms, and ends early when it is canceled.
+/// Takes 30 ms, unless the job is canceled.
 async fn work(ctx: Context, number: u32) -> Result<u32, Box<dyn std::error::Error + Send + Sync>> {
     ctx.sleep(30 * MS).await?;
     if number == 3 {
@@ -113,7 +113,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Panics without the message that the default hook would print into this example's output.
+/// Panics without the default hook's message, which would be part of this example's output.
 fn panic_quietly() -> std::io::Error {
     std::panic::resume_unwind(Box::new("at the disco"))
 }

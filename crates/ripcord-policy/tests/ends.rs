@@ -1,5 +1,5 @@
-//! The ends of contexts in each policy, by origin. This test writes the table in `docs/ends.md`, which is part of the crate's docs.
-//! To update it, run `UPDATE_ENDS=1 cargo test -p ripcord-policy --test ends`.
+//! The ends of contexts in each policy, by origin. This test checks the table in `docs/ends.md`, which is part of the crate's docs.
+//! To update the table, run `UPDATE_ENDS=1 cargo test -p ripcord-policy --test ends`.
 
 use std::error::Error as StdError;
 use std::fmt::{self, Write};

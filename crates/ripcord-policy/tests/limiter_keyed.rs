@@ -1,4 +1,4 @@
-//! Each key of a keyed limiter behaves like its own limiter, no matter which keys are forgotten.
+//! Each key of a keyed limiter behaves like a separate limiter, no matter which keys are forgotten.
 
 use std::task::{Context as Task, Poll, Waker};
 use std::time::Duration;

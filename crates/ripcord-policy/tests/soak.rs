@@ -200,7 +200,7 @@ async fn soak(seed: u64) {
     assert_eq!((stats.calls.in_flight(), stats.waiting), (0, 0));
     let attempts = stack.stats().attempts;
     assert_eq!(attempts, SENT.load(Ordering::Relaxed), "an attempt is what the callee sees");
-    // The limiter may admit a call at the moment when the caller's time ends. The permit is then not used.
+    // The bulkhead may admit a call at the moment when the caller's time ends. The permit is then not used.
     assert!(
         (attempts..=attempts + stats.calls.canceled).contains(&stats.calls.started),
         "{attempts} attempts, {stats:?}"

@@ -1,4 +1,4 @@
-//! A program that runs itself as a child process. The child continues with the time that its parent has left.
+//! A program that runs itself as a child process. The child gets the remaining time of its parent.
 //!
 //! `cargo run -p ripcord-process --example deadline_of_the_parent`
 #![expect(clippy::print_stdout, reason = "printing is what an example does")]
@@ -23,7 +23,7 @@ async fn parent() -> Result<(), Box<dyn std::error::Error>> {
     let output = Command::new(env::current_exe()?).arg("child").output(&ctx).await?;
     print!("{}", String::from_utf8_lossy(&output.stdout));
 
-    // A context without the deadline passes none on.
+    // A context without a deadline passes no deadline to the child.
     let output = Command::new(env::current_exe()?).arg("child").output(&ctx.without_cancel()).await?;
     print!("{}", String::from_utf8_lossy(&output.stdout));
     Ok(())

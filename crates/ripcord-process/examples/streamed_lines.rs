@@ -1,4 +1,4 @@
-//! Reads a command's output line by line, and cancels the command when it has seen enough.
+//! Reads a command's output line by line, and cancels the command after the wanted lines.
 //!
 //! `cargo run -p ripcord-process --example streamed_lines`
 #![expect(clippy::print_stdout, reason = "printing is what an example does")]

@@ -38,7 +38,7 @@ pub struct Child {
     pub(crate) run: Run,
 }
 
-/// What errors say of a command.
+/// The parts of a command that its errors name.
 #[derive(Clone)]
 pub(crate) struct Run {
     pub(crate) program: OsString,
@@ -125,7 +125,8 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // At once, also if the runtime does not run anymore. The supervisor then ends whatever has left the group.
+        // The kill is sent at once, even if the runtime no longer runs. The supervisor then ends the processes that have left the
+        // group.
         self.handle.kill();
     }
 }

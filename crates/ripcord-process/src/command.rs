@@ -1,4 +1,4 @@
-//! How a command is built and started.
+//! Building and starting a command.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -98,7 +98,7 @@ pub struct Command {
     has_stdin: bool,
     has_stdout: bool,
     has_stderr: bool,
-    /// The variables of the context that the user has set.
+    /// The variables of the context that the user has set on this command.
     variables_set: Vec<OsString>,
 }
 
@@ -343,9 +343,10 @@ impl Command {
 
     fn start(&mut self, ctx: &Context, run: Run) -> io::Result<Child> {
         let runtime = Handle::try_current().map_err(io::Error::other)?;
-        // Whatever can fail or panic comes before the start.
+        // All steps that can fail or panic come before the start.
         drop(watch(process::getpid())?);
-        // Tokio's handler stays. Without one, the kernel reaps the children of a process that ignores SIGCHLD.
+        // Tokio's signal handler stays installed. Without a handler, the kernel reaps the children of a process that ignores
+        // SIGCHLD.
         let orphans = Some(unix::signal(SignalKind::child())?).filter(|_| self.adopts_orphans);
         self.set_variables(ctx);
         let scope = if self.adopts_orphans { Scope::all_below()? } else { Scope::Marked(self.set_mark()) };
@@ -378,7 +379,7 @@ impl Command {
         Ok(child)
     }
 
-    /// Sets the variables that describe the context, except those that the user has set.
+    /// Sets the variables that describe the context, except the variables that the user has set.
     fn set_variables(&mut self, ctx: &Context) {
         for (name, value) in environment::of_child(ctx) {
             if self.variables_set.iter().any(|set| set == name) {
@@ -391,7 +392,7 @@ impl Command {
         }
     }
 
-    /// Sets a new mark, and returns it. A command in a command belongs to both, so the marks of this process remain.
+    /// Sets a new mark and returns it. The marks of this process are kept, because a command inside a command belongs to both.
     fn set_mark(&mut self) -> Vec<u8> {
         let mark = next_mark();
         let outer = env::var_os(MARK).filter(|outer| !outer.is_empty());
@@ -401,12 +402,12 @@ impl Command {
     }
 }
 
-/// Returns a mark that no other command of this machine has.
+/// Returns a mark that no other command on this machine has.
 fn next_mark() -> Vec<u8> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
 
     let count = NEXT.fetch_add(1, Ordering::Relaxed);
-    // Numbers of processes are reused, so the time is a part of it.
+    // Process IDs are reused, so the mark contains the time.
     format!("{}.{}.{count}", process::getpid().as_raw_pid(), environment::boottime_now().as_nanos()).into_bytes()
 }
 

@@ -113,7 +113,7 @@ impl fmt::Display for InheritedDeadline {
 impl StdError for InheritedDeadline {}
 
 impl Value for InheritedDeadline {
-    // A name and a time are no secrets.
+    // A name and a time are not secret.
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "InheritedDeadline({self})")
     }
@@ -133,12 +133,12 @@ fn read(variable: impl Fn(&str) -> Option<OsString>) -> Context {
         ctx = ctx.with_value(baggage);
     }
     let Some(boottime) = variable(DEADLINE).and_then(|text| parse(text.as_bytes())) else { return ctx };
-    // In this order: a pause between the two readings makes the deadline earlier, never later.
+    // The order matters: a pause between the two clock readings makes the deadline earlier, never later.
     let now = Instant::now();
     let left = Duration::from_nanos(boottime).checked_sub(boottime_now());
     let Some(deadline) = left.map_or_else(|| now.checked_sub(Duration::from_nanos(1)), |left| now.checked_add(left))
     else {
-        // Later than a clock can count.
+        // The deadline is later than any `Instant`.
         return ctx;
     };
     let owner = variable(OWNER).filter(|owner| !owner.is_empty());
@@ -146,7 +146,7 @@ fn read(variable: impl Fn(&str) -> Option<OsString>) -> Context {
     ctx.with_value(inherited.clone()).with_deadline_cause(deadline, inherited)
 }
 
-/// Parses a number of nanoseconds: ASCII digits only. A number that is too large is the largest one.
+/// Parses a number of nanoseconds, which must be ASCII digits. A number that is too large becomes the maximum.
 fn parse(text: &[u8]) -> Option<u64> {
     if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
         return None;
@@ -160,7 +160,7 @@ pub(crate) fn boottime_now() -> Duration {
     Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
-/// Returns each variable with its value for a child under `ctx`, or `None` if the child must not have it.
+/// Returns each variable with its value for a child under `ctx`. `None` means that the child must not have the variable.
 pub(crate) fn of_child(ctx: &Context) -> [(&'static str, Option<OsString>); 5] {
     let bytes = |header: HeaderValue| OsString::from_vec(header.as_bytes().to_vec());
     let (deadline, owner) = deadline_of_child(ctx).unzip();
@@ -173,8 +173,8 @@ pub(crate) fn of_child(ctx: &Context) -> [(&'static str, Option<OsString>); 5] {
     ]
 }
 
-/// Returns the baggage as this process has received it, if it is the same: the limits are for what is kept, not for what is
-/// passed on.
+/// Returns the baggage as this process received it, if it has not changed. The limits apply to the baggage that is kept, not to the
+/// baggage that is passed on.
 fn baggage_of_child(baggage: &Baggage) -> OsString {
     let received = env::var_os(BAGGAGE).filter(|text| {
         let header = HeaderValue::from_bytes(text.as_bytes());
@@ -188,7 +188,7 @@ fn deadline_of_child(ctx: &Context) -> Option<(u64, Option<OsString>)> {
     if let Some(inherited) = ctx.value::<InheritedDeadline>().filter(|inherited| inherited.deadline == deadline) {
         return Some((inherited.boottime, inherited.owner.clone()));
     }
-    // In this order: a pause between the two readings makes the deadline earlier, never later.
+    // The order matters: a pause between the two clock readings makes the deadline earlier, never later.
     let now = boottime_now();
     let nanoseconds = u64::try_from((now + ctx.remaining()?).as_nanos()).unwrap_or(u64::MAX);
     let owner = ctx.deadline_origin().and_then(|origin| origin.name().map(|name| name.replace('\0', " ")));

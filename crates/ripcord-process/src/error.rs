@@ -1,4 +1,4 @@
-//! Why a command failed.
+//! The errors of commands.
 
 use std::error::Error as StdError;
 use std::ffi::{OsStr, OsString};
@@ -63,7 +63,7 @@ impl Error {
         Error(Box::new(Repr { program: program.to_owned(), location, kind }))
     }
 
-    /// Adds what the command wrote until its context ended.
+    /// Adds the output of a command whose context ended.
     pub(crate) fn with_pipes(mut self, stdout: Vec<u8>, stderr: Vec<u8>) -> Error {
         if let Kind::Ended { output, .. } = &mut self.0.kind {
             (output.stdout, output.stderr) = (stdout, stderr);

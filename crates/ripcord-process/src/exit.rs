@@ -1,4 +1,4 @@
-//! How a command ended.
+//! The result of a command that has ended.
 
 use std::process::ExitStatus;
 

@@ -16,7 +16,7 @@ pub(crate) fn watch(pid: Pid) -> io::Result<AsyncFd<OwnedFd>> {
     register(process::pidfd_open(pid, PidfdFlags::NONBLOCK)?)
 }
 
-/// Registers an open process with the runtime. It is readable once the process has exited.
+/// Registers a pidfd with the runtime. It becomes readable when the process has exited.
 #[expect(deprecated, reason = "its successor is unsafe, for types whose descriptor changes; here it is fixed")]
 pub(crate) fn register<T: AsRawFd>(pidfd: T) -> io::Result<AsyncFd<T>> {
     AsyncFd::with_interest(pidfd, Interest::READABLE)

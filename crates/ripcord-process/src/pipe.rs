@@ -1,4 +1,4 @@
-//! The pipes to and from a command. They end with the command, even if a process that nobody can end holds the other side.
+//! The pipes to and from a command. They end with the command, even if a process that cannot be ended holds the other side.
 
 use std::future::Future as _;
 use std::io;
@@ -16,12 +16,12 @@ use tokio::net::unix::pipe;
 pub(crate) struct Reader {
     receiver: pipe::Receiver,
     ended: Pin<Box<DoneOwned>>,
-    /// Bytes left in the pipe, once the command and its descendants have ended.
+    /// The number of bytes left in the pipe. `None` until the command and its descendants have ended.
     left: Option<u64>,
 }
 
 impl Reader {
-    /// `ended` is done when the command has ended with all of its descendants.
+    /// Creates a reader. `ended` must end when the command and all its descendants have ended.
     pub(crate) fn new(pipe: impl Into<OwnedFd>, ended: &Context) -> io::Result<Reader> {
         let receiver = pipe::Receiver::from_owned_fd(pipe.into())?;
         Ok(Reader { receiver, ended: Box::pin(ended.done_owned()), left: None })
@@ -39,7 +39,7 @@ impl Reader {
         let mut part = ReadBuf::new(buf.initialize_unfilled_to(room));
         match Pin::new(&mut self.receiver).poll_read(cx, &mut part) {
             Poll::Ready(result) => result?,
-            // Somebody else has read it.
+            // Another process has read the bytes.
             Poll::Pending => return Poll::Ready(Ok(())),
         }
         let read = part.filled().len();
@@ -103,7 +103,7 @@ impl AsyncWrite for ChildInput {
     }
 }
 
-/// What [`read_both`] has read so far.
+/// The output that [`read_both`] has read so far.
 #[derive(Default)]
 pub(crate) struct Captured {
     stdout: Vec<u8>,
@@ -117,7 +117,7 @@ pub(crate) async fn read_both(
 ) -> io::Result<(Vec<u8>, Vec<u8>)> {
     let mut captured = Captured::default();
     std::future::poll_fn(|cx| {
-        // Both are polled each time, so that neither fills up while the other is read.
+        // Both pipes are polled each time, so that neither fills up while the other is read.
         let out = poll_to_end(&mut stdout, &mut captured.stdout, cx)?;
         let err = poll_to_end(&mut stderr, &mut captured.stderr, cx)?;
         ready!(out);
@@ -128,7 +128,7 @@ pub(crate) async fn read_both(
     Ok((captured.stdout, captured.stderr))
 }
 
-/// Reads until the pipe ends, which sets `pipe` to `None`.
+/// Reads until the pipe ends. Then sets `pipe` to `None`.
 fn poll_to_end(pipe: &mut Option<ChildOutput>, read: &mut Vec<u8>, cx: &mut TaskContext<'_>) -> io::Result<Poll<()>> {
     const CHUNK: usize = 16 * 1024;
     while let Some(reader) = pipe {

@@ -1,12 +1,12 @@
 //! The task that watches one command and ends it.
 //!
-//! 1. The leader is reaped last: after it has exited and no other process of the command is left. Until then its number is
-//!    its own (invariant 1 of `tree`), and the lock around the tree says whether that is still so.
-//! 2. A leader that has exited when it is looked at has ended on its own, whatever else has happened by then: its status
-//!    counts, and nothing is sent to it.
-//! 3. `SIGTERM` is sent to a process at most once, since a second one means "at once" to many programs. After `SIGKILL` was
-//!    sent, it is sent to whatever is found, until nothing is found.
-//! 4. If this task is dropped with its runtime, a thread kills what is left and reaps it.
+//! 1. The leader is reaped last: after it has exited and no other process of the command is left. Until then, its process ID is not
+//!    reused (invariant 1 of `tree`). The tree behind the lock is `None` once the leader is reaped.
+//! 2. If the leader has exited before the supervisor checks, the exit counts, even if the context has ended meanwhile. The command
+//!    returns the leader's status, and no signal is sent to the leader.
+//! 3. `SIGTERM` is sent to a process at most once, because many programs stop at once when they receive a second one. After the
+//!    first `SIGKILL`, every process that is found gets `SIGKILL`, until no process is found.
+//! 4. If this task is dropped with its runtime, a thread kills and reaps the remaining processes.
 
 use std::collections::HashSet;
 use std::future::{Future, poll_fn};
@@ -33,18 +33,18 @@ use crate::pidfd;
 use crate::signal::Signal;
 use crate::tree::{Member, Process, Tree, has_exited};
 
-/// How long to wait for processes that were sent `SIGKILL`. The kernel does not let go of one that waits for a broken disk.
+/// The time to wait for processes after `SIGKILL`. A process that waits for a broken disk cannot be ended.
 const AFTER_KILL: Duration = Duration::from_secs(5);
-/// How often to look for processes that were started while their parents were killed.
+/// The interval of the search for processes that were started while their parents were killed.
 const BETWEEN_KILLS: Duration = Duration::from_millis(2);
 
-/// Maximum number of processes to wait for at a time. The others are waited for when one of these has exited.
+/// Maximum number of processes to wait for at a time. When one has exited, the next is watched.
 const MAX_WATCHED: usize = 16;
 
-/// What the supervisor shares with the handles of a command.
+/// The state that the supervisor shares with the handles of a command.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// `None` once the leader was reaped.
+    /// The processes of the command. `None` once the leader is reaped.
     tree: Mutex<Option<Tree>>,
     /// Done when the command has ended with all of its descendants, and `end` is set.
     pub(crate) ended: Context,
@@ -52,20 +52,20 @@ pub(crate) struct Shared {
     requests: mpsc::UnboundedSender<Request>,
 }
 
-/// What a handle asks of the supervisor.
+/// A request of a handle to the supervisor.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Request {
-    /// A signal was sent that should end the command: start the grace period.
+    /// Starts the grace period, because a signal that should end the command is sent.
     StartGrace,
-    /// End everything at once.
+    /// Kills the command at once.
     Kill,
 }
 
-/// How a command ended.
+/// The result of a command.
 #[derive(Clone, Debug)]
 pub(crate) struct CommandEnd {
     pub(crate) exit: Exit,
-    /// The end of the context that ended the command.
+    /// The end of the context, if it ended the command.
     pub(crate) error: Option<ripcord::Error>,
 }
 
@@ -97,10 +97,10 @@ pub(crate) struct Supervisor {
     grace: Duration,
     #[cfg(feature = "metrics")]
     metrics: RunningCommand,
-    /// `None` once it was reaped.
+    /// The leader. `None` once it is reaped.
     child: Option<Child>,
     pidfd: AsyncFd<OwnedFd>,
-    /// Wakes at each `SIGCHLD`, if this process inherits orphans.
+    /// Wakes at each `SIGCHLD`. `None` unless this process inherits orphans.
     orphans: Option<unix::Signal>,
     requests: mpsc::UnboundedReceiver<Request>,
     shared: Arc<Shared>,
@@ -108,7 +108,7 @@ pub(crate) struct Supervisor {
 
     done: Pin<Box<DoneOwned>>,
     is_killing: bool,
-    /// The end of the grace period. After `SIGKILL`, the moment to give up.
+    /// The end of the grace period. After `SIGKILL`, the end of the wait for the processes.
     timer: Option<Pin<Box<Sleep>>>,
     error: Option<ripcord::Error>,
 }
@@ -160,7 +160,7 @@ impl Supervisor {
             Ok(end) => self.metrics.ended(Some(&end.exit), end.error.as_ref()),
             Err(_) => self.metrics.ended(None, None),
         }
-        // Dropping the canceler then wakes those that wait.
+        // Dropping the canceler then wakes the waiters.
         let _first = self.shared.end.set(end);
     }
 
@@ -174,7 +174,7 @@ impl Supervisor {
         Ok(CommandEnd { exit, error: self.error.take() })
     }
 
-    /// Waits until the leader has exited, and ends it when its context ends.
+    /// Waits until the leader has exited. Ends the leader when its context ends.
     async fn until_exit(&mut self) -> io::Result<()> {
         let mut is_asked = false;
         loop {
@@ -184,7 +184,7 @@ impl Supervisor {
                 Poll::Pending => self.poll_event(cx, !is_asked).map(Ok),
             });
             let event = event.await?;
-            // The runtime may not have looked yet (invariant 2). A request was made before that, and counts.
+            // The runtime may not have noticed the exit yet (invariant 2). A request was made before the exit, and counts.
             if !matches!(event, Event::Requested(_)) && has_exited(WaitId::PidFd(self.pidfd.as_fd()))? {
                 return Ok(());
             }
@@ -192,7 +192,7 @@ impl Supervisor {
                 Event::Exited => return Ok(()),
                 Event::ContextEnded(error) => {
                     is_asked = true;
-                    // A command that is ending because of a signal or a kill has not been ended by its context.
+                    // The context does not count as the reason if the command is already ending because of a signal or a kill.
                     if self.timer.is_none() {
                         self.error = Some(error);
                         self.shared.with_tree(|tree| tree.ask_to_end(Signal::TERM));
@@ -216,10 +216,12 @@ impl Supervisor {
         }
     }
 
-    /// Ends the processes that the leader has left. Returns those that it has left on its own, and those that cannot be ended.
+    /// Ends the processes that the leader has left. Returns the processes left behind by a leader that nobody ended, and the
+    /// processes that cannot be ended.
     async fn end_members(&mut self) -> (Vec<Process>, Vec<Process>) {
         let mut members = self.look().await;
-        // A request is made before its signal is sent, so that of a leader that has ended because of the signal is here.
+        // A handle makes its request before it sends the signal. So if the signal has ended the leader, the request is in the
+        // channel.
         while let Ok(request) = self.requests.try_recv() {
             match request {
                 Request::StartGrace => self.start_grace(),
@@ -241,7 +243,7 @@ impl Supervisor {
             }
             if self.is_killing {
                 refused.extend(members.iter().filter(|member| !member.signal(Signal::KILL)).map(Member::id));
-                // New ones may have been started meanwhile: look again at once.
+                // New processes may have been started meanwhile, so the search is repeated at once.
                 if members.iter().filter(|member| killed.insert(member.id())).count() > 0 {
                     members = self.kill().await;
                     continue;
@@ -266,7 +268,7 @@ impl Supervisor {
     async fn member_event(&mut self, members: &[Member]) -> Event {
         let open = members.iter().take(MAX_WATCHED).filter_map(Member::open);
         let watched: Vec<AsyncFd<OwnedFd>> = open.filter_map(|pidfd| pidfd::register(pidfd).ok()).collect();
-        // One may have exited just now, or there are too few descriptors.
+        // A member may have just exited, or there are too few descriptors.
         let is_unwatched = watched.len() < members.len().min(MAX_WATCHED);
         let again = (self.is_killing || is_unwatched).then(|| Context::background().sleep(BETWEEN_KILLS));
         let mut again = again.map(Box::pin);
@@ -280,7 +282,7 @@ impl Supervisor {
         .await
     }
 
-    /// Polls for everything but exits. The order decides what comes first.
+    /// Polls all events except exits, in the order of their priority.
     fn poll_event(&mut self, cx: &mut TaskContext<'_>, watches_context: bool) -> Poll<Event> {
         if let Poll::Ready(Some(request)) = self.requests.poll_recv(cx) {
             return Poll::Ready(Event::Requested(request));
@@ -314,7 +316,7 @@ impl Supervisor {
         }
     }
 
-    /// Starts the grace period, unless it has started. It counts on the context's clock.
+    /// Starts the grace period on the context's clock, unless it has started.
     fn start_grace(&mut self) {
         if self.timer.is_none() {
             self.timer = Some(Box::pin(self.ctx.without_cancel().sleep(self.grace)));
@@ -325,7 +327,7 @@ impl Supervisor {
     async fn kill(&mut self) -> Vec<Member> {
         if !self.is_killing {
             self.is_killing = true;
-            // The system's clock: on another one it might never pass.
+            // Uses the system's clock, because the time of another clock might stand still.
             self.timer = Some(Box::pin(Context::background().sleep(AFTER_KILL)));
         }
         self.on_tree(Tree::kill).await
@@ -335,7 +337,7 @@ impl Supervisor {
         self.on_tree(Tree::members).await
     }
 
-    /// Runs `act`, which reads `/proc`, on a thread that may block. Without `/proc` only the group can be ended: it is killed.
+    /// Runs `act`, which reads `/proc`, on a thread that may block. Without `/proc`, kills only the group.
     async fn on_tree(&mut self, act: fn(&mut Tree) -> io::Result<Vec<Member>>) -> Vec<Member> {
         let shared = Arc::clone(&self.shared);
         let acted = tokio::task::spawn_blocking(move || {
@@ -349,7 +351,7 @@ impl Supervisor {
         acted.await.ok().flatten().unwrap_or_default()
     }
 
-    /// Reaps the leader, which has exited (invariant 1).
+    /// Reaps the leader, which has exited. (Invariant 1.)
     fn reap(&mut self) -> io::Result<ExitStatus> {
         let mut tree = self.shared.lock();
         *tree = None;
@@ -368,11 +370,11 @@ impl Drop for Supervisor {
     }
 }
 
-/// Kills a command and reaps it on a thread of its own. The first signals are sent before this returns.
+/// Kills a command, and reaps it on another thread. The first signals are sent before this function returns.
 fn kill_in_background(mut tree: Tree, mut child: Child) {
     let _without_proc = tree.kill();
     let thread = thread::Builder::new().name("ripcord-process".to_owned());
-    // If there is no thread to be had, the killed command stays a zombie until this process exits.
+    // If no thread can be started, the killed command stays a zombie until this process exits.
     let _refused = thread.spawn(move || {
         let start = Instant::now();
         let pid = Pid::from_child(&child);

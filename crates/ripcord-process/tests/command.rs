@@ -70,7 +70,7 @@ async fn command_that_ignores_term_is_killed_after_the_grace_period() {
     let mut text = String::new();
     bounded(stdout.read_line(&mut text)).await.unwrap();
     time.advance(LONG);
-    // The grace period counts on the same clock: as long as that stands still, the command runs.
+    // The grace period uses the same clock, so the command runs until the clock is advanced.
     assert!(tokio::time::timeout(Duration::from_millis(200), child.wait()).await.is_err());
     time.advance(Duration::from_secs(7));
     let error = bounded(child.wait()).await.unwrap_err();
@@ -132,7 +132,7 @@ fn spawn_outside_of_a_runtime_is_an_error() {
 async fn command_that_has_exited_when_its_context_ends_counts_as_exited() {
     let (ctx, cancel) = Context::background().with_cancel();
     let mut child = sh("exit 4").stdout(Stdio::piped()).spawn(&ctx).unwrap();
-    // Blocks the runtime's only thread, so that the supervisor sees both ends at once.
+    // Blocks the runtime's only thread, so that the supervisor sees both ends at the same time.
     let pid = child.id();
     common::until(|| std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z ")));
     cancel.cancel();
@@ -201,7 +201,7 @@ async fn two_commands_do_not_end_each_other() {
 async fn processes_that_fork_while_they_are_killed_are_ended() {
     let directory = common::Directory::new("fork-during-kill");
     let log = directory.path("pids");
-    // Each link of the chain ignores TERM and starts the next one, outside of the group. The chain has an end, should nothing end it.
+    // Each process of the chain ignores TERM and starts the next process outside of the group. The chain ends after 60 processes.
     let script = format!(
         "trap '' TERM; echo $$ >> {log}; [ $1 -lt 60 ] && setsid sh \"$0\" $(($1 + 1)) & sleep 0.02; exec sleep 60",
         log = log.display()
@@ -227,7 +227,7 @@ async fn dropped_child_is_killed_with_its_descendants() {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let line = bounded(lines.next_line()).await.unwrap().unwrap();
     drop(child);
-    // Its pipe ends when both are gone.
+    // The pipe ends when both processes have ended.
     assert_eq!(bounded(lines.next_line()).await.unwrap(), None);
     for pid in pids(line.as_bytes()) {
         bounded(common::gone(pid)).await;
@@ -287,7 +287,7 @@ async fn kill_is_reported_even_if_its_victim_exits_before_the_supervisor_hears_o
 
 #[tokio::test]
 async fn processes_of_a_command_that_was_told_to_end_are_not_left_behind() {
-    // The child ignores what ends the shell.
+    // The child ignores the signal that ends the shell.
     let script = "trap '' INT; sleep 60 & trap - INT; echo ready; wait";
     let mut child = sh(script).stdout(Stdio::piped()).spawn(&Context::background()).unwrap();
     let mut ready = [0; 6];

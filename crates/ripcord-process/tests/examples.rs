@@ -1,4 +1,4 @@
-//! Every example prints what `expected/NAME.txt` says: by the rules of ripcord-http's examples.
+//! Each example prints the text in `expected/NAME.txt`. The rules are the same as for the examples of ripcord-http.
 #![cfg(target_os = "linux")]
 
 #[path = "../../ripcord-http/tests/examples.rs"]

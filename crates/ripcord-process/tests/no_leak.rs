@@ -1,4 +1,5 @@
-//! What commands leave in this process. One test only, because another one would have children and descriptors of its own.
+//! Commands leave no children and no descriptors in this process. The file has only one test, because another test would have its
+//! own children and descriptors.
 #![cfg(target_os = "linux")]
 
 mod common;

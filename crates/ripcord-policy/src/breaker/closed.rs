@@ -88,8 +88,9 @@ impl Closed {
         Some(word & COUNT)
     }
 
-    /// Publishes the state of the machine. `generation` is that of a closed breaker. `successes` is the number of successes of a
-    /// healthy breaker. `part_ends` is the end of the current part of a window of time. Called under the machine's lock.
+    /// Publishes the state of the machine. `generation` is the generation of a closed breaker. `successes` is the number of
+    /// successes of a healthy breaker. `part_ends` is the end of the current part of a window of time. Called under the machine's
+    /// lock.
     pub(super) fn publish(&self, generation: Option<u64>, successes: Option<u64>, part_ends: u64) {
         let word = match (generation, successes) {
             (None, _) => 0,

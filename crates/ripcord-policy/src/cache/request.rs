@@ -80,7 +80,7 @@ where
         }
     }
 
-    /// Loads `key`, whatever the cache holds.
+    /// Loads `key` even if the cache holds a value.
     pub(super) async fn load<F: IntoLoader<V>>(
         &self,
         ctx: &Context,

@@ -1,4 +1,4 @@
-//! How policies make an error and add to the error of a policy inside them.
+//! Constructors of the error, and the changes that an outer policy makes to the error of an inner policy.
 
 use std::time::Duration;
 

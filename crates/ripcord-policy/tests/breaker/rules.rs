@@ -1,4 +1,4 @@
-//! When it opens, half opens and closes, and what counts.
+//! The rules by which the breaker opens, becomes half-open and closes, and the calls that count.
 
 use std::sync::Mutex;
 use std::time::Duration;

@@ -1,13 +1,13 @@
 //! The processes of one command, and the signals to them.
 //!
-//! 1. The command's own process, the leader, is not reaped while a [`Tree`] exists. So its number, which is also the number of
-//!    its group, belongs to nobody else, and a signal to the group reaches no unrelated process.
-//! 2. Every other process is signaled through a pidfd that was opened before the process was looked at for the last time. So
-//!    a number that has been reused reaches no unrelated process.
-//! 3. A process may fork while it is looked at, and a chain of processes that fork and exit may be missed by every look. In a
-//!    group, one signal reaches all of them. If all below this process belongs to the command, the end is certain: orphans
-//!    become children of this process before their parents are reaped, so some link of a chain is always in its list of
-//!    children. Otherwise, the command has ended when several looks in a row find nothing.
+//! 1. The command's own process, the leader, is not reaped while a [`Tree`] exists. So its process ID, which is also the ID of its
+//!    group, is not reused, and a signal to the group reaches no unrelated process.
+//! 2. Every other process is signaled through a pidfd that was opened before the last check of the process. So a reused process ID
+//!    leads to no unrelated process.
+//! 3. A process may fork while it is read, and every search may miss a chain of processes that fork and exit. One signal reaches
+//!    all processes of a group. If all processes below this process belong to the command, the end is certain: orphans become
+//!    children of this process before their parents are reaped, so some link of the chain is always in this process's list of
+//!    children. Otherwise, the command has ended when several consecutive searches find no process.
 
 mod stat;
 
@@ -25,11 +25,11 @@ use stat::Stat;
 /// The variable with the marks of the commands that a process belongs to.
 pub(crate) const MARK: &str = "RIPCORD_COMMAND";
 
-/// How many looks in a row must find nothing where no single look is certain.
+/// The number of consecutive searches that must find no process, if a single search is not certain.
 const LOOKS: usize = 3;
-/// How often to look for a process that is known to be there.
+/// The maximum number of searches for a process that must exist.
 const MAX_LOOKS: usize = 1000;
-/// How many generations of children to kill in one go.
+/// The maximum number of generations of children to kill in one call.
 const MAX_FORKS: usize = 10_000;
 
 /// A process that a command left running, or that could not be ended. Returned by
@@ -59,9 +59,9 @@ impl fmt::Display for Process {
     }
 }
 
-/// A process of the tree other than the leader.
+/// A process of the tree, except the leader.
 ///
-/// It holds no descriptor: a command may have more processes than this process may have descriptors.
+/// A member holds no descriptor, because a command may have more processes than this process may have descriptors.
 pub(crate) struct Member {
     stat: Stat,
 }
@@ -75,14 +75,14 @@ impl Member {
         Process { pid: self.stat.pid.as_raw_pid().unsigned_abs(), name: self.stat.name.clone() }
     }
 
-    /// Sends a signal. Returns `false` if this process may not be signaled.
+    /// Sends a signal. Returns `false` if this process lacks the permission.
     pub(crate) fn signal(&self, signal: Signal) -> bool {
-        // One that has exited needs no signal.
+        // A process that has exited needs no signal.
         let Some(pidfd) = self.open() else { return true };
         process::pidfd_send_signal(&pidfd, signal.to_rustix()) != Err(Errno::PERM)
     }
 
-    /// Opens the process. `None` if it has exited meanwhile, or if there is no descriptor to be had.
+    /// Opens the process. Returns `None` if the process has exited meanwhile, or if no descriptor is free.
     pub(crate) fn open(&self) -> Option<OwnedFd> {
         let pidfd = process::pidfd_open(self.stat.pid, PidfdFlags::NONBLOCK).ok()?;
         // Invariant 2.
@@ -91,17 +91,18 @@ impl Member {
     }
 }
 
-/// Which processes belong to the command, beside the leader, its group and its descendants.
+/// The processes that belong to the command besides the leader, its group and its descendants.
 #[derive(Debug)]
 pub(crate) enum Scope {
-    /// Those that were started with this mark in their environment.
+    /// All processes that were started with this mark in their environment.
     Marked(Vec<u8>),
-    /// Everything below this process, except what was there before.
+    /// All processes below this process, except the processes in `before`, which existed before the command.
     AllBelow { before: HashSet<(Pid, u64)> },
 }
 
 impl Scope {
-    /// Everything below this process from now on. Makes it the parent of its descendants' orphans.
+    /// Returns a scope of all processes below this process that start from now on. Makes this process the parent of its
+    /// descendants' orphans.
     pub(crate) fn all_below() -> io::Result<Scope> {
         let itself = process::getpid();
         process::set_child_subreaper(Some(itself))?;
@@ -115,22 +116,22 @@ impl Scope {
 #[derive(Debug)]
 pub(crate) struct Tree {
     leader: Pid,
-    /// When the leader was started: whatever is older is not of this command.
+    /// The start of the leader. Older processes do not belong to this command.
     start: u64,
     has_own_group: bool,
     scope: Scope,
-    /// Every member that was ever found.
+    /// All members that were ever found.
     seen: HashSet<(Pid, u64)>,
-    /// Whether the group was sent `SIGTERM`, and the other members that were.
+    /// Whether the group was sent `SIGTERM`, and the other members that were sent it.
     is_group_asked: bool,
     asked: HashSet<(Pid, u64)>,
-    /// Whether the command is being killed, and whether that began before the leader had exited.
+    /// Whether the command is being killed, and whether the kill began before the leader exited.
     is_killing: bool,
     is_leader_killed: bool,
 }
 
 impl Tree {
-    /// The tree of a process that was just started and is not reaped.
+    /// Creates the tree of a process that was just started and is not reaped.
     pub(crate) fn new(leader: Pid, has_own_group: bool, scope: Scope) -> Tree {
         let start = Stat::read(leader).map_or(0, |stat| stat.start);
         Tree {
@@ -146,7 +147,8 @@ impl Tree {
         }
     }
 
-    /// Sends a signal to the command's group. Without a group of its own, to the leader and to the members of its group.
+    /// Sends a signal to the command's group. If the command has no own group, sends it to the leader and to the members in the
+    /// leader's group.
     pub(crate) fn signal_group(&mut self, signal: Signal) -> io::Result<()> {
         let sent = match self.has_own_group {
             true => process::kill_process_group(self.leader, signal.to_rustix()),
@@ -168,7 +170,7 @@ impl Tree {
         }
     }
 
-    /// Sends a signal that should end the command to its group, and continues what is stopped, so that it sees the signal.
+    /// Sends a signal that should end the command to its group. Continues stopped processes, so that they receive the signal.
     pub(crate) fn ask_to_end(&mut self, signal: Signal) -> io::Result<()> {
         let sent = self.signal_group(signal);
         let _the_same = self.signal_group(Signal::CONT);
@@ -191,15 +193,15 @@ impl Tree {
         if self.has_own_group { self.leader.as_raw_pid() } else { process::getpgrp().as_raw_pid() }
     }
 
-    /// Kills the command: sends `SIGKILL` to the leader, and to its group if that is its own.
+    /// Kills the command: sends `SIGKILL` to the leader, and to the command's own group, if any.
     pub(crate) fn kill_group(&mut self) {
         self.is_killing = true;
-        // It may have exited on its own, or been killed by somebody else, and not be reaped yet.
+        // The leader may have exited before, or another process may have killed it, and it may not be reaped yet.
         self.is_leader_killed |= has_exited(WaitId::Pid(self.leader)).is_ok_and(|exited| !exited);
         self.send_kill();
     }
 
-    /// Sends `SIGKILL` to what may be left of the group.
+    /// Sends `SIGKILL` to the remaining processes of the group.
     pub(crate) fn send_kill(&self) {
         if self.has_own_group {
             let _none_left = process::kill_process_group(self.leader, Signal::KILL.to_rustix());
@@ -207,7 +209,7 @@ impl Tree {
         let _exited = process::kill_process(self.leader, Signal::KILL.to_rustix());
     }
 
-    /// Returns whether the leader was killed before it had exited, and whether anything was.
+    /// Returns whether the leader was killed before it exited, and whether any process was killed.
     pub(crate) fn killed(&self) -> (bool, bool) {
         (self.is_leader_killed, self.is_killing)
     }
@@ -223,7 +225,7 @@ impl Tree {
         Ok(members)
     }
 
-    /// Looks for the processes of the command other than the leader, and reaps those that have exited.
+    /// Searches for the processes of the command except the leader. Reaps the processes that have exited.
     pub(crate) fn members(&mut self) -> io::Result<Vec<Member>> {
         for looks in 1..=MAX_LOOKS {
             let members = self.look()?;
@@ -231,7 +233,7 @@ impl Tree {
                 return Ok(members);
             }
         }
-        // There are children that no look has found.
+        // There are children that no search has found.
         self.kill_children();
         Ok(Vec::new())
     }
@@ -250,16 +252,17 @@ impl Tree {
         Ok(members)
     }
 
-    /// Returns whether nothing can be left after so many looks that have found nothing (invariant 3).
+    /// Returns whether no process can be left after this number of searches that have found none (invariant 3).
     fn is_certain(&self, looks: usize) -> bool {
         match &self.scope {
-            // Without the kernel's lists, several looks must do.
+            // Without the kernel's list of children, several searches must suffice.
             Scope::AllBelow { before } => self.children(before).map_or(looks >= LOOKS, |children| children.is_empty()),
             Scope::Marked(_) => !self.is_killing || looks >= LOOKS,
         }
     }
 
-    /// The children of this process that belong to the command, other than the leader. Those that have exited are among them.
+    /// Returns the children of this process that belong to the command, except the leader. The list includes children that have
+    /// exited.
     fn children(&self, before: &HashSet<(Pid, u64)>) -> io::Result<Vec<Pid>> {
         let mut children = stat::own_children()?;
         children.retain(|child| {
@@ -271,8 +274,8 @@ impl Tree {
         Ok(children)
     }
 
-    /// Kills and reaps the children of this process until there are no new ones, if they belong to the command. That is faster
-    /// than a process can fork.
+    /// Kills and reaps the children of this process that belong to the command, until there are no new children. This loop is
+    /// faster than a process can fork.
     fn kill_children(&mut self) {
         let Scope::AllBelow { before } = &self.scope else { return };
         let mut killed = HashSet::new();
@@ -282,19 +285,19 @@ impl Tree {
                 return;
             }
             for child in children {
-                // It is not reaped, so its number is its own.
+                // The child is not reaped, so its process ID is not reused.
                 let _refused = process::kill_process(child, Signal::KILL.to_rustix());
                 let _running = process::waitpid(Some(child), WaitOptions::NOHANG);
             }
         }
     }
 
-    /// Reaps the orphans that this process has inherited and that have exited.
+    /// Reaps the inherited orphans that have exited.
     pub(crate) fn reap_orphans(&mut self) {
         let _without_proc = self.members();
     }
 
-    /// The processes of the command among `all`, other than the leader.
+    /// Returns the processes of the command among `all`, except the leader.
     fn find<'a>(&self, all: &'a [Stat]) -> Vec<&'a Stat> {
         let itself = process::getpid();
         let mut below: HashMap<i32, Vec<&Stat>> = HashMap::new();
@@ -309,7 +312,7 @@ impl Tree {
                     Scope::AllBelow { before } => {
                         stat.parent == itself.as_raw_pid() && !before.contains(&(stat.pid, stat.start))
                     }
-                    // What is older has another mark, so that it need not be read.
+                    // An older process has another mark, so its environment is not read.
                     Scope::Marked(mark) => {
                         stat.start >= self.start
                             && stat::has_variable(stat.pid, MARK, |marks| {
@@ -329,12 +332,12 @@ impl Tree {
                 }
             }
         }
-        // Parents mostly have lower numbers, and are signaled first: a parent that is gone starts no more children.
+        // Parents are signaled first, because a killed parent starts no more children. They were usually started earlier.
         members.sort_by_key(|stat| (stat.start, stat.pid.as_raw_pid()));
         members
     }
 
-    /// Returns whether this is an orphan that this process has inherited and that has exited.
+    /// Returns whether this is an inherited orphan that has exited.
     fn is_to_be_reaped(&self, stat: &Stat) -> bool {
         let is_orphan = match &self.scope {
             Scope::AllBelow { .. } => true,
@@ -344,7 +347,7 @@ impl Tree {
     }
 }
 
-/// Returns whether a child has exited, and leaves it to be reaped.
+/// Returns whether a child has exited. Does not reap the child.
 pub(crate) fn has_exited(child: WaitId<'_>) -> io::Result<bool> {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     Ok(process::waitid(child, options)?.is_some())

@@ -1,4 +1,4 @@
-//! What `/proc` says about processes.
+//! Reads processes from `/proc`.
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -6,21 +6,21 @@ use std::io::{self, Read as _};
 use rustix::io::Errno;
 use rustix::process::{Pid, getpid};
 
-/// One process, as it was when it was read.
+/// The state of one process at the time of the read.
 #[derive(Clone, Debug)]
 pub(super) struct Stat {
     pub(super) pid: Pid,
     pub(super) parent: i32,
     pub(super) group: i32,
-    /// When it was started, in ticks since boot. With the number it identifies a process: numbers are reused.
+    /// The start of the process, in ticks since boot. Process IDs are reused, so a process is identified by its ID and its start.
     pub(super) start: u64,
-    /// It has exited, and waits for its parent to read its status.
+    /// Whether the process has exited, and waits for its parent to read its status.
     pub(super) is_zombie: bool,
     pub(super) name: String,
 }
 
 impl Stat {
-    /// Reads one process. `None` if there is none with this number.
+    /// Reads one process. Returns `None` if no process has this ID.
     pub(super) fn read(pid: Pid) -> Option<Stat> {
         let mut buffer = Vec::with_capacity(512);
         read(pid, &mut buffer)
@@ -31,8 +31,7 @@ impl Stat {
 ///
 /// # Errors
 ///
-/// Returns an error if `/proc` is not mounted, or if it shows the processes of another PID namespace: their numbers would name
-/// other processes here.
+/// Returns an error if `/proc` is not mounted, or if it shows another PID namespace, whose process IDs mean other processes here.
 pub(super) fn all() -> io::Result<Vec<Stat>> {
     check()?;
     let mut all = Vec::new();
@@ -45,19 +44,19 @@ pub(super) fn all() -> io::Result<Vec<Stat>> {
     Ok(all)
 }
 
-/// Reads the children of this process, also those that have exited and are not reaped.
+/// Reads the children of this process, including children that have exited and are not reaped.
 ///
 /// # Errors
 ///
-/// As for [`all`], and if the kernel was built without these lists.
+/// Returns the errors of [`all`], and an error if the kernel was built without these lists.
 pub(super) fn own_children() -> io::Result<Vec<Pid>> {
     check()?;
     let mut children = Vec::new();
-    // A child belongs to the thread that has started it, and an orphan to the first thread.
+    // A child belongs to the thread that started it. An orphan belongs to the first thread.
     for thread in fs::read_dir("/proc/self/task")? {
         match fs::read_to_string(thread?.path().join("children")) {
             Ok(list) => children.extend(list.split_ascii_whitespace().filter_map(number)),
-            // A thread that has exited has passed its children on.
+            // A thread that has exited has passed its children to another thread.
             Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => {}
             Err(error) => return Err(error),
         }
@@ -65,7 +64,7 @@ pub(super) fn own_children() -> io::Result<Vec<Pid>> {
     Ok(children)
 }
 
-/// Checks that the numbers in `/proc` are those of this process's PID namespace.
+/// Checks that the process IDs in `/proc` belong to the PID namespace of this process.
 fn check() -> io::Result<()> {
     let itself = fs::read_link("/proc/self")?;
     match itself.to_str().and_then(number) == Some(getpid()) {
@@ -74,7 +73,7 @@ fn check() -> io::Result<()> {
     }
 }
 
-/// Returns whether a process was started with this entry in this variable. `false` if that cannot be read.
+/// Returns whether a process was started with this entry in this variable. Returns `false` if the environment cannot be read.
 pub(super) fn has_variable(pid: Pid, name: &str, has: impl Fn(&[u8]) -> bool) -> bool {
     let Ok(variables) = fs::read(format!("/proc/{}/environ", pid.as_raw_pid())) else { return false };
     let mut variables = variables.split(|byte| *byte == 0);
@@ -107,7 +106,7 @@ fn parse(pid: Pid, line: &[u8]) -> Option<Stat> {
         parent: field(4)?.parse().ok()?,
         group: field(5)?.parse().ok()?,
         start: field(22)?.parse().ok()?,
-        // With further threads, only the main thread has exited.
+        // If a zombie has other threads, only its main thread has exited.
         is_zombie: matches!(field(3)?, "Z" | "X") && threads <= 1,
         name,
     })

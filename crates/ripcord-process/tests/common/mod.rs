@@ -1,4 +1,4 @@
-//! What the tests share. Each wait has an outer limit, so that no test hangs.
+//! Helpers of the tests. Each wait has a time limit, so that no test hangs.
 #![allow(dead_code, reason = "not every test uses everything")]
 
 use std::future::Future;
@@ -8,15 +8,15 @@ use std::{env, fs, thread};
 
 use ripcord_process::Command;
 
-/// An upper bound. Nothing waits for it to pass.
+/// The time limit of each wait. No test waits until it expires.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
-/// Returns the output of a future that must be ready in time.
+/// Returns the output of a future, which must be ready within the limit.
 pub(crate) async fn bounded<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(LIMIT, future).await.expect("it takes too long")
 }
 
-/// Waits until `is_true`, which must be in time.
+/// Waits until `is_true` returns `true`, which must happen within the limit.
 #[track_caller]
 pub(crate) fn until(is_true: impl Fn() -> bool) {
     let start = Instant::now();
@@ -58,12 +58,12 @@ pub(crate) fn pids(text: &[u8]) -> impl Iterator<Item = u32> {
     text.split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect::<Vec<_>>().into_iter()
 }
 
-/// Returns how many descriptors this process has open.
+/// Returns the number of open descriptors of this process.
 pub(crate) fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-/// Returns how many children of this process have exited and are not reaped.
+/// Returns the number of children of this process that have exited and are not reaped.
 pub(crate) fn zombies() -> usize {
     let processes = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
     let pids = processes.filter_map(|process| process.file_name().to_str()?.parse().ok());
