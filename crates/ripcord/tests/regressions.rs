@@ -1,4 +1,4 @@
-//! Defects that were found once, each kept out by a test that opens with what went wrong.
+//! Defects that were found and fixed. Each test begins with a description of the defect.
 
 mod common;
 
@@ -24,7 +24,7 @@ impl Drop for Bomb {
     }
 }
 
-/// A waker that gives up what it was handed: the last reference of a context, as an executor does that drops a finished task.
+/// A waker that drops the last reference of a context when woken, like an executor that drops a finished task.
 struct GivesUp(std::sync::Mutex<Option<DoneOwned>>);
 
 impl Wake for GivesUp {
@@ -34,7 +34,7 @@ impl Wake for GivesUp {
     }
 }
 
-/// Waits on the context by a future that only its waker holds, so that being woken drops the context.
+/// Waits on the context with a future that only its waker holds, so that the wake drops the context.
 fn held_by_its_waker(ctx: &Context) {
     let mut done = ctx.done_owned();
     let holder = Arc::new(GivesUp(std::sync::Mutex::new(None)));
@@ -51,7 +51,8 @@ fn cancelable(ctx: &Context) -> Context {
 
 #[test]
 fn value_that_panics_when_a_timer_frees_it_keeps_no_other_deadline_from_firing() {
-    // The timers taken out of the queue together were dropped in a loop; a panic there lost those that came after.
+    // The timers that were taken out of the queue together were dropped in a loop. A panic there lost the timers that came
+    // after.
     let (root, time) = manual();
     let exploding = root.with_value(Bomb).with_timeout(SEC);
     held_by_its_waker(&exploding);
@@ -65,7 +66,7 @@ fn value_that_panics_when_a_timer_frees_it_keeps_no_other_deadline_from_firing()
 
 #[test]
 fn value_that_panics_when_a_cancel_frees_it_keeps_no_descendant_from_being_marked() {
-    // The list of nodes still to be marked was dropped by the panic, and `propagations` went down all the same.
+    // The panic dropped the list of nodes that had to be marked, and `propagations` was decremented all the same.
     let (root, cancel) = Context::background().with_cancel();
     {
         let exploding = cancelable(&root.with_value(Bomb));
@@ -97,7 +98,7 @@ fn value_that_panics_when_a_callback_frees_it_keeps_no_other_callback_from_runni
 
 #[test]
 fn merges_below_a_deadline_do_not_recurse_when_it_fires() {
-    // A merged context below a fired deadline is marked late, and was marked within the marking of the one above it.
+    // A merged context below a fired deadline is marked late. It was marked within the marking of the merged context above.
     const LEVELS: usize = 20_000;
     let merging = move || {
         let (root, time) = manual();
@@ -114,7 +115,7 @@ fn merges_below_a_deadline_do_not_recurse_when_it_fires() {
     thread.join().expect("it fits the stack");
 }
 
-/// Moves the clock on when woken, and writes down that it was.
+/// Advances the clock when woken, and records the wake.
 struct Advances(ripcord::ManualTime, Arc<std::sync::Mutex<Vec<char>>>);
 
 impl Wake for Advances {
@@ -126,7 +127,7 @@ impl Wake for Advances {
 
 #[test]
 fn waker_that_advances_the_clock_does_not_reorder_the_deadlines() {
-    // Those due at one moment were taken out together, so that what the waker made due overtook them.
+    // The deadlines due at one moment were taken out together, so the deadlines that the waker made due came before the rest.
     let (root, time) = manual();
     let order = Arc::new(std::sync::Mutex::new(Vec::new()));
     let waits: Vec<(DoneOwned, Waker)> = [('a', SEC), ('b', SEC), ('c', 2 * SEC)]
@@ -204,7 +205,7 @@ fn after_func_on_a_context_that_cannot_end_does_not_keep_it() {
 #[cfg(feature = "tokio-util")]
 #[test]
 fn after_func_keeps_what_listens_to_a_token() {
-    // It kept the context that the token ends, and not the one below that held the listener.
+    // The function kept the context that the token ends, but not the context below, which held the listener.
     let token = tokio_util::sync::CancellationToken::new();
     let (sender, ran) = mpsc::channel();
     let ctx = Context::background().with_cancellation_token(&token);
@@ -237,7 +238,7 @@ fn executor_that_panics_hangs_no_group() {
 
 #[test]
 fn waker_of_a_group_that_panics_stays_out_of_the_task() {
-    // The panic came out of the last task's poll, or of its drop, where a second one aborts the process.
+    // The panic was resumed in the last task's poll, or in its drop, where a second panic aborts the process.
     let tasks = Arc::new(std::sync::Mutex::new(Vec::new()));
     let handed = Arc::clone(&tasks);
     let (group, _ctx) = Group::with_executor(&Context::background(), move |task| {
@@ -254,7 +255,8 @@ fn waker_of_a_group_that_panics_stays_out_of_the_task() {
 
 #[test]
 fn child_of_a_canceled_parent_never_says_that_its_own_deadline_passed() {
-    // The coarse clock was ahead of the exact one, so that a cancel could lie in the future of a child made after it.
+    // The coarse clock was ahead of the exact clock, so the time of a cancel could be later than the creation of a child after
+    // it.
     for _ in 0..200 {
         let (parent, cancel) = Context::background().with_cancel();
         cancel.cancel_with("stop");
@@ -265,7 +267,7 @@ fn child_of_a_canceled_parent_never_says_that_its_own_deadline_passed() {
 
 #[test]
 fn late_merge_of_a_cancel_and_a_deadline_at_one_instant_reports_the_deadline() {
-    // The left side won, so a merge made before the end and one made after it told different ends.
+    // The first parent won, so a merge created before the end and a merge created after it reported different ends.
     let (root, time) = manual();
     let timed = root.with_timeout(SEC);
     let (canceled, cancel) = root.with_cancel();
@@ -277,7 +279,8 @@ fn late_merge_of_a_cancel_and_a_deadline_at_one_instant_reports_the_deadline() {
     }
 }
 
-/// `block_on` relied on the thread's parking token to remember a wake. What parks inside the future takes that token away.
+/// `block_on` relied on the thread's park token to remember a wake. Code inside the future that parks the thread consumes that
+/// token.
 #[test]
 fn wake_of_blocked_future_outlives_a_park_inside_it() {
     let (send, receive) = mpsc::channel();
@@ -289,7 +292,7 @@ fn wake_of_blocked_future_outlives_a_park_inside_it() {
                 return Poll::Ready(());
             }
             task.waker().wake_by_ref();
-            // Such as a channel's `recv`, or another `block_on`.
+            // For example a channel's `recv`, or another `block_on`.
             thread::park();
             Poll::Pending
         }));
@@ -299,7 +302,7 @@ fn wake_of_blocked_future_outlives_a_park_inside_it() {
     blocked.join().expect("it does not panic");
 }
 
-/// The inner call must not take the outer call's wakes.
+/// The inner call must not consume the outer call's wakes.
 #[test]
 fn block_on_inside_block_on_keeps_both_wakes_apart() {
     let (send, receive) = mpsc::channel();

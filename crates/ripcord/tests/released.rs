@@ -1,6 +1,6 @@
-//! A context that nothing can end anymore and that nobody holds is freed, with its functions and conversions.
+//! A context that nothing can end anymore and that has no references is freed, with its functions and conversions.
 //!
-//! Each test puts a counted value into a context and drops every handle of it, while the rest of the world lives on.
+//! Each test adds a counted value to a context and drops every handle of the context, while all other contexts stay alive.
 
 mod common;
 
@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use common::{HOUR, assert_live, manual};
 use ripcord::{Context, Group, Value};
 
-/// A value of contexts that counts its copies.
+/// A value that counts the contexts that carry it.
 struct Held(#[expect(dead_code, reason = "counted")] Arc<()>);
 impl Value for Held {}
 
-/// Counts the contexts made by `holding` that are not freed.
+/// Counts the contexts created by `holding` that are not freed.
 #[derive(Default)]
 struct Count(Arc<()>);
 

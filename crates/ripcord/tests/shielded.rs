@@ -1,4 +1,4 @@
-//! Shielded contexts: they end a grace after their parent, whoever notices, and leave nothing behind.
+//! Shielded contexts. They end a grace after their parent, for every observer, and leave nothing behind.
 
 mod common;
 
@@ -88,7 +88,7 @@ fn no_grace_is_the_context_itself_and_endless_grace_never_ends() {
         assert_eq!(ctx.name(), Some("work"));
     }
     assert_eq!(ctx.shielded(Duration::MAX).deadline(), None);
-    // What cannot end has nothing to be shielded from.
+    // A context that cannot end needs no shield.
     let root = Context::background().with_name("root");
     assert!(root.shielded(SEC).ptr_eq(&root));
 }
@@ -119,7 +119,7 @@ fn deadlines_below_end_before_the_grace_and_the_grace_ends_what_is_below() {
     assert_exceeded(&early, Some("early"));
 }
 
-/// The time of the cancel lies before the deadline, the end of the grace after it.
+/// The cancel comes before the deadline, and the end of the grace comes after it.
 #[test]
 fn unnoticed_deadline_below_wins_over_the_later_end_of_the_grace() {
     let (root, time) = manual();
@@ -157,7 +157,7 @@ fn waiters_below_are_woken_once_at_the_end_of_the_grace() {
         let wakes = Wakes::new();
         let mut done = child.0.done_owned();
         if advance_first {
-            // Linked before the end, else it finds the parent done.
+            // Linked before the end. Otherwise the link finds the parent done.
             assert!(poll(&mut done, &wakes).is_pending());
         }
         cancel.cancel_with("stop");
@@ -174,7 +174,7 @@ fn waiters_below_are_woken_once_at_the_end_of_the_grace() {
 #[test]
 fn waiter_that_comes_between_an_unnoticed_deadline_and_the_end_of_the_grace_is_woken() {
     let (root, time) = manual();
-    // A node between the deadline and the shield, and one above the deadline.
+    // One node between the deadline and the shield, and one node above the deadline.
     let (above, cancel_above) = root.with_cancel();
     let (ctx, _cancel) = above.with_timeout(SEC).with_cancel();
     let (child, _cancel) = ctx.shielded(5 * SEC).with_cancel();
@@ -184,7 +184,7 @@ fn waiter_that_comes_between_an_unnoticed_deadline_and_the_end_of_the_grace_is_w
     time.advance(4 * SEC);
     assert_eq!(wakes.count(), 1);
     assert_exceeded(&child, None);
-    // What lies above is still told of its own end.
+    // A context above still reports its own end to its waiters.
     let (wakes, mut done) = (Wakes::new(), above.done_owned());
     assert!(poll(&mut done, &wakes).is_pending());
     drop(cancel_above);
@@ -316,7 +316,7 @@ fn dropped_shielded_context_leaves_nothing_in_a_root_that_outlives_it() {
         drop((done, shielded));
         assert_eq!((wakes.held(), Arc::strong_count(&held)), (0, 1));
     }
-    // Also when the grace has started.
+    // The same after the grace has started.
     let shielded = ctx.shielded(SEC);
     let (wakes, mut done) = (Wakes::new(), shielded.done_owned());
     assert!(poll(&mut done, &wakes).is_pending());
@@ -424,7 +424,7 @@ fn token_of_a_shielded_context_is_canceled_at_the_end_of_the_grace_also_after_it
     }
 }
 
-// ===== below deadlines that move =====
+// ===== below movable deadlines =====
 
 #[test]
 fn grace_follows_a_movable_deadline() {

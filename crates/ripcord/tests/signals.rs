@@ -1,6 +1,7 @@
-//! `with_signals`: each scenario in a process of its own, since signals are the process's.
+//! `with_signals`. Each scenario runs in its own process, because signals belong to the process.
 //!
-//! A test starts its own binary again for itself alone; there the scenario runs and sends its process the signals.
+//! A test starts its own binary again with only that test. In the new process, the scenario runs and sends the signals to its
+//! process.
 #![cfg(all(unix, feature = "signals"))]
 
 mod common;
@@ -16,7 +17,7 @@ use signal_hook::low_level::raise;
 
 const CHILD: &str = "RIPCORD_TEST_OF_SIGNALS";
 
-/// In the child: runs the scenario and exits 0. In the parent: how the child ended.
+/// In the child process: runs the scenario and exits with 0. In the parent: returns the exit status of the child.
 fn in_a_process(test: &str, scenario: fn()) -> ExitStatus {
     if std::env::var_os(CHILD).is_some() {
         scenario();

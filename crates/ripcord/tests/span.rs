@@ -1,5 +1,5 @@
-//! The tree of spans: its shape from any number of threads, an end on every path, cancels with their causes, very deep trees, and
-//! the limit of a long-lived root.
+//! The tree of spans: its shape with any number of threads, an end on every path, cancels with their causes, very deep trees,
+//! and the limit of a long-lived root.
 
 mod common;
 
@@ -98,7 +98,7 @@ fn context_returns_the_nearest_span_above() {
     assert_eq!(name(&inner.without_cancel().with_timeout(SEC)).as_deref(), Some("inner"));
     assert_eq!(name(&outer).as_deref(), Some("outer"));
     assert_eq!(inner.value::<User>(), Some(&User(1)));
-    // An ended one goes on to be the parent of what outlives it, as in Go.
+    // An ended span is still the parent of spans that are started later, as in Go.
     drop(inner_guard);
     drop(inner.start_span("late"));
     let names: Vec<_> =
@@ -215,7 +215,7 @@ fn aborted_task_ends_the_span() {
     assert!(main.end().children()[0].is_ended());
 }
 
-// ===== what was canceled, and why =====
+// ===== cancels and their causes =====
 
 #[test]
 fn cancel_is_recorded_with_its_cause() {
@@ -449,7 +449,7 @@ fn cause_and_writer_may_use_the_tree_being_printed() {
         write!(writer, "{}", guard.span()).expect("it is written");
         assert_eq!(writer.1, "- main (running): 0.0ns\n  - child (canceled: nosy): 0.0ns");
         assert_eq!(guard.span().children().len(), 2);
-        // The tree holds the cause, and the cause the tree's context: the test takes that apart itself.
+        // The tree holds the cause, and the cause holds the tree's context. The test breaks this cycle.
         *place.lock().expect("no panic") = None;
     });
 }
@@ -481,8 +481,9 @@ fn deep_tree_of_spans_is_started_printed_and_dropped_on_a_small_stack() {
     // Two bytes of stack for each level.
     const LEVELS: usize = if cfg!(miri) { 1_000 } else { 131_072 };
     let work = || {
-        // A manual clock, and an end to inherit, are looked for on the way up, by each context anew. So it is the system's
-        // clock, and each level is cut off from the ends above: otherwise the steps would be the square of the levels.
+        // With a manual clock, or with an end to inherit, each new context walks up the tree. So the root is on the system's
+        // clock, and each level is cut off from the ends above. Otherwise the number of steps would be the square of the number
+        // of levels.
         let (mut ctx, main) = Span::builder("0").root().limit(LEVELS).start(&Context::background());
         for _ in 0..LEVELS {
             // Each guard is dropped here. The context of an ended span still carries the span.
@@ -513,7 +514,7 @@ fn deep_tree_of_spans_is_started_printed_and_dropped_on_a_small_stack() {
     thread.join().expect("it fits the stack");
 }
 
-// ===== the bound =====
+// ===== the limit =====
 
 #[test]
 fn full_tree_stops_growing_and_counts() {
@@ -525,7 +526,7 @@ fn full_tree_stops_growing_and_counts() {
     let tree = main.span().clone();
     assert_eq!((tree.children().len(), tree.dropped()), (SpanBuilder::DEFAULT_LIMIT, 5));
 
-    // What is not recorded can still be measured, and what is below it counts at the same root.
+    // A span that is not recorded can still be measured. The spans below it count as dropped at the same root.
     let (beyond, guard) = ctx.with_timeout(SEC).start_span("beyond");
     drop(beyond.start_span("below"));
     time.advance(SEC);

@@ -1,4 +1,4 @@
-//! Tasks spawned on tokio's runtime: what their handles return, and when they are gone.
+//! Tasks spawned on tokio's runtime: the results of their handles, and when the tasks are gone.
 #![cfg(feature = "tokio")]
 #![allow(clippy::async_yields_async, reason = "handles of tasks are what is tested")]
 
@@ -32,7 +32,7 @@ impl<F: FnMut()> Drop for OnDrop<F> {
     }
 }
 
-/// Lets all tasks of a current-thread runtime go as far as they can.
+/// Polls all tasks of a current-thread runtime until none makes progress.
 async fn settle() {
     for _ in 0..8 {
         yield_now().await;
@@ -213,7 +213,7 @@ fn panic_is_the_error_with_its_message_line_and_payload() {
         let panic = error.panic().unwrap().clone();
         assert_eq!((panic.message(), panic.location().line()), (Some("the task's own"), line));
         assert_eq!(*panic.into_payload().downcast::<String>().unwrap(), "the task's own");
-        // A second taker gets the message.
+        // A second `into_payload` returns only the message.
         let TaskError::Panicked(again) = error else { unreachable!() };
         assert_eq!(*again.into_payload().downcast::<String>().unwrap(), "the task's own");
     });
@@ -273,7 +273,7 @@ fn panic_in_the_drop_of_a_future_is_the_error_of_its_task() {
     });
 }
 
-/// Calls `send` with the message of each panic, from the panic hook. Other hooks go on to run.
+/// Calls `send` with the message of each panic, from the panic hook. The previous hook still runs.
 fn hook_panics(send: impl Fn(String) + Send + Sync + 'static) {
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
@@ -477,7 +477,7 @@ fn blocking_value_wins_over_an_end_at_the_same_poll() {
             let mut task = ctx.spawn_blocking(|_| 5);
             eventually("the closure returns", || task.is_finished());
             cancel.cancel();
-            // Even if tokio's budget for this poll is used up, so that it keeps the value back.
+            // The value wins even if tokio's budget for this poll is used up, so that tokio delays the value.
             let wakes = Wakes::new();
             let polled = poll_fn(|_| {
                 while poll(&mut Box::pin(tokio::task::consume_budget()), &wakes).is_ready() {}

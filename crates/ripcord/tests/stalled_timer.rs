@@ -1,5 +1,5 @@
-//! Deadlines while a waker blocks the timer's thread: a loop sees them all the same, since it reads the clock itself. A binary of
-//! its own, as the whole process shares that thread.
+//! Deadlines while a waker blocks the timer's thread. A loop still sees them, because it reads the clock itself. This test has
+//! its own binary, because the whole process shares that thread.
 
 #[path = "common/mod.rs"]
 mod common;
@@ -11,7 +11,7 @@ use common::observers::{OBSERVERS, assert_all_report_an_end, observe_until_ended
 use common::{HANG, MS, Wakes, poll, poll_with, waker_fn};
 use ripcord::{Context, DoneOwned};
 
-/// A context with a waiter, and a deadline that has not passed yet.
+/// Returns a context with a waiter, and with a deadline that has not passed yet.
 fn waited_for(timeout: Duration) -> (Context, DoneOwned) {
     let ctx = Context::background().with_timeout(timeout);
     let mut waiting = ctx.done_owned();
@@ -26,7 +26,7 @@ fn loop_over_contexts_sees_deadlines_while_a_waker_blocks_the_timer_thread() {
     let held = Mutex::new(held);
     let blocks = waker_fn(move || {
         let _ = enters.send(());
-        // An error when the test has ended, well or not.
+        // An error if the test has ended, with or without a failure.
         let _ = held.lock().map(|held| held.recv());
     });
     let mut first = loop {
@@ -40,7 +40,7 @@ fn loop_over_contexts_sees_deadlines_while_a_waker_blocks_the_timer_thread() {
 
     let (far, _far) = waited_for(HANG);
     for others in [0, 1, 7] {
-        // A busy machine may take the processor away, so the most punctual attempt counts.
+        // A busy machine may interrupt the thread, so the most punctual attempt counts.
         let mut best = Duration::MAX;
         for _ in 0..20 {
             let (ctx, mut waiting) = waited_for(3 * MS);
@@ -58,7 +58,7 @@ fn loop_over_contexts_sees_deadlines_while_a_waker_blocks_the_timer_thread() {
         }
         assert!(best <= MS, "{others} other contexts: the most punctual attempt was {best:?} late");
     }
-    // Each observer by itself, before any other has noticed the deadline. Contexts that are waited on and others.
+    // Each observer alone, before another observer has seen the deadline. With and without a waiter.
     for observer in OBSERVERS {
         for is_waited_on in [false, true] {
             let ctx = Context::background().with_timeout(MS);
@@ -67,7 +67,7 @@ fn loop_over_contexts_sees_deadlines_while_a_waker_blocks_the_timer_thread() {
             assert_all_report_an_end(&ctx);
         }
     }
-    // Blocked threads need the timer's thread as little.
+    // Blocked threads do not need the timer's thread either.
     assert!(Context::background().with_timeout(MS).wait().is_deadline_exceeded());
     drop(release);
     assert!(poll(&mut first, &Wakes::new()).is_ready());

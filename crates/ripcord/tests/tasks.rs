@@ -1,4 +1,4 @@
-//! Tasks under a context: how they end, and that every one is counted until it is gone.
+//! Tasks under a context: how they end, and that every task is counted until it is gone.
 
 mod common;
 
@@ -21,7 +21,7 @@ impl<F: FnMut()> Drop for OnDrop<F> {
     }
 }
 
-/// An executor that keeps what it is given until it is told to run or to drop it.
+/// An executor that keeps its tasks until the test runs or drops them.
 #[derive(Clone, Default)]
 struct Later(Arc<Mutex<Vec<BoxFuture>>>);
 
@@ -36,13 +36,13 @@ impl Later {
     }
 }
 
-/// The line of the caller.
+/// Returns the line of the caller.
 #[track_caller]
 fn line() -> u32 {
     Location::caller().line()
 }
 
-// ===== counting, on no runtime =====
+// ===== counting, without a runtime =====
 
 #[test]
 fn context_without_tasks_has_an_empty_list_and_waits_for_nothing() {
@@ -236,7 +236,7 @@ fn list_freed_with_its_context_frees_the_values_of_its_tasks() {
     assert_eq!(Arc::strong_count(&held), 1);
 }
 
-/// A group's panicking task leaves the list as any other.
+/// A panicking task of a group leaves the list like any other task.
 #[test]
 fn panicking_group_task_is_taken_out() {
     let (ctx, tasks) = Context::background().with_tasks();

@@ -1,4 +1,4 @@
-//! The counterpart of each span in the crate `tracing`, as a subscriber sees it.
+//! The counterpart of each span in the crate `tracing`, as a subscriber sees the counterparts.
 #![cfg(feature = "tracing")]
 
 use std::collections::HashMap;
@@ -14,12 +14,12 @@ use tracing::{Instrument, Subscriber, info_span};
 use tracing_subscriber::layer::{Context as Layers, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
-/// The events of all spans, in order, each with the span's name: `open main`, `open query < main`, `close main`.
+/// The events of all spans, in order. Each event has the span's name: `open main`, `open query < main`, `close main`.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);
 
 impl Log {
-    /// Listens in this thread until the guard is dropped.
+    /// Records the events of this thread until the guard is dropped.
     fn listen() -> (Log, DefaultGuard) {
         let log = Log::default();
         let guard = set_default(tracing_subscriber::registry().with(log.clone()));
@@ -36,7 +36,7 @@ impl Log {
     }
 }
 
-/// A span's name: the field `otel.name`, or the one in the source.
+/// A span's name: the field `otel.name`, or the name in the source code.
 struct Name(String);
 
 #[derive(Default)]
@@ -96,7 +96,7 @@ fn counterpart_is_below_that_of_the_parent() {
     assert_eq!(log.take(), ["close main"]);
 }
 
-/// The fields recorded on the span of this name, as `field = value`.
+/// Returns the fields recorded on the span of this name, as `field = value`.
 fn recorded(lines: &[String], name: &str) -> Vec<String> {
     let prefix = format!("{name}: ");
     let mut fields: Vec<_> = lines.iter().filter_map(|line| line.strip_prefix(&prefix)).map(str::to_owned).collect();
@@ -234,7 +234,7 @@ fn span_kept_for_reading_does_not_hold_its_counterpart_open() {
     let (ctx, guard) = Context::background().start_span("main");
     let seen = ctx.span().unwrap();
     assert!(!seen.tracing_span().is_disabled());
-    // It is still the parent in another context.
+    // The ended span is still the parent in another context.
     let job = Context::background().with_value(seen.clone());
     drop(job.start_span("job"));
     let ended = guard.end();
@@ -243,7 +243,7 @@ fn span_kept_for_reading_does_not_hold_its_counterpart_open() {
     assert!(seen.tracing_span().is_disabled() && ended.tracing_span().is_disabled());
     assert_eq!(ended.children()[0].name(), "job");
     assert!(ended.children()[0].tracing_span().is_disabled());
-    // Its parent has closed, so it has none.
+    // The parent's counterpart has closed, so the new span's counterpart has no parent.
     drop(job.start_span("late"));
     assert_eq!(log.take()[0], "open late");
 }

@@ -1,7 +1,6 @@
-//! The numbered semantics of the core, each with tests by its number: `s05_..` belongs to the fifth. What
-//! has no number there comes last.
+//! The numbered semantics of the core. The name of a test begins with its number: `s05_..` belongs to the fifth.
 //!
-//! Time is manual, wakers are counted by hand, and races are run on real threads: nothing here sleeps.
+//! Time is manual, wakers are counted by hand, and races run on real threads. No test sleeps.
 
 #[path = "../common/mod.rs"]
 mod common;

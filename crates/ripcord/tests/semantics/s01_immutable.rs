@@ -1,4 +1,4 @@
-//! 1. Contexts are immutable; every `with_*` returns a new one and leaves the parent as it was.
+//! 1. Contexts are immutable. Every `with_*` returns a new context and leaves the parent unchanged.
 
 use crate::common::{HOUR, SEC, Trace, User, assert_live, manual};
 use ripcord::Clock;

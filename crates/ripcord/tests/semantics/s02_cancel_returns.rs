@@ -1,12 +1,11 @@
-//! 2. When `cancel()` returns, every descendant is done, also when another thread is canceling an ancestor at that
-//!    moment.
+//! 2. When `cancel()` returns, every descendant is done, even if another thread is canceling an ancestor at that moment.
 
 use ripcord::{Context, DoneOwned};
 
 use crate::common::{HOUR, Wakes, assert_canceled, jitter, manual, poll, race, rounds};
 
-/// A tree below `root`, `depth` levels of `width` children; some contexts have a waiter and so are linked to their
-/// parents, some have none. Level order: parents come before their children.
+/// Returns a tree below `root` with `depth` levels of `width` children. Some contexts have a waiter and so are linked to their
+/// parents, and some have none. Parents come before their children.
 fn tree(root: &Context, depth: usize, width: usize) -> (Vec<Context>, Vec<DoneOwned>) {
     let (mut all, mut waits) = (vec![root.clone()], Vec::new());
     let mut level = vec![root.clone()];
@@ -85,7 +84,7 @@ fn s02_also_while_another_thread_cancels_an_ancestor() {
             },
         );
         assert_eq!((top_left, mid_left), (0, 0), "round {round}: a cancel came back before its descendants were done");
-        // One of the two ended `mid`, and everything below tells the same story.
+        // One of the two cancels ended `mid`, and every context below reports the same cause.
         let cause = mid.cause().expect("done").to_string();
         assert!(cause == "top" || cause == "mid", "{cause}");
         for ctx in below_mid.iter().filter(|ctx| !ctx.to_string().contains("Merge")) {

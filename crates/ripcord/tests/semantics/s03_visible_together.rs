@@ -8,7 +8,7 @@ use ripcord::{Context, ErrorKind};
 
 use crate::common::{HANG, SEC, Wakes, jitter, manual, poll, poll_with, race, rounds, waker_fn};
 
-/// Whether `ctx` is done, having checked that all its answers agree, in whatever order they are asked.
+/// Returns whether `ctx` is done. Checks that all queries agree, in any order.
 fn agrees(ctx: &Context, order: usize, cause: &str) -> bool {
     let whole = |ctx: &Context| {
         assert!(ctx.is_done());
@@ -39,7 +39,7 @@ fn s03_no_observer_sees_half_an_end() {
         let (top, cancel) = root.with_cancel();
         let leaf = top.with_name("a").with_value(crate::common::User(1)).with_timeout(SEC).with_name("b");
         let watched = if round % 2 == 0 { &top } else { &leaf };
-        // With a waiter the path to the leaf is linked; without, it is walked.
+        // With a waiter the path to the leaf is linked. Without a waiter, the path is walked.
         let wakes = Wakes::new();
         let mut wait = leaf.done();
         if round % 3 == 0 {

@@ -1,11 +1,11 @@
-//! 4. A parent's end reaches children with the parent's error kind and cause; a child's end never reaches its parent.
+//! 4. A parent's end reaches its children with the parent's error kind and cause. A child's end never reaches its parent.
 
 use crate::common::{
     HOUR, SEC, Trace, User, Wakes, assert_canceled, assert_exceeded, assert_live, manual, other, poll,
 };
 use ripcord::Context;
 
-/// One descendant of every kind, some of them several levels down.
+/// Returns one descendant of every kind, some of them several levels down.
 fn descendants(parent: &Context) -> Vec<Context> {
     let (cancelable, cancel) = parent.with_cancel();
     cancel.detach();
@@ -148,11 +148,11 @@ fn s04_without_cancel_keeps_values_and_cuts_the_rest() {
     assert_live(&below);
     assert_eq!(below.value::<User>(), Some(&User(1)));
     assert_eq!(below.value::<Trace>(), Some(&Trace("t".into())));
-    // Cut from a context already done, as the chapter's clean-up does.
+    // Derived from a context that is already done, like the cleanup in the chapter.
     let late = parent.without_cancel();
     assert_live(&late);
     assert_eq!(late.value::<User>(), Some(&User(1)));
-    // The clock goes with it.
+    // The derived context keeps the clock.
     let timed = late.with_timeout(SEC);
     assert_live(&timed);
     time.advance(SEC);

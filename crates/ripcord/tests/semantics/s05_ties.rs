@@ -1,5 +1,5 @@
-//! 5. An explicit cancel beats a later deadline; an expired deadline beats a later cancel, also when nobody was watching
-//!    it (a cancel therefore notes its time). A deadline's cause is reported only if that deadline fired.
+//! 5. An explicit cancel beats a later deadline. An expired deadline beats a later cancel, even if no observer has seen the
+//!    deadline (so a cancel records its time). A deadline's cause is reported only if that deadline fired.
 
 use std::time::{Duration, Instant};
 
@@ -57,7 +57,7 @@ fn s05_expired_deadline_beats_a_later_cancel_however_late_it_is_asked() {
     time.advance(SEC);
     cancel_below.cancel_with("too late");
     time.advance(10 * SEC);
-    // Asked from the bottom, so that no answer above has been settled by an earlier question.
+    // Queried from the bottom up, so that no query above has settled an answer before.
     assert_exceeded(&leaf, Some("slow"));
     assert_exceeded(&below, Some("slow"));
     assert_exceeded(&slow, Some("slow"));
@@ -66,7 +66,7 @@ fn s05_expired_deadline_beats_a_later_cancel_however_late_it_is_asked() {
 
 #[test]
 fn s05_expired_deadline_beats_a_later_cancel_of_the_same_context() {
-    // with_timeout is above the canceler: the context that is canceled has been done for a second.
+    // `with_timeout` is above the canceler: the canceled context has been done for a second.
     let (root, time) = manual();
     let (ctx, cancel) = root.with_timeout_cause(SEC, "slow").with_cancel();
     time.advance(2 * SEC);
@@ -112,7 +112,7 @@ fn s05_a_cancel_at_the_very_instant_of_the_deadline_comes_too_late() {
 
 #[test]
 fn s05_watched_and_unwatched_contexts_agree() {
-    // The same tree twice, in the same times; in one of them every context has a waiter.
+    // The same tree twice, with the same times. In one of the two, every context has a waiter.
     let story = |watched: bool| {
         let (root, time) = manual();
         let (top, cancel_top) = root.with_cancel();
@@ -214,8 +214,8 @@ fn cancelable(ctx: &Context) -> Context {
     ctx
 }
 
-/// Sets a deadline some microseconds ahead, cancels the parent a little before or after it, and expects what came first
-/// to have ended `of(parent, child)`, however late the timer or the question is. Times are spun through, not slept.
+/// Sets a deadline some microseconds ahead, cancels the parent shortly before or after it, and expects that the earlier event
+/// has ended `of(parent, child)`, even if the timer or the query is late. The thread spins until each time, and does not sleep.
 fn the_order_holds(of: impl Fn(&Context, Context) -> Context, watched: bool, parent_is_kept: bool) {
     for round in 0..rounds(150_u32) {
         let (parent, cancel) = Context::background().with_cancel();
@@ -248,7 +248,7 @@ fn the_order_holds(of: impl Fn(&Context, Context) -> Context, watched: bool, par
 
 #[test]
 fn s05_the_order_holds_to_the_microsecond_on_the_system_clock() {
-    // A clock that is cheap to read is milliseconds behind: a cancel timed by it would seem to come before the deadline.
+    // A clock that is cheap to read is milliseconds behind. With its time, a cancel would seem to come before the deadline.
     the_order_holds(|_, slow| slow, false, true);
     the_order_holds(|_, slow| slow.with_name("below"), false, true);
 }

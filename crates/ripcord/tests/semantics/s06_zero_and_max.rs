@@ -1,5 +1,5 @@
-//! 6. A timeout of zero, or a deadline in the past, is done at once with DeadlineExceeded. `Duration::MAX` saturates to
-//!    none.
+//! 6. A timeout of zero, or a deadline in the past, is done at once with DeadlineExceeded. `Duration::MAX` saturates to no
+//!    deadline.
 
 use std::time::Duration;
 

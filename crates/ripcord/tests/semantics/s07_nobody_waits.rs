@@ -1,5 +1,5 @@
-//! 7. `is_done` and `err` are right even when nobody waits: a deadline counts from the clock, with no timer armed. Never
-//!    early; in a hot loop at most 1 ms late.
+//! 7. `is_done` and `err` are right even without a waiter: a deadline counts from the clock, with no timer armed. They are
+//!    never early. In a hot loop they are at most 1 ms late.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ fn s07_a_deadline_counts_from_the_clock_when_nobody_waits() {
 
 #[test]
 fn s07_each_question_alone_finds_the_deadline() {
-    // Nothing else was asked of the context before: none of the answers leans on another.
+    // No other query was made before, so no answer depends on another.
     let expired = || {
         let (root, time) = manual();
         let ctx = root.with_timeout(SEC).with_name("leaf");
@@ -45,7 +45,7 @@ fn s07_each_question_alone_finds_the_deadline() {
 
 #[test]
 fn s07_never_early_also_after_many_questions() {
-    // A hot loop may stop reading the clock; on manual time it must still be exact.
+    // A hot loop may stop reading the clock. On manual time it must still be exact.
     let (root, time) = manual();
     let ctx = root.with_timeout(10 * MS);
     for _ in 0..9 {
@@ -64,8 +64,8 @@ fn s07_never_early_also_after_many_questions() {
 
 #[test]
 fn s07_never_early_and_at_most_a_millisecond_late_in_a_hot_loop() {
-    // Real time, spun through, not slept. A loaded machine may take the processor away at the wrong moment, so one
-    // punctual attempt in many is asked for; not being early is asked of every one.
+    // Real time. The thread spins and does not sleep. A loaded machine may interrupt the thread, so only one of many attempts
+    // has to be punctual. No attempt may be early.
     let mut best = Duration::MAX;
     for attempt in 0..400 {
         let root = Context::background();
@@ -87,7 +87,7 @@ fn s07_never_early_and_at_most_a_millisecond_late_in_a_hot_loop() {
 
 #[test]
 fn s07_a_pause_in_the_loop_is_noticed_at_the_next_question_or_soon() {
-    // A loop that asks often and then does something long must not be told stale news for long.
+    // A loop that queries often and then pauses must not get an outdated answer for long.
     let ctx = Context::background().with_timeout(4 * MS);
     let deadline = ctx.deadline().expect("it has one");
     for _ in 0..2_000 {

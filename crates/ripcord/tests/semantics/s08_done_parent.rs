@@ -1,4 +1,4 @@
-//! 8. A child of a done parent is done from its first moment, with the parent's cause, however the two race.
+//! 8. A child of a done parent is done from its first moment, with the parent's cause, in every race of the two.
 
 use std::sync::mpsc;
 use std::time::Duration;

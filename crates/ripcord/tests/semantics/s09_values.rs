@@ -1,4 +1,5 @@
-//! 9. Values are found after the end as before it. A value set to the same type shadows the ancestor's.
+//! 9. Values are found after the end in the same way as before it. A nearer value of the same type shadows the ancestor's
+//!    value.
 
 use crate::common::{Absent, SEC, Trace, User, manual};
 use ripcord::{Context, Value};
@@ -61,7 +62,7 @@ fn s09_found_at_every_depth() {
 
 #[test]
 fn s09_many_types_on_one_path() {
-    // More types than any small inline table holds, so that collisions in whatever finds them are met.
+    // More types than any small inline table holds, so that the search meets collisions.
     struct Of<const N: usize>(usize);
     impl<const N: usize> Value for Of<N> {}
     fn put<const N: usize>(ctx: &Context) -> Context {

@@ -1,8 +1,8 @@
-//! 10. Wakers (their clone and drop too), callbacks and users' `Drop`s never run under a lock of ours; a panic in one
-//!     keeps none of the others from running.
+//! 10. Wakers (including their clone and drop), callbacks and users' `Drop`s never run under a lock of this crate. A panic in
+//!     one of them does not keep the others from running.
 //!
-//! Each test runs on a thread of its own with a time limit: what a lock held too long does is hang. More of this kind,
-//! by the fault it guards against, is in `peers.rs` and `bad_input.rs`.
+//! Each test runs on its own thread with a time limit, because a lock that is held too long causes a hang. `peers.rs` and
+//! `bad_input/` have more tests of this kind, ordered by fault.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ use ripcord::{Context, Value};
 
 use crate::common::{HANG, HOUR, SEC, User, Wakes, manual, poll, poll_with, waker_fn, within};
 
-/// Everything somebody woken might do with the contexts around him.
+/// Runs everything that a woken task might do with the contexts around it.
 fn do_everything(ctx: &Context, parent: &Context) {
     for ctx in [ctx, parent] {
         let _ = (ctx.is_done(), ctx.err(), ctx.cause(), ctx.deadline(), ctx.value::<User>().is_some());
@@ -90,7 +90,7 @@ fn s10_a_callback_may_do_everything() {
     });
 }
 
-/// Does something when dropped: what users' values, closures and wakers do.
+/// Calls a function when dropped, like users' values, closures and wakers.
 struct OnDrop<F: FnMut()>(F);
 
 impl<F: FnMut()> Drop for OnDrop<F> {
@@ -196,7 +196,7 @@ fn s10_a_cause_is_dropped_outside_the_lock() {
         let (root, _time) = manual();
         let (ctx, cancel) = root.with_cancel();
         cancel.cancel_with("first");
-        // The second cause is not taken and so is dropped inside the call.
+        // The second cause is not used, so it is dropped inside the call.
         cancel.cancel_with(Why(Mutex::new(Some(ctx.clone()))));
         let (other, cancel) = root.with_cancel();
         cancel.cancel_with(Why(Mutex::new(Some(ctx))));
@@ -222,7 +222,7 @@ fn s10_a_panic_in_a_waker_keeps_none_of_the_others_from_running() {
             let well_behaved = waits.iter().enumerate().filter(|(i, _)| i % 3 != 0).count();
             let (sender, receiver) = mpsc::channel();
             let _registered = parent.after_func(move || sender.send(()).expect("the test waits"));
-            // Whether the panic comes out here or is swallowed is not the matter; what it must not do is stop the rest.
+            // The panic may be resumed here or contained. It must not stop the rest.
             let _outcome =
                 catch_unwind(AssertUnwindSafe(|| if by_deadline { time.advance(SEC) } else { cancel.cancel() }));
             assert_eq!(wakes.count(), well_behaved);

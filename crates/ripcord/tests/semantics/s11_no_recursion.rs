@@ -1,6 +1,6 @@
 //! 11. Nothing recurses: a chain 4 million deep is canceled and dropped on a 2 MiB stack.
 //!
-//! The four million are in `depth.rs`. Here every operation meets a chain too deep for the small stack it runs on.
+//! `depth.rs` has the four million levels. Here every operation runs on a chain that is too deep for its small stack.
 
 use std::thread;
 
@@ -75,7 +75,7 @@ fn s11_no_drop_recurses_whether_linked_or_not() {
         assert!(poll(&mut wait, &Wakes::new()).is_pending());
         drop(leaf);
         drop(wait);
-        // A chain of merges alone, hanging on either side.
+        // A chain of merges only, on either side.
         let other = Context::todo().with_name("other");
         drop(chain(&root, |ctx, _| ctx.merge(&other)));
         drop(chain(&root, |ctx, _| other.merge(ctx)));

@@ -1,5 +1,5 @@
-//! 12. `after_func`'s f runs exactly once or, after a `stop()` that returned true, never; it runs at once on a done
-//!     context, and `cancel()` never waits for it. A child set comes back to its old size (see `leak.rs`).
+//! 12. The function of `after_func` runs exactly once. It never runs after a `stop()` that returned true. On a done context it
+//!    runs at once, and `cancel()` never waits for it. A set of children returns to its old size (see `leak.rs`).
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -8,7 +8,7 @@ use ripcord::{AfterFunc, Context};
 
 use crate::common::{HANG, HOUR, MS, SEC, bump, eventually, jitter, manual, race, rounds, within};
 
-/// Registers a callback that counts and reports.
+/// Registers a callback that counts its runs and sends a message.
 fn counted(ctx: &Context) -> (AfterFunc, Arc<AtomicUsize>, mpsc::Receiver<()>) {
     let count = Arc::new(AtomicUsize::new(0));
     let (sender, receiver) = mpsc::channel();
@@ -22,8 +22,7 @@ fn counted(ctx: &Context) -> (AfterFunc, Arc<AtomicUsize>, mpsc::Receiver<()>) {
     (registered, count, receiver)
 }
 
-/// A callback registered on `ctx`, which is done, after the others: when it has run, the ones that were going to have
-/// had their turn.
+/// Registers a last callback on `ctx`, which is done. When this callback has run, the earlier callbacks had time to run.
 fn flush(ctx: &Context) {
     let (_registered, _count, ran) = counted(ctx);
     ran.recv_timeout(HANG).expect("a callback on a done context runs");
@@ -92,7 +91,7 @@ fn s12_runs_at_once_on_a_done_context() {
     let (registered, _count, ran) = counted(&ctx);
     ran.recv_timeout(HANG).expect("it runs");
     assert!(!registered.stop());
-    // An expired deadline that nobody has looked at is an end too.
+    // An expired deadline that no observer has seen is also an end.
     let slow = root.with_timeout(SEC);
     time.advance(SEC);
     let (_registered, _count, ran) = counted(&slow);
@@ -145,7 +144,7 @@ fn s12_one_that_is_stuck_keeps_no_other_from_running() {
         let (_registered, _count, ran) = counted(&ctx);
         cancel.cancel();
         ran.recv_timeout(HANG).expect("it runs beside the stuck ones");
-        // A callback may wait for another one.
+        // A callback may wait for another callback.
         let (other, cancel_other) = root.with_cancel();
         let (sender, receiver) = mpsc::channel();
         let _waits = ctx.after_func({
@@ -180,7 +179,7 @@ fn s12_a_registered_one_keeps_its_context_alive() {
     assert_eq!(count.load(Ordering::SeqCst), 0);
     cancel.cancel();
     ran.recv_timeout(HANG).expect("it runs although every handle is gone");
-    // With a deadline of its own, too.
+    // The same with a deadline of its own.
     let (_registered, _count, ran) = counted(&root.with_timeout(SEC));
     time.advance(SEC);
     ran.recv_timeout(HANG).expect("it runs although the context was a temporary");

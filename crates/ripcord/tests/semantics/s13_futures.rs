@@ -1,5 +1,5 @@
-//! 13. No future of ours holds a lock across an await. `run` on a done context never polls the future; after that a ready
-//!     result wins over an end that comes at the same poll.
+//! 13. No future of this crate holds a lock across an await. `run` on a done context never polls the future. Later, a ready
+//!    result wins over an end that comes at the same poll.
 
 use std::future::{pending, poll_fn, ready};
 use std::pin::pin;
@@ -117,12 +117,12 @@ fn s13_a_ready_result_wins_over_an_end_at_the_same_poll() {
     let (root, _time) = manual();
     let (ctx, cancel) = root.with_cancel();
     let waker = Wakes::new().waker();
-    // The end comes between two polls; at the second the future is ready as well.
+    // The end comes between two polls. At the second poll the future is also ready.
     let mut run = pin!(ctx.run(Yields(1)));
     assert!(poll_pinned(run.as_mut(), &waker).is_pending());
     let mut with = pin!(Yields(1).with_context(&ctx));
     assert!(poll_pinned(with.as_mut(), &waker).is_pending());
-    // The end comes out of the future's own poll, which then is ready.
+    // The future's own poll cancels the context, and then returns ready.
     let mut ends_itself = pin!(ctx.run(poll_fn(|_| {
         cancel.cancel_with("stop");
         Poll::Ready("result")
@@ -148,7 +148,7 @@ fn s13_an_end_wins_over_a_future_that_is_still_pending() {
 
 #[test]
 fn s13_an_end_out_of_the_futures_own_poll_is_not_lost() {
-    // The future cancels its own context while it is polled, and stays pending: nobody else will wake this task.
+    // The future cancels its own context while it is polled, and stays pending. No other event will wake this task.
     let (root, _time) = manual();
     let (ctx, cancel) = root.with_cancel();
     let wakes = Wakes::new();
@@ -238,7 +238,7 @@ fn s13_sleep_beyond_the_deadline_ends_at_the_deadline() {
 
 #[test]
 fn s13_who_wins_a_tie_of_time_and_deadline() {
-    // As `sleep` and `wait_timeout` document: at the same time, the context's end.
+    // As documented for `sleep` and `wait_timeout`: at the same time, the context's end wins.
     let (root, time) = manual();
     let ctx = root.with_timeout_cause(SEC, "slow");
     let mut sleep = pin!(ctx.sleep(SEC));
@@ -247,7 +247,7 @@ fn s13_who_wins_a_tie_of_time_and_deadline() {
     let Poll::Ready(Err(error)) = poll_pinned(sleep.as_mut(), &Wakes::new().waker()) else { panic!("it must fail") };
     assert_error(&error, ErrorKind::DeadlineExceeded, Some("slow"));
     assert!(ctx.wait_timeout(Duration::ZERO).is_some());
-    // What comes first counts, however late it is polled.
+    // The earlier event counts, even if the poll is late.
     let (ctx, cancel) = root.with_cancel();
     let mut sleep = pin!(ctx.sleep(SEC));
     assert!(poll_pinned(sleep.as_mut(), &Wakes::new().waker()).is_pending());
@@ -278,7 +278,7 @@ fn s13_a_sleep_counts_from_its_first_poll_or_its_making_but_never_ends_early() {
 
 #[test]
 fn s13_a_future_may_wait_on_one_context_inside_another() {
-    // None of the outer ones holds a lock while the inner one waits.
+    // The outer futures hold no lock while the inner future waits.
     within("three futures in one another", || {
         let (root, time) = manual();
         let (outer, cancel) = root.with_cancel();
@@ -384,7 +384,7 @@ fn s13_a_scope_is_left_when_its_closure_panics() {
 
 #[test]
 fn s13_a_scope_is_still_there_while_its_future_is_dropped() {
-    // A Drop inside the future may ask for the current context, as it could while it was polled; it must not panic.
+    // A `Drop` inside the future may query the current context, as the future may. The query must not panic.
     struct Asks(Arc<AtomicUsize>);
     impl Drop for Asks {
         fn drop(&mut self) {

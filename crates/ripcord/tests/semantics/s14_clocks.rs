@@ -1,5 +1,5 @@
-//! 14. Works on any executor and on plain threads (see `executors.rs`). A clock object decides what time is: system,
-//!     manual, tokio's. The clock travels with the root context.
+//! 14. The crate works on any executor and on plain threads (see `executors.rs`). A clock object measures time: the system's
+//!    clock, a manual clock, or tokio's clock. Contexts inherit the clock of their root.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ fn s14_a_run_on_manual_time_is_the_same_every_time() {
     let story = || {
         let (root, time) = manual();
         let fired = Arc::new(Mutex::new(Vec::new()));
-        // Several deadlines at one instant, sleeps among them.
+        // Several deadlines at one instant, and sleeps among them.
         let contexts: Vec<_> = (0..20_u32).map(|i| root.with_timeout((1 + i % 3) * SEC)).collect();
         let mut waits: Vec<_> = contexts.iter().map(Context::done).collect();
         let mut sleeps: Vec<_> = (0..20_u32).map(|i| Box::pin(root.sleep((1 + i % 4) * SEC))).collect();
@@ -206,7 +206,7 @@ fn s14_many_deadlines_on_the_system_clock_all_fire() {
 
 #[test]
 fn s14_a_nearer_deadline_armed_later_fires_first() {
-    // The timer sleeps until the far one when the near one comes.
+    // The timer's thread sleeps until the far deadline when the near deadline is armed.
     crate::common::within("a nearer deadline armed later", || {
         let far = Context::background().with_timeout(HOUR);
         let mut wait = far.done();
@@ -218,7 +218,7 @@ fn s14_a_nearer_deadline_armed_later_fires_first() {
 
 #[test]
 fn s14_a_timeout_below_a_deadline_on_a_stopped_clock_ends_by_its_own_clock() {
-    // As instants, the deadline on the stopped clock comes first, and its clock never reaches it.
+    // As instants, the deadline on the stopped clock comes first. Its clock never reaches it.
     let ((stopped, _still), (clock, time)) = (Clock::manual(), Clock::manual());
     let parent = Context::background().with_clock(stopped).with_deadline_cause(time.now() + SEC, "stopped");
     let below = parent.with_clock(clock);
@@ -246,7 +246,7 @@ fn s14_the_first_clock_to_reach_its_deadline_ends_the_context() {
     assert_live(&ctx);
     first_time.advance(SEC);
     assert_eq!(wakes.count(), 1);
-    // The end of a deadline is told to the descendants that are made later, although another deadline passes meanwhile.
+    // Descendants that are created later inherit the end of the deadline, although another deadline passes meanwhile.
     second_time.advance(2 * SEC);
     for ctx in [&ctx, &merged, &ctx.with_name("later"), &ctx.with_cancel().0, &ctx.with_timeout(SEC)] {
         assert_exceeded(ctx, Some("first"));

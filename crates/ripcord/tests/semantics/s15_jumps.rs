@@ -1,7 +1,7 @@
-//! 15. Wall-clock or suspend jumps never extend a deadline.
+//! 15. Jumps of the wall clock or a suspend never extend a deadline.
 //!
-//! A test can neither set the machine's clock nor suspend it. What it can hold to is that a deadline is one `Instant`,
-//! computed once, of a clock which only moves forward, and that a jump forward past it is an end like any other.
+//! A test can neither set the machine's clock nor suspend the machine. These tests check that a deadline is one `Instant`,
+//! computed once, of a clock that only moves forward, and that a jump past the deadline is an ordinary end.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ fn s15_a_jump_far_past_everything_ends_everything_once() {
 
 #[test]
 fn s15_a_deadline_handed_on_is_the_same_instant() {
-    // What the next process or thread is told is what was promised, however often it passes through `deadline()`.
+    // The next process or thread receives the same instant, even after many calls of `deadline()`.
     let (root, time) = manual();
     let mut ctx = root.with_timeout(SEC);
     for _ in 0..100 {

@@ -1,4 +1,4 @@
-//! Durations of zero and beyond all bounds, and other input that a shutdown must survive.
+//! Durations of zero and very long durations, and other input that a shutdown must handle.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The drain: what it waits for, and what it cancels.
+//! The drain: the work for which it waits, and the work that it cancels.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! On a tokio runtime, with its time paused.
+//! Shutdowns on a tokio runtime with paused time.
 
 use std::future::pending;
 use std::sync::mpsc;

@@ -81,7 +81,7 @@ fn dropped_send_has_sent_nothing_and_gives_its_place_to_the_next_sender() {
     assert!(poll(first.as_mut()).is_pending());
     assert!(poll_pinned(next.as_mut(), &next_wakes.waker()).is_pending());
     assert_eq!(receiver.try_recv(), Some(1));
-    // The place is the first sender's now.
+    // The slot is now assigned to the first sender.
     drop(first);
     assert_eq!(next_wakes.count(), 1);
     assert!(poll(next.as_mut()).is_ready());

@@ -1,4 +1,4 @@
-//! `sync::Semaphore`. The first tests restate those of golang.org/x/sync/semaphore.
+//! `sync::Semaphore`. The first tests repeat the tests of golang.org/x/sync/semaphore.
 
 use std::pin::pin;
 use std::task::Poll;

@@ -10,7 +10,7 @@ use crate::common::{Random, rounds, within};
 
 const THREADS: usize = 4;
 
-/// A context that ends within some hundred microseconds, or not at all.
+/// Returns a context that ends within a few hundred microseconds, or not at all.
 fn short(random: &mut Random) -> Context {
     let root = Context::background();
     if random.below(3) == 0 { root } else { root.with_timeout(Duration::from_micros(random.below(300) as u64)) }

@@ -1,5 +1,5 @@
-//! Users' code at its worst: wakers that panic or call back, values that use contexts when they are dropped, and threads that end
-//! with contexts in their thread-locals.
+//! The most hostile user code: wakers that panic or call back, values that use contexts when they are dropped, and threads that
+//! end with contexts in their thread-locals.
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use std::thread;
 
 use ripcord::{CancelHandle, Context, DoneOwned, Value};
 
-/// The payload of every deliberate panic. Dropping it panics again.
+/// The payload of every deliberate panic. Its drop panics again.
 struct Deliberate;
 
 impl Drop for Deliberate {
@@ -21,7 +21,7 @@ impl Drop for Deliberate {
     }
 }
 
-/// Keeps the deliberate panics out of the output.
+/// Removes the deliberate panics from the output.
 pub(crate) fn silence_deliberate_panics() {
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
@@ -34,7 +34,7 @@ pub(crate) fn silence_deliberate_panics() {
     }));
 }
 
-/// Counts what lives: one more when it is created, one fewer when it is dropped.
+/// Counts live objects. The count is incremented at each creation and decremented at each drop.
 #[derive(Debug)]
 pub(crate) struct Counted(Arc<AtomicUsize>);
 
@@ -78,16 +78,16 @@ impl Drop for Busy {
     }
 }
 
-/// What a waker does besides being counted.
+/// The action of a waker besides counting.
 #[derive(Clone, Copy)]
 pub(crate) enum Habit {
     Quiet,
     Panics,
-    /// Cancels another context and asks its own.
+    /// Cancels another context and queries its own context.
     CallsBack,
 }
 
-/// A waker that counts, and has a habit.
+/// A waker that counts its wakes and has a habit.
 pub(crate) struct Wakes {
     pub(crate) count: AtomicUsize,
     pub(crate) habit: Habit,
@@ -112,7 +112,7 @@ impl Wake for Wakes {
     }
 }
 
-/// What a thread has in a thread-local: it outlives the library's own thread-locals, since it was initialized before them.
+/// The value of a thread-local. It outlives the crate's own thread-locals, because it was initialized before them.
 struct Last(Option<(Context, DoneOwned)>);
 
 impl Drop for Last {
@@ -127,7 +127,7 @@ impl Drop for Last {
     }
 }
 
-/// Uses a context on a new thread, and again while that thread's locals are dropped.
+/// Uses a context on a new thread, and again during the drop of that thread's locals.
 pub(crate) fn use_in_an_ending_thread(ctx: Context) {
     thread_local! {
         static LAST: RefCell<Last> = const { RefCell::new(Last(None)) };

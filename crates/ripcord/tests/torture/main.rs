@@ -1,18 +1,18 @@
-//! Random use of the core by several threads: trees, merges of related contexts, conversions, groups, and users' code at its worst.
+//! Random use of the core by several threads: trees, merges of related contexts, conversions, groups, and hostile user code.
 //!
-//! What must hold all the time:
+//! Conditions that must always hold:
 //!
 //! 1. When `cancel` returns, every context below is done.
-//! 2. Nothing takes an end back: once a context was seen done, all of its methods say so, with the same cause.
+//! 2. No end is taken back. Once a context was seen done, all of its methods report the end, with the same cause.
 //! 3. A child of a done context is done.
 //!
-//! And at the end of a round, when everything has been canceled and dropped:
+//! Conditions at the end of a round, when everything has been canceled and dropped:
 //!
-//! 4. Each waiter that was told to wait has been woken.
+//! 4. Each waiter whose last poll was pending has been woken.
 //! 5. Each value and each function has been dropped.
 //!
-//! A failure prints its seed. `RIPCORD_TORTURE_SEED=N` starts with that seed (the threads still run as they like, so a failure
-//! may need several runs), `RIPCORD_TORTURE_SECONDS=N` runs for longer. `scripts/soak` does so for minutes.
+//! A failure prints its seed. `RIPCORD_TORTURE_SEED=N` starts with that seed. The order of the threads still varies, so a
+//! failure may need several runs. `RIPCORD_TORTURE_SECONDS=N` sets a longer run. `scripts/soak` runs it for minutes.
 
 mod hostile;
 mod world;
@@ -24,10 +24,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use self::world::World;
 
 const THREADS: u64 = if cfg!(miri) { 2 } else { 4 };
-/// What a thread does in one round.
+/// Number of steps of a thread in one round.
 const STEPS: usize = if cfg!(miri) { 30 } else { 400 };
 const SECONDS: u64 = if cfg!(miri) { 0 } else { 3 };
-/// Longer than what is waited for within a round takes, and longer than a round takes.
+/// The first is longer than any wait within a round, the second is longer than a round.
 const HANG: Duration = Duration::from_secs(20);
 const ROUND_HANGS: Duration = Duration::from_secs(60);
 
@@ -54,7 +54,7 @@ fn torture() {
     }
 }
 
-/// One world, from its root to the end of all that was made in it.
+/// Runs one world, from its root until all of its contexts have ended.
 fn round(seed: u64) {
     let world = World::new();
     let failed = AtomicBool::new(false);
@@ -88,7 +88,7 @@ impl Drop for FailsOnPanic<'_> {
     }
 }
 
-/// Waits for what other threads do, and fails if that takes far too long.
+/// Waits for a condition that other threads make true. Panics if the wait is far too long.
 fn wait_for(what: &str, hangs: Duration, mut holds: impl FnMut() -> bool) {
     let started = Instant::now();
     while !holds() {
@@ -102,7 +102,7 @@ struct Random(u64);
 
 impl Random {
     fn new(seed: u64) -> Self {
-        // Any bits but none.
+        // The state must not be zero.
         let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
         for _ in 0..8 {
             random.next();
@@ -117,7 +117,7 @@ impl Random {
         self.0
     }
 
-    /// A number below `bound`.
+    /// Returns a number below `bound`.
     fn below(&mut self, bound: usize) -> usize {
         (self.next() >> 33) as usize % bound
     }

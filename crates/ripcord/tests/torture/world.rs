@@ -1,4 +1,4 @@
-//! The contexts that the threads share, and what a thread does with them.
+//! The contexts that the threads share, and the operations of a thread on them.
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -13,16 +13,16 @@ use super::hostile::{Busy, Counted, Habit, Wakes, use_in_an_ending_thread};
 use super::{HANG, Random, wait_for};
 
 const SLOTS: usize = 12;
-/// The root's number; cancelers that are made later count on.
+/// The number of the root. The numbers of later cancelers follow.
 const ROOT: usize = 0;
 
-/// A context, and what is known of it.
+/// A context, and the test's knowledge of the context.
 #[derive(Clone)]
 struct Entry {
     ctx: Context,
     /// The numbers of the cancelers that end it.
     ended_by: Arc<BTreeSet<usize>>,
-    /// Its own canceler, if it has one.
+    /// The context's own canceler, if it has one.
     canceler: Option<(usize, Arc<Canceler>)>,
     /// The cause that an observer saw first.
     cause: Arc<OnceLock<String>>,
@@ -43,17 +43,17 @@ pub(crate) struct World {
     cancelers: AtomicUsize,
     root: Entry,
     clocks: Vec<Clock>,
-    /// Of the manual clocks among them.
+    /// The times of the manual clocks in `clocks`.
     times: Vec<ManualTime>,
     /// Runs the timers of tokio's clock.
     #[cfg(all(feature = "tokio", not(miri)))]
     _runtime: tokio::runtime::Runtime,
-    /// How many values and functions have not been dropped.
+    /// The number of values and functions that have not been dropped.
     living: Arc<AtomicUsize>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Users' code runs without it, so a panic leaves nothing half done.
+    // No user code runs under the lock, so a panic leaves no invariant broken.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -93,19 +93,19 @@ impl World {
         }
     }
 
-    /// A context of the world, the root if it comes upon an empty slot.
+    /// Returns a random context of the world. Returns the root if the slot is empty.
     fn any(&self, random: &mut Random) -> Entry {
         let found = lock(&self.slots[random.below(SLOTS)]).clone();
         found.unwrap_or_else(|| self.root.clone())
     }
 
     fn put(&self, random: &mut Random, entry: Entry) {
-        // Dropped without the lock: a drop may do anything.
+        // Dropped without the lock, because the drop may run user code.
         let replaced = lock(&self.slots[random.below(SLOTS)]).replace(entry);
         drop(replaced);
     }
 
-    /// One random thing that a thread does.
+    /// Runs one random operation.
     pub(crate) fn step(&self, random: &mut Random) {
         let entry = self.any(random);
         match random.below(23) {
@@ -163,7 +163,7 @@ impl World {
             7 => entry.ctx = ctx.with_clock(self.clocks[random.below(self.clocks.len())].clone()),
             #[cfg(feature = "tokio-util")]
             8 => {
-                // The token ends the child too, but the threads that cancel its context need not wait for that.
+                // The token also ends the child, but the threads that cancel the token's context do not wait for that.
                 let other = self.any(random);
                 entry.ctx = ctx.with_cancellation_token(&other.ctx.cancellation_token());
             }
@@ -175,7 +175,7 @@ impl World {
             }
             11 => entry.ctx = ctx.with_idle_timeout(Duration::from_micros(random.below(3000) as u64)).0,
             12 => {
-                // It may end later than what it is below.
+                // The context may end later than its parent.
                 entry.ctx = ctx.shielded(Duration::from_micros(random.below(2000) as u64));
                 entry.ended_by = Arc::default();
                 return entry;
@@ -201,7 +201,7 @@ impl World {
 
     fn cancel(&self, random: &mut Random, entry: &Entry) {
         let Some((number, canceler)) = &entry.canceler else { return };
-        // The root ends at the end of the round, or else seldom.
+        // The root ends at the end of the round. It rarely ends earlier.
         if *number == ROOT && !random.one_in(200) {
             return;
         }
@@ -234,7 +234,7 @@ impl World {
         let _state = waiter.poll();
         let mut waiters = lock(&self.waiters);
         waiters.push(waiter);
-        // Half of them are dropped while they wait.
+        // Half of the waiters are dropped while they wait.
         let dropped = if waiters.len() > SLOTS { Some(waiters.swap_remove(random.below(SLOTS))) } else { None };
         drop(waiters);
         drop(dropped);
@@ -256,7 +256,7 @@ impl World {
 
     fn register(&self, random: &mut Random, entry: &Entry) {
         if entry.ended_by.is_empty() {
-            // Nothing ends it before the end of the round, and until then it would be kept.
+            // Nothing ends the context before the end of the round, so the function would be kept until then.
             return;
         }
         let counted = Counted::new(&self.living);
@@ -276,7 +276,7 @@ impl World {
         }
     }
 
-    /// Cancels and drops everything, and checks what must hold then.
+    /// Cancels and drops everything, and checks the conditions at the end.
     pub(crate) fn end(self) {
         let World { slots, waiters, functions, root, living, deadlines, .. } = self;
         let entries: Vec<Entry> = slots.into_iter().filter_map(|slot| lock(&slot).take()).collect();
@@ -292,7 +292,7 @@ impl World {
             }
             observe(entry);
         }
-        // Cancelers that nobody holds any more have ended theirs.
+        // The last drops of cancelers end their contexts.
         drop(entries);
         let mut waiters = std::mem::take(&mut *lock(&waiters));
         for waiter in &mut waiters {
@@ -328,7 +328,7 @@ impl Waiter {
     }
 }
 
-/// Asks a context in all ways. None may take back what another has said.
+/// Queries a context in every way. No answer may contradict an earlier answer.
 fn observe(entry: &Entry) {
     let ctx = &entry.ctx;
     if !ctx.is_done() {
@@ -351,7 +351,7 @@ fn observe(entry: &Entry) {
     assert_eq!(entry.cause.get_or_init(|| cause.clone()), &cause, "a cause changed");
 }
 
-/// Runs some tasks under a context, each on a thread of its own. One may fail.
+/// Runs some tasks under a context, each on its own thread. One task may fail.
 fn run_a_group(random: &mut Random, ctx: &Context) {
     let (group, ctx) = Group::with_executor(ctx, |task| {
         std::thread::spawn(move || futures::executor::block_on(task));
