@@ -1,4 +1,4 @@
-//! A callback may run long after the function that registered it.
+//! A callback may run long after the function that registered it has returned.
 
 use ripcord::Context;
 

@@ -1,4 +1,4 @@
-//! Dropping a canceler cancels, so there is one of it. Whoever wants several takes `handle()`s.
+//! A canceler cancels when it is dropped, so it cannot be cloned. Its `handle()`s can.
 
 use ripcord::Context;
 

@@ -1,4 +1,4 @@
-//! `detach` gives the canceler up.
+//! `detach` consumes the canceler.
 
 use ripcord::Context;
 

@@ -1,4 +1,4 @@
-//! `done()` borrows its context; `done_owned()` is the one to hand on.
+//! `done()` borrows its context. `done_owned()` does not.
 
 use ripcord::Context;
 

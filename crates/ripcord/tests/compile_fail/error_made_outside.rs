@@ -1,4 +1,4 @@
-//! An error says who ended which context, so only a context makes one.
+//! An error says how a context ended, so only a context can create one.
 
 use ripcord::{Error, ErrorKind};
 

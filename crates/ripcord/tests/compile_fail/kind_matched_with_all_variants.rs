@@ -1,4 +1,4 @@
-//! Two ways to end, as in Go, and a caller's match over both is complete; a value that is neither does not exist.
+//! A context ends in two ways, as in Go. A caller's match over both is complete, and a third variant does not exist.
 
 use ripcord::ErrorKind;
 

@@ -1,5 +1,5 @@
-//! `let (ctx, _) = ...` and `let _ = ...` drop the canceler at once, where `let (ctx, _cancel) = ...` keeps it to the end
-//! of the block. rustc's `let_underscore_drop` says so of a canceler alone and of the pair.
+//! `let (ctx, _) = ...` and `let _ = ...` drop the canceler at once. `let (ctx, _cancel) = ...` keeps it until the end of
+//! the block. rustc's lint `let_underscore_drop` reports both the canceler alone and the pair.
 
 #![deny(let_underscore_drop)]
 

@@ -1,5 +1,5 @@
-//! A context is immutable, so that a derivation nobody takes does nothing; nor does a future nobody polls. The compiler
-//! says so, one by one.
+//! A context is immutable, so an unused derivation has no effect. A future that is not polled has no effect either. The
+//! compiler reports each of them.
 
 #![deny(unused_must_use)]
 

@@ -1,8 +1,8 @@
-//! A context and its canceler thrown away. Both go at once: the new context is canceled as soon as it is made.
+//! An unused context and canceler. Both are dropped at once, and the drop of the canceler cancels the new context.
 //!
-//! The compiler says so when the call stands alone. It has nothing to say about `let _ = ctx.with_cancel()`, which is how
-//! one tells it that a value is dropped on purpose; what can be had there is the lint `let_underscore_drop`, off by
-//! default, which the second case turns on.
+//! The compiler reports the call alone. It does not report `let _ = ctx.with_cancel()`, which tells it that a value is
+//! dropped on purpose. The lint `let_underscore_drop`, which is off by default, reports that form. The case
+//! `let_underscore_canceler.rs` turns it on.
 
 #![deny(unused_must_use)]
 

@@ -1,4 +1,4 @@
-//! And nobody can make it one: the trait is ours and the type is std's.
+//! Users cannot implement the trait for a type of the standard library, because they own neither of the two.
 
 use ripcord::Value;
 

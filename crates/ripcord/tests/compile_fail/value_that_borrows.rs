@@ -1,4 +1,4 @@
-//! A value lives as long as any context that can see it, so it borrows nothing.
+//! A value lives as long as every context that carries it, so it cannot borrow.
 
 use ripcord::{Context, Value};
 

@@ -1,5 +1,5 @@
 //! 12. The function of `after_func` runs exactly once. It never runs after a `stop()` that returned true. On a done context it
-//!    runs at once, and `cancel()` never waits for it. A set of children returns to its old size (see `leak.rs`).
+//!     runs at once, and `cancel()` never waits for it. A set of children returns to its old size (see `leak.rs`).
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};

@@ -1,5 +1,5 @@
 //! 13. No future of this crate holds a lock across an await. `run` on a done context never polls the future. Later, a ready
-//!    result wins over an end that comes at the same poll.
+//!     result wins over an end that comes at the same poll.
 
 use std::future::{pending, poll_fn, ready};
 use std::pin::pin;

@@ -1,5 +1,5 @@
 //! 14. The crate works on any executor and on plain threads (see `executors.rs`). A clock object measures time: the system's
-//!    clock, a manual clock, or tokio's clock. Contexts inherit the clock of their root.
+//!     clock, a manual clock, or tokio's clock. Contexts inherit the clock of their root.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! The chapter's "bad" example: a bare string as the key of a value. In Go it compiles, and two packages that both choose
-//! "user" read each other's values. A type is the key here, and a type nobody else can name is a key nobody else can take.
+//! The chapter's "bad" example: a bare string as the key of a value. In Go it compiles, and two packages that both use
+//! "user" read each other's values. Here the key is a type, and other crates cannot use a private type as a key.
 
 use ripcord::Context;
 

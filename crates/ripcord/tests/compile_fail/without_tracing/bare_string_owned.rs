@@ -1,4 +1,4 @@
-//! Neither does a `String` say whose value it is.
+//! A `String` cannot be a value either.
 
 use ripcord::Context;
 
