@@ -19,6 +19,27 @@ use std::panic::Location;
 /// | Is it safe to send the statement again, whatever it does? | [`is_not_sent`](Error::is_not_sent) |
 /// | May the same statement or transaction succeed in a moment? | [`is_transient`](Error::is_transient) |
 /// | May the statement have taken effect although it failed? | [`is_outcome_unknown`](Error::is_outcome_unknown) |
+///
+/// With `Retry` of `ripcord-policy`, a transaction is repeated from its beginning:
+///
+#[cfg_attr(feature = "postgres", doc = "```no_run")]
+#[cfg_attr(not(feature = "postgres"), doc = "```ignore")]
+/// use ripcord::Context;
+/// use ripcord_policy::Retry;
+/// use ripcord_sql::{Error, postgres::Pool};
+///
+/// async fn book(ctx: &Context, pool: &Pool, seat: i64) -> Result<(), Error> {
+///     let transaction = pool.transaction(ctx).await?;
+///     transaction.execute(ctx, "UPDATE seats SET is_free = false WHERE id = $1", &[&seat]).await?;
+///     transaction.commit(ctx).await
+/// }
+///
+/// # async fn example(ctx: Context, pool: Pool) -> Result<(), Box<dyn std::error::Error>> {
+/// let retry = Retry::builder().max_attempts(3).retry_if(|error: &Error| error.is_transient()).build()?;
+/// retry.run(&ctx, |ctx: Context| { let pool = pool.clone(); async move { book(&ctx, &pool, 12).await } }).await?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct Error(Box<Repr>);
 
 struct Repr {

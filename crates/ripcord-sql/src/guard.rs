@@ -37,7 +37,7 @@ use ripcord::Context;
 /// # sqlx
 ///
 /// ```ignore
-/// // Not compiled: sqlx brings its own TLS and drivers. Written for sqlx 0.9.
+/// // Not compiled, because sqlx 0.9 needs Rust 1.94.
 /// let connection = ctx.run(pool.acquire()).await??;
 /// let mut connection = ConnectionGuard::new(connection, |connection| drop(connection.detach()));
 /// let work = async |connection: &mut PoolConnection<Postgres>| {
@@ -51,7 +51,7 @@ use ripcord::Context;
 /// # diesel_async
 ///
 /// ```ignore
-/// // Not compiled, for the same reason. Written for diesel_async 0.9 with deadpool.
+/// // Not compiled, because diesel takes longer to build than this crate. Written for diesel_async 0.9 with deadpool.
 /// let connection = ctx.run(pool.get()).await??;
 /// let mut connection = ConnectionGuard::new(connection, |connection| drop(Object::take(connection)));
 /// let work = async |connection: &mut Object<AsyncPgConnection>| diesel::delete(carts::table).execute(connection).await;

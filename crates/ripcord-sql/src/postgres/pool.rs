@@ -229,6 +229,7 @@ impl PoolBuilder {
         let name = config.get_dbname().or(config.get_user()).unwrap_or("postgres").into();
         let server = match (config.get_hosts().first(), config.get_hostaddrs().first()) {
             (Some(Host::Tcp(host)), _) => Some(host.clone()),
+            #[cfg(unix)]
             (Some(Host::Unix(directory)), _) => Some(directory.display().to_string()),
             (None, address) => address.map(ToString::to_string),
         };

@@ -4,6 +4,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::io;
 use std::net::SocketAddr;
+#[cfg(unix)]
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -11,7 +12,9 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
-use tokio::net::{TcpStream, UnixStream, lookup_host};
+#[cfg(unix)]
+use tokio::net::UnixStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::oneshot;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, LoadBalanceHosts};
@@ -29,6 +32,7 @@ pub struct Socket {
 #[derive(Debug)]
 enum Stream {
     Tcp(TcpStream),
+    #[cfg(unix)]
     Unix(UnixStream),
 }
 
@@ -36,6 +40,7 @@ enum Stream {
 #[derive(Clone, Debug)]
 pub(super) enum Address {
     Tcp(SocketAddr),
+    #[cfg(unix)]
     Unix(PathBuf),
 }
 
@@ -59,6 +64,7 @@ pub(super) async fn servers(config: &Config) -> io::Result<Vec<Server>> {
         let port = ports.get(index).or_else(|| ports.first()).copied().unwrap_or(DEFAULT_PORT);
         let host = match hosts.get(index) {
             Some(Host::Tcp(name)) => name.clone(),
+            #[cfg(unix)]
             Some(Host::Unix(directory)) => {
                 let address = Address::Unix(directory.join(format!(".s.PGSQL.{port}")));
                 servers.push(Server { address, host: String::new() });
@@ -103,8 +109,10 @@ impl Address {
             Ok(stream) => stream?,
             Err(_) => return Err(io::Error::new(io::ErrorKind::TimedOut, "the connect timeout has passed")),
         };
-        if let Stream::Tcp(stream) = &stream {
-            set_options(stream, config)?;
+        match &stream {
+            Stream::Tcp(stream) => set_options(stream, config)?,
+            #[cfg(unix)]
+            Stream::Unix(_) => {}
         }
         Ok(Socket { stream: Some(stream), return_to: None })
     }
@@ -112,6 +120,7 @@ impl Address {
     async fn open(&self) -> io::Result<Stream> {
         Ok(match self {
             Address::Tcp(address) => Stream::Tcp(TcpStream::connect(address).await?),
+            #[cfg(unix)]
             Address::Unix(path) => Stream::Unix(UnixStream::connect(path).await?),
         })
     }
@@ -202,6 +211,7 @@ impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, task: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(task, buffer),
+            #[cfg(unix)]
             Stream::Unix(stream) => Pin::new(stream).poll_read(task, buffer),
         }
     }
@@ -211,6 +221,7 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, task: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(task, bytes),
+            #[cfg(unix)]
             Stream::Unix(stream) => Pin::new(stream).poll_write(task, bytes),
         }
     }
@@ -218,6 +229,7 @@ impl AsyncWrite for Stream {
     fn poll_flush(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_flush(task),
+            #[cfg(unix)]
             Stream::Unix(stream) => Pin::new(stream).poll_flush(task),
         }
     }
@@ -225,6 +237,7 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(task),
+            #[cfg(unix)]
             Stream::Unix(stream) => Pin::new(stream).poll_shutdown(task),
         }
     }

@@ -94,7 +94,9 @@ const TESTS: &[(&str, Test)] = tests! {
         copy_out_dropped_is_canceled,
         copies_in_a_transaction;
     telemetry:
-        statements_are_spans_of_the_callers_line;
+        statements_are_spans_of_the_callers_line,
+        spans_have_the_attributes_of_the_conventions,
+        statements_are_recorded_by_operation_and_outcome;
     random:
         cancels_at_every_await_leave_a_clean_pool;
 };
