@@ -13,7 +13,7 @@ static LIVE: AtomicIsize = AtomicIsize::new(0);
 
 pub(crate) struct Allocator;
 
-/// Runs `build` and returns its result and the number of bytes that it left allocated, on all threads.
+/// Runs `build`. Returns its result and the number of bytes that it left allocated, on all threads.
 pub(crate) fn live_bytes<T>(build: impl FnOnce() -> T) -> (T, usize) {
     LIVE.store(0, Relaxed);
     COUNTING.store(true, Relaxed);

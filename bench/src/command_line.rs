@@ -27,7 +27,7 @@ pub(crate) enum Request {
     Help,
 }
 
-/// The rows to measure, and what to do with the figures.
+/// The rows to measure, and the output options.
 pub(crate) struct Order {
     pub(crate) rows: Vec<&'static Row>,
     pub(crate) json: Option<PathBuf>,

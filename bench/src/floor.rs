@@ -1,4 +1,4 @@
-//! The floors: the minimum work of an operation, measured beside it on this machine.
+//! The floors: the minimum work of an operation, measured on the same machine.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::alloc::live_bytes;
 use crate::timing::{Threads, Timing};
 
-/// A floor whose cost is that of one call in a loop.
+/// A floor. Its cost is the cost of one call in a loop.
 pub(crate) struct Floor {
     pub(crate) name: &'static str,
     sample: Box<dyn Fn(u64) -> Timing>,
@@ -40,8 +40,8 @@ impl Floor {
         })
     }
 
-    /// One allocation of the bytes that `make` leaves allocated, and its release. `make` runs on a thread of its own, because a
-    /// thread that has dropped contexts keeps the memory of some, and a new context would then allocate nothing.
+    /// One allocation of the bytes that `make` leaves allocated, and its release. `make` runs on its own thread, because a thread
+    /// that has dropped contexts keeps memory for new contexts, and a new context would then allocate nothing.
     pub(crate) fn allocation_of<T>(threads: Threads, make: impl FnOnce() -> T + Send) -> Self {
         let measure = || {
             let (_made, bytes) = live_bytes(make);

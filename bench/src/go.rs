@@ -1,4 +1,4 @@
-//! Go's side: one program, built once and run for every round, so that its turns alternate with ours.
+//! The Go program, built once and run in every round, so that its turns alternate with ours.
 
 use std::env;
 use std::io;
@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use crate::progress::Progress;
 use crate::rival::Rival;
 
-/// The Go program, or the reason why there is none.
+/// The Go program, or the reason why it is missing.
 pub(crate) struct Go {
     program: Result<PathBuf, String>,
     test: bool,
@@ -33,7 +33,7 @@ impl Go {
         self.figures(measurement, [measurement])
     }
 
-    /// Runs one measurement once. The program prints a `name value` line for each figure; `names` selects them.
+    /// Runs one measurement once. The program prints a line `name value` for each figure. `names` selects the figures.
     pub(crate) fn figures<const M: usize>(&self, measurement: &str, names: [&str; M]) -> Option<[f64; M]> {
         let program = self.program.as_ref().ok()?;
         let mut command = Command::new(program);
@@ -67,7 +67,7 @@ fn build() -> Result<PathBuf, String> {
         .arg(&program)
         .arg(".")
         .current_dir(source)
-        // Measures the installed Go. Without this setting, an older one would download a newer one.
+        // Uses the installed Go. Without this setting, an older Go would download a newer one.
         .env("GOTOOLCHAIN", "local")
         .output();
     if output.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
@@ -77,7 +77,7 @@ fn build() -> Result<PathBuf, String> {
     Ok(program)
 }
 
-/// Returns the output of a process that ran and succeeded.
+/// Returns the output of a process that has succeeded.
 fn finished(output: io::Result<Output>) -> Result<String, String> {
     let output = output.map_err(|error| error.to_string())?;
     if !output.status.success() {

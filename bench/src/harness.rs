@@ -16,7 +16,7 @@ pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 /// `None` if the side cannot run on this machine.
 pub(crate) type Side<'a, const M: usize> = &'a mut dyn FnMut() -> Option<[f64; M]>;
 
-/// Passed to every row.
+/// The harness, which every row gets.
 pub(crate) struct Bench {
     test: bool,
     go: OnceCell<Go>,
@@ -52,8 +52,8 @@ impl Bench {
         self.size(7, 1)
     }
 
-    /// Measures all sides in turn, in the order A B B A, so that a slow phase of the machine affects all of them and no side
-    /// always follows the same other side.
+    /// Measures all sides in turn, in the order A B B A. So a slow phase of the machine affects all sides, and no side always
+    /// follows the same other side.
     pub(crate) fn interleave<const N: usize, const M: usize>(
         &self,
         rounds: usize,
@@ -83,7 +83,7 @@ impl Bench {
         }
     }
 
-    /// Compares the cost of one call of ours, of the rival and of the floor. This is enough for most rows.
+    /// Compares the costs of one call of ours, of the rival and of the floor. Most rows need no more.
     pub(crate) fn compare(
         &self,
         ours: impl Fn(u64) -> Timing,
@@ -93,7 +93,7 @@ impl Bench {
         self.measure(self.many_rounds(), &mut self.per_call(ours), &mut self.per_call(rival), floor)
     }
 
-    /// Like [`Bench::compare`], against a measurement of the Go program.
+    /// Does the same as [`Bench::compare`], against a measurement of the Go program.
     pub(crate) fn compare_with_go(&self, ours: impl Fn(u64) -> Timing, measurement: &str, floor: Floor) -> Measured {
         let go = self.go();
         self.measure(self.many_rounds(), &mut self.per_call(ours), &mut || go.figure(measurement), floor)
@@ -147,13 +147,13 @@ impl Figure {
         percentile(&self.samples, 50)
     }
 
-    /// Subtracts `bare`, which was measured in the same rounds. No sample becomes negative.
+    /// Subtracts `bare`, which was measured in the same rounds. Negative results become zero.
     pub(crate) fn over(&self, bare: &Figure) -> Figure {
         self.samples.iter().zip(&bare.samples).map(|(whole, bare)| (whole - bare).max(0.0)).collect()
     }
 }
 
-/// Returns the smallest value that is above `percent` percent of the values: the median for 50.
+/// Returns the smallest value that is above `percent` percent of the values. 50 gives the median.
 pub(crate) fn percentile(values: &[f64], percent: usize) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! Measures ripcord beside its rivals: the rows of the performance table, in one run.
+//! Measures ripcord and its rivals: the rows of the performance table, in one run.
 
 mod alloc;
 mod command_line;
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
 }
 
 fn run(order: &Order) -> io::Result<Vec<Line>> {
-    // Opened first, so that a wrong path does not lose minutes of measurements.
+    // Opened first, so that a wrong path does not discard minutes of measurements.
     let json = order.json.as_ref().map(create).transpose()?;
     let lines = measure(order);
     let judged = !order.test;

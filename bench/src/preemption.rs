@@ -16,7 +16,7 @@ impl Preemptions {
         Preemptions::counted_by(|| of_thread(Path::new("/proc/thread-self")))
     }
 
-    /// Counts those of all threads of this process. Threads that start or end in between distort the count.
+    /// Counts the switches of all threads of this process. Threads that start or end meanwhile distort the count.
     pub(crate) fn of_all_threads() -> Self {
         Preemptions::counted_by(|| {
             let threads = fs::read_dir("/proc/self/task").ok()?;
@@ -28,7 +28,7 @@ impl Preemptions {
         Preemptions { count, seen: count() }
     }
 
-    /// Returns whether there was one since the last call, or since the creation.
+    /// Returns whether a switch has happened since the last call or the creation.
     pub(crate) fn happened(&mut self) -> bool {
         let before = self.seen;
         self.seen = (self.count)();

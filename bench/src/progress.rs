@@ -23,7 +23,7 @@ impl Progress {
         }
     }
 
-    /// Shows that a round of the current row starts. Does nothing unless stderr is a terminal, where it replaces the line.
+    /// Shows that a round of the current row starts. Replaces the line on a terminal. Does nothing if stderr is not a terminal.
     pub(crate) fn round(&self, round: usize, rounds: usize) {
         if io::stderr().is_terminal() {
             let row = self.row.borrow();

@@ -20,7 +20,7 @@ pub(crate) struct Line {
     pub(crate) rival: Rival,
     /// The target against the rival.
     pub(crate) target: Target,
-    /// The target against the floor: the largest allowed multiple of it, if there is one.
+    /// The target against the floor: the largest allowed multiple of the floor. `None` without a target.
     pub(crate) floor_target: Option<f64>,
     /// Whether the rival's ratio is the median of the ratios of all rounds, instead of the ratio of the medians.
     pub(crate) by_round: bool,
@@ -40,21 +40,21 @@ pub(crate) enum Target {
     Ratio(f64),
     /// Our cost is at most this multiple of the rival's.
     Within(f64),
-    /// Our cost is at most the rival's, plus this share of it. Two equal sides differ by that much from run to run.
+    /// Our cost is at most the rival's cost plus this share of it. Two equal sides differ by this share from run to run.
     NoWorse(f64),
-    /// Our cost is at most this, whatever the rival's is.
+    /// Our cost is at most this value, whatever the rival's cost is.
     AtMost(f64),
-    /// None. The line is printed for comparison.
+    /// The line has no target. It is printed for comparison.
     Shown,
 }
 
-/// How far above its floor a line may be and still count as being at its floor.
+/// The largest multiple of the floor at which a line still counts as being at its floor.
 const AT_FLOOR: f64 = 1.05;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Verdict {
     Holds,
-    /// Holds because ours costs no more than the floor, although the rival's target is not reached.
+    /// The rival's target is not reached, but our cost is no higher than the floor.
     AtFloor,
     FallsShort {
         rival: bool,
@@ -93,8 +93,8 @@ impl Line {
         Line { floor_target: Some(times), ..self }
     }
 
-    /// Compares ours and the rival's round by round. For two sides that differ by less than the machine does from one round to
-    /// the next.
+    /// Compares ours and the rival's round by round. Use this for two sides that differ less than the machine differs from round to
+    /// round.
     pub(crate) fn by_round(self) -> Self {
         Line { by_round: true, ..self }
     }
@@ -115,7 +115,7 @@ impl Line {
         Some(self.measured.ours.median()? / floor.median()?)
     }
 
-    /// Returns the ratios and the verdict on one line, for progress.
+    /// Returns the ratios and the verdict on one line, for the progress output.
     pub(crate) fn summary(&self) -> String {
         let rival = self.ratio().map(|ratio| format!("{}x {}, ", three_digits(ratio), self.rival.name));
         let floor = self.floor_ratio().map(|ratio| format!("{}x of the floor, ", three_digits(ratio)));

@@ -4,12 +4,12 @@
 #[derive(Clone, Debug)]
 pub(crate) struct Rival {
     pub(crate) name: &'static str,
-    /// The reason why it did not run, if it did not.
+    /// The reason why the rival did not run. `None` if it ran.
     pub(crate) missing: Option<String>,
 }
 
 impl Rival {
-    /// A rival that is compiled into this program and therefore always runs.
+    /// Creates a rival that is compiled into this program and therefore always runs.
     pub(crate) const fn named(name: &'static str) -> Self {
         Rival { name, missing: None }
     }

@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 
 use crate::preemption::Preemptions;
 
-/// The wanted duration of one sample: far longer than a clock read, shorter than a scheduler's time slice.
+/// The target duration of one sample: far longer than a clock read, shorter than a scheduler's time slice.
 const SAMPLE: Duration = Duration::from_millis(2);
 
 /// One timed loop.
@@ -90,7 +90,7 @@ impl Threads {
         self.clock_each(iterations, |_| &call)
     }
 
-    /// Like [`Threads::clock`], but `make` first creates the call of each thread, which is number 0 or 1.
+    /// Does the same as [`Threads::clock`], but `make` first creates the call of each thread, which is number 0 or 1.
     pub(crate) fn clock_each<T, C: FnMut() -> T>(self, iterations: u64, make: impl Fn(usize) -> C + Sync) -> Timing {
         self.at_once(|thread| {
             let call = make(thread);
@@ -98,8 +98,8 @@ impl Threads {
         })
     }
 
-    /// Like [`Threads::clock_each`], for asynchronous calls. Each thread awaits its calls one after another in one task. The
-    /// calls must not need a waker.
+    /// Does the same as [`Threads::clock_each`] for asynchronous calls. Each thread awaits its calls one after another in one task.
+    /// The calls must not need a waker.
     pub(crate) fn await_each<T, C: AsyncFnMut() -> T>(
         self,
         iterations: u64,
@@ -125,8 +125,8 @@ impl Threads {
             Threads::Two => 2,
         };
         let arrived = AtomicUsize::new(0);
-        // Threads spin, because a sleeping thread wakes too late to overlap with the other. One thread runs the same code as
-        // two, so that the compiler makes the same loop for both.
+        // Threads spin, because a sleeping thread wakes too late to overlap with the other thread. One thread runs the same code as
+        // two, so that the compiler generates the same loop for both.
         let run = |thread| {
             let sample = prepare(thread);
             arrived.fetch_add(1, SeqCst);

@@ -1,4 +1,4 @@
-//! Deadlines that are moments by the peer's clock.
+//! Absolute deadlines, which are times on the peer's clock.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -6,7 +6,7 @@ use ripcord_http::deadline::{aws, finagle};
 
 use crate::text;
 
-/// The first four bytes say what time it is, the rest is the header's value.
+/// Splits an input: the first four bytes are the current time, and the rest is the header's value.
 fn time_and_value(input: &[u8]) -> Option<(u64, SystemTime, &[u8])> {
     let (seconds, value) = input.split_first_chunk::<4>()?;
     let seconds = u64::from(u32::from_le_bytes(*seconds));
@@ -56,7 +56,7 @@ fn aws_plainly(now: u64, value: &str) -> Option<Option<u64>> {
     }
 }
 
-/// By the calendar that repeats every 400 years, with the year beginning in March.
+/// Parses a time with the calendar that repeats every 400 years. The year begins in March.
 fn moment(text: &str) -> Option<u64> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
     let is_number = |text: &str, length| text.len() == length && text.chars().all(|digit| digit.is_ascii_digit());

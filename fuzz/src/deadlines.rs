@@ -6,8 +6,9 @@ use ripcord_http::deadline::{Dialect, Encoded};
 
 use crate::{absolute, text};
 
-/// The first byte selects a dialect from the library's list. A new dialect is fuzzed without a change here, if its unit is at most a
-/// millisecond. A [`Grammar`] compares it with a second parser and allows another unit. An absolute one needs a line in this match.
+/// Checks the dialect that the first byte selects from the library's list. A new dialect is fuzzed without a change here, if its
+/// unit is at most a millisecond. A [`Grammar`] compares the dialect with a second parser and allows another unit. An absolute
+/// dialect needs a line in this match.
 pub fn check_any(input: &[u8]) {
     let Some((selector, input)) = input.split_first() else { return };
     match Dialect::ALL[usize::from(*selector) % Dialect::ALL.len()] {
@@ -17,7 +18,7 @@ pub fn check_any(input: &[u8]) {
     }
 }
 
-/// `input` is a header's value, and its first twelve bytes are a duration.
+/// Checks one dialect. `input` is a header's value, and its first twelve bytes are a duration.
 fn check(dialect: Dialect, input: &[u8]) {
     let decoded = dialect.decode(input, || UNIX_EPOCH).ok().flatten();
     if let Some(grammar) = Grammar::of(dialect) {
@@ -38,7 +39,7 @@ fn check(dialect: Dialect, input: &[u8]) {
     }
 }
 
-/// What is encoded is rounded down, and encoding it again changes nothing.
+/// Checks that an encoded duration is rounded down, and that encoding it again changes nothing.
 fn check_encoded(dialect: Dialect, duration: Duration, encoded: Option<Encoded>) {
     let grammar = Grammar::of(dialect);
     let Some(encoded) = encoded else {
@@ -62,9 +63,9 @@ fn check_encoded(dialect: Dialect, duration: Duration, encoded: Option<Encoded>)
     );
 }
 
-/// A relative dialect as its specification states it.
+/// A relative dialect, as its specification defines it.
 struct Grammar {
-    /// The suffixes and their lengths in nanoseconds, the shortest first.
+    /// The suffixes and their lengths in nanoseconds, from short to long.
     units: &'static [(&'static str, u128)],
     max_digits: u32,
     smallest: Duration,

@@ -1,4 +1,4 @@
-//! A request's id, and which trace it belongs to.
+//! A request's ID, and the trace that the request belongs to.
 
 use http::HeaderValue;
 use ripcord_http::RequestId;

@@ -1,11 +1,11 @@
-//! Lists spread over headers: `tracestate` and `baggage`.
+//! Lists that span several headers: `tracestate` and `baggage`.
 
 use http::HeaderValue;
 use ripcord_http::trace_context::{Baggage, Tracestate};
 
 use crate::text;
 
-/// The first byte says how often, the rest is headers, a line each: short inputs reach the limits as well.
+/// Reads headers, one per line. The first byte is the number of repetitions, so that short inputs also reach the limits.
 fn headers(input: &[u8]) -> Vec<HeaderValue> {
     let Some((times, lines)) = input.split_first() else { return Vec::new() };
     let lines: Vec<_> =
@@ -13,7 +13,7 @@ fn headers(input: &[u8]) -> Vec<HeaderValue> {
     (0..=*times / 2).flat_map(|_| lines.clone()).collect()
 }
 
-/// What a list of headers is: one list.
+/// Joins several headers to one list.
 fn joined(headers: &[HeaderValue]) -> String {
     headers.iter().map(|header| text(header.as_bytes())).collect::<Vec<_>>().join(",")
 }
@@ -93,7 +93,7 @@ fn baggage_plainly(list: &str) -> Option<(Members, bool)> {
         if member.is_empty() {
             continue;
         }
-        // Without the comma after it.
+        // The limit excludes the comma after the member.
         if members.len() == 64 || bytes - 1 > 8192 {
             return (!members.is_empty()).then_some((members, true));
         }
@@ -112,13 +112,13 @@ fn baggage_plainly(list: &str) -> Option<(Members, bool)> {
     Some((members, false))
 }
 
-/// RFC 9110's `token`.
+/// Returns whether the text is a `token` of RFC 9110.
 fn is_token(text: &str) -> bool {
     let separator = |c: char| "\"(),/:;<=>?@[\\]{}".contains(c);
     !text.is_empty() && text.chars().all(|c| matches!(c, '!'..='~') && !separator(c))
 }
 
-/// W3C's `baggage-octet`s.
+/// Returns whether the text consists of W3C's `baggage-octet`s.
 fn is_octets(text: &str) -> bool {
     let allowed = |c| matches!(c, '\x21' | '\x23'..='\x2b' | '\x2d'..='\x3a' | '\x3c'..='\x5b' | '\x5d'..='\x7e');
     text.chars().all(allowed)

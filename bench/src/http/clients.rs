@@ -1,4 +1,4 @@
-//! Many clients that wait at once, for H4 and H5.
+//! Clients that wait at the same time, for H4 and H5.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,27 +13,27 @@ use super::{error, load_runtime, on_load_core, unix_nanos};
 use crate::harness::percentile;
 use crate::timing::nanoseconds;
 
-/// Clients that make quick requests while the others are idle.
+/// The number of clients that make quick requests while the others are idle.
 const QUICK_CLIENTS: usize = 32;
 
-/// How often the load asks for the state of the handlers.
+/// The interval at which the load asks for the state of the handlers.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// The longest time that anything here may take.
+/// The time limit of each measurement.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Opens `count` connections, each with a request that waits until the same instant, then leaves them idle and has 32 other
+/// Opens `count` connections, each with a request that waits until the same instant, and then leaves them idle. Then 32 other
 /// clients make quick requests for the time `quick`.
 ///
-/// Returns the server's resident bytes per waiting connection; the 99th percentile of the time from the instant until a client
-/// has its answer; and the 99th percentile of a quick request. Both times are in nanoseconds.
+/// Returns the server's resident bytes per waiting connection, the 99th percentile of the time from the instant until a client has
+/// its answer, and the 99th percentile of a quick request. Both times are in nanoseconds.
 pub(crate) fn finish_at_once(server: &Server, count: usize, quick: Duration) -> [f64; 3] {
     bounded(server, async |address| {
         let mut control = Connection::open(address).await?;
         let resident_before = server.resident_bytes()?;
         let start = Instant::now();
         let mut connections = open_all(address, count).await?;
-        // Sending the requests takes less time than opening the connections, which made two requests each.
+        // The requests are sent in less time than the connections were opened, because each opening made two requests.
         let until = unix_nanos() + (start.elapsed() * 2).max(Duration::from_millis(200)).as_nanos() as u64;
         let path = format!("/until/{until}");
         for connection in &mut connections {
@@ -62,7 +62,7 @@ pub(crate) fn finish_at_once(server: &Server, count: usize, quick: Duration) -> 
 /// Opens `count` connections, each with a request whose handler and its task wait until their context ends, and closes all
 /// connections at once.
 ///
-/// Returns the time in nanoseconds from the first close until the last of the handlers and tasks has ended.
+/// Returns the time in nanoseconds from the first close until the last handler or task has ended.
 pub(crate) fn disconnect_at_once(server: &Server, count: usize) -> f64 {
     bounded(server, async |address| {
         let mut control = Connection::open(address).await?;
@@ -93,7 +93,7 @@ fn bounded<T: Send>(server: &Server, clients: impl AsyncFnOnce(SocketAddr) -> io
 }
 
 async fn open_all(address: SocketAddr, count: usize) -> io::Result<Vec<Connection>> {
-    // More at a time could overflow the server's queue of new connections.
+    // A larger batch could overflow the server's queue of new connections.
     const AT_A_TIME: usize = 64;
 
     let mut connections = Vec::with_capacity(count);

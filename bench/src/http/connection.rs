@@ -63,7 +63,7 @@ impl Connection {
     }
 }
 
-/// Fails unless this is a complete 200: a server that fails quickly must not win.
+/// Fails unless this is a complete 200, because a server that fails quickly must not win.
 fn expect_whole(answer: &[u8]) -> io::Result<()> {
     if answer.starts_with(b"HTTP/1.1 200 ") && length(answer) == Some(answer.len()) {
         Ok(())

@@ -1,4 +1,4 @@
-//! A load of as many requests as a server answers, over persistent connections.
+//! A load over persistent connections, which makes as many requests as a server answers.
 
 use std::io;
 use std::net::SocketAddr;

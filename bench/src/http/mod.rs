@@ -1,7 +1,7 @@
 //! Servers in separate processes and the load on them, for the rows about requests and connections.
 //!
-//! A server has one core and the load another, so that the figures show the cost of the server and not that of the load. On a
-//! machine with one core they share it.
+//! A server has one core and the load another, so that the figures show only the cost of the server. On a machine with one core,
+//! they share the core.
 
 mod clients;
 mod connection;
@@ -32,8 +32,8 @@ enum Core {
 }
 
 impl Core {
-    /// Confines this thread, and the processes that it starts, to the core. Does nothing without two cores, and on systems other
-    /// than Linux.
+    /// Confines this thread, and the processes that it starts, to the core. Does nothing without two cores or on systems other than
+    /// Linux.
     #[cfg(target_os = "linux")]
     fn confine(self) {
         use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -46,7 +46,7 @@ impl Core {
                 Core::Servers => first,
                 Core::Loads => second,
             });
-            // Some sandboxes refuse this. It is then refused for all sides.
+            // Some sandboxes refuse this call, and then refuse it for all sides.
             let _ = sched_setaffinity(None, &one);
         }
     }
@@ -84,7 +84,7 @@ pub(crate) fn raise_open_files() -> u64 {
     u64::MAX
 }
 
-/// Returns the nanoseconds since the Unix epoch: the clock that the load and the servers share.
+/// Returns the nanoseconds since the Unix epoch. The load and the servers share this clock.
 fn unix_nanos() -> u64 {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
     u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX)

@@ -1,4 +1,4 @@
-//! A server's process. It has its own core and stops when its input ends.
+//! The process of a server. It has its own core and stops when its input ends.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
@@ -11,7 +11,7 @@ use super::grpc_load::GrpcLoad;
 use super::load::Load;
 use super::{Core, error};
 
-/// A running server. Its process may run several. The drop of the last one stops the process and waits for it.
+/// A running server. Its process may run several servers. The drop of the last server stops the process and waits for it.
 #[derive(Debug)]
 pub(crate) struct Server {
     process: Arc<Process>,
@@ -21,7 +21,7 @@ pub(crate) struct Server {
 #[derive(Debug)]
 struct Process {
     child: Child,
-    /// Closing it stops the process, also when this process dies.
+    /// The standard input. Closing it stops the process, also when this process dies.
     input: Option<ChildStdin>,
 }
 
@@ -35,7 +35,7 @@ impl Server {
         Server::try_start(command).unwrap_or_else(|error| panic!("a server did not start: {error}"))
     }
 
-    /// Starts the one server of `command`, like [`Server::start`].
+    /// Does the same as [`Server::start`] for a command with one server.
     pub(crate) fn start_one(command: Command) -> Self {
         let [server] = Server::start(command);
         server
@@ -86,15 +86,15 @@ impl Server {
         Ok(Watching { stream: watched, reader: Some(reader) })
     }
 
-    /// Returns the time that the main thread of its process has run on a core, if the system tells. A server in Rust has no
-    /// other busy thread.
+    /// Returns the time that the main thread of the server's process has run on a core, if the system reports it. A server in Rust
+    /// has no other busy thread.
     pub(crate) fn time_on_core(&self) -> Option<Duration> {
         let pid = self.process.child.id();
         let times = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/schedstat")).ok()?;
         times.split(' ').next()?.parse().ok().map(Duration::from_nanos)
     }
 
-    /// Returns the memory of its process that is in RAM.
+    /// Returns the resident memory of the server's process.
     pub(super) fn resident_bytes(&self) -> io::Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.child.id()))?;
         let kilobytes = status.lines().find_map(|line| {
@@ -128,7 +128,7 @@ pub(crate) struct Watching {
 
 impl Drop for Watching {
     fn drop(&mut self) {
-        // Fails if the server has closed it. The reader has then ended as well.
+        // Fails if the server has closed the connection. Then the reader has ended too.
         let _ = self.stream.shutdown(Shutdown::Both);
         let read = self.reader.take().map(JoinHandle::join);
         debug_assert!(matches!(read, Some(Ok(Ok(_)))), "the page's stream broke: {read:?}");
@@ -138,7 +138,7 @@ impl Drop for Watching {
 impl Drop for Process {
     fn drop(&mut self) {
         drop(self.input.take());
-        // A server that fails after its figures were taken does not matter.
+        // A failure of the server after the measurement does not matter.
         let _ = self.child.wait();
     }
 }

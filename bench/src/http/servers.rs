@@ -32,12 +32,12 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// The timeout of a request in H4 and H5, which must not expire.
 const LONG_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A server that this program can be.
+/// A server that this program can run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Side {
     /// The quick handler of H1 under ripcord's layer, which gives each request a context with a deadline and an ID.
     Ours,
-    /// The same with an inspector and its page.
+    /// The same server with an inspector and its page.
     Inspected,
     /// The quick handler under tower-http's layers for a timeout and a request ID.
     TowerHttp,
@@ -53,7 +53,7 @@ pub(crate) enum Side {
     WaitingBare,
     /// The gRPC service of G1 under ripcord's layers, on `ripcord_http::serve`.
     GrpcOurs,
-    /// The same service on tonic's own server with its timeout.
+    /// The service of G1 on tonic's own server with its timeout.
     GrpcTonic,
 }
 
@@ -71,7 +71,7 @@ impl Side {
         Side::GrpcTonic,
     ];
 
-    /// Returns the name on the command line.
+    /// Returns the name of this server on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Side::Ours => "ours",
@@ -129,13 +129,13 @@ impl Side {
     }
 }
 
-/// Serves until the standard input ends. Prints the port of each side on one line first. Blocks the thread.
+/// Serves until the standard input ends. First prints the port of each side on one line. Blocks the thread.
 pub(crate) fn serve(sides: &[Side]) -> io::Result<()> {
     raise_open_files();
-    // A server has one core. More threads would only take turns on it.
+    // A server has one core. More threads would only take turns on this core.
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     thread::spawn(|| {
-        // Nothing is ever written to the input. Its end, or an error, ends this process.
+        // No data is ever written to the input. Its end, or an error, ends this process.
         let _ = io::stdin().read(&mut [0]);
         std::process::exit(0);
     });
@@ -168,7 +168,7 @@ async fn serve_watched(listener: TcpListener, app: Router) -> io::Result<()> {
 }
 
 fn context_layer(timeout: Duration) -> ContextLayer {
-    // The server's context can end, as that of a server with a shutdown can.
+    // The server's context can end, like the context of a server with a shutdown.
     let (server, cancel) = Context::background().with_cancel();
     cancel.detach();
     ContextLayer::new(&server).timeout(timeout)

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `/` | answers at once |
 //! | `/until/{unix_nanos}` | answers at that instant |
-//! | `/hold` | waits until its context ends, like a task that it spawns |
+//! | `/hold` | waits until its context ends, and spawns a task that also waits |
 //! | `/live` | answers with the number of handlers and tasks that wait |
 //! | `/ended` | answers with the instant at which that number last became zero, in nanoseconds since the Unix epoch |
 
@@ -81,7 +81,7 @@ type Counts = Arc<Waiting>;
 struct Waiting {
     /// Number of handlers and tasks that wait.
     live: AtomicUsize,
-    /// When `live` last became zero, in nanoseconds since the Unix epoch.
+    /// The time when `live` last became zero, in nanoseconds since the Unix epoch.
     ended_at: AtomicU64,
 }
 

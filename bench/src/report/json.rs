@@ -1,4 +1,4 @@
-//! The lines for programs: medians, all samples, targets and verdicts.
+//! The JSON output: medians, all samples, targets and verdicts.
 
 use std::io::{self, Write};
 

@@ -1,4 +1,4 @@
-//! The table for people.
+//! The table as text.
 
 use std::io::{self, Write};
 
@@ -16,7 +16,7 @@ const COLUMNS: usize = 12;
 /// Columns of figures, which are aligned to the right.
 const RIGHT: [usize; 5] = [2, 3, 5, 7, 9];
 
-/// Writes the table. `judged` is false under `--test`, whose figures mean nothing and get no verdict.
+/// Writes the table. `judged` is false under `--test`, because its figures are meaningless and get no verdict.
 pub(crate) fn write_table(out: &mut dyn Write, lines: &[Line], judged: bool, colours: bool) -> io::Result<()> {
     let paint = |colour: &str, text: &str| {
         if colours { format!("{colour}{text}{PLAIN}") } else { text.to_owned() }
@@ -86,6 +86,6 @@ fn aligned(row: &[String; COLUMNS], widths: &[usize; COLUMNS]) -> String {
 }
 
 fn times(ratio: f64) -> String {
-    // Where ours does almost nothing, the quotient is huge and its digits are noise.
+    // If our cost is almost zero, the quotient is huge and its digits are noise.
     if ratio >= 10_000.0 { ">9999x".to_owned() } else { format!("{}x", three_digits(ratio)) }
 }

@@ -21,8 +21,8 @@ use crate::timing::{Threads, Timing};
 const RECLOSER: Rival = Rival::named("recloser");
 const FAILSAFE: Rival = Rival::named("failsafe");
 
-/// P2. Both sides call a function that succeeds at once, through a closed breaker. On one thread, then on two that share the
-/// breaker, where the cost is that of one call on its thread. Each thread has its own context.
+/// P2. Both sides call a function that succeeds at once, through a closed breaker: on one thread, then on two that share the
+/// breaker. With two threads, the cost is the time of one call on its thread. Each thread has its own context.
 ///
 /// Against recloser, both sides open when half of the last 100 calls have failed, and not before 100 calls:
 ///
@@ -34,10 +34,10 @@ const FAILSAFE: Rival = Rival::named("failsafe");
 /// Against failsafe's `call`, ours is `block_on(run)` under a background context:
 ///
 /// * by rate: both open when half of at least 100 calls in the last ten seconds have failed;
-/// * by failures in a row: both open after five. failsafe's back-off, which only an open breaker uses, is constant.
+/// * by failures in a row: both open after five. The back-off of failsafe is constant. Only an open breaker uses it.
 ///
-/// For comparison: tower-resilience's breaker layer, also by half of the last 100 calls, around a service that is ready with its
-/// answer at once, against our async call. Each thread has its own clone of the service.
+/// For comparison: tower-resilience's breaker layer against our async call. It also opens by half of the last 100 calls, and wraps
+/// a service that answers at once. Each thread has its own clone of the service.
 pub(super) fn closed(bench: &Bench) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut compare = |what: &str, ours: Measure<'_>, rivals: Measure<'_>, rival: Rival, target: Target| {

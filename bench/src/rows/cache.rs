@@ -20,16 +20,17 @@ use crate::timing::{Threads, Timing, poll_to_end};
 const MOKA: Rival = Rival::named("moka");
 const QUICK_CACHE: Rival = Rival::named("quick_cache");
 
-/// P4. A cache for 10,000 entries holds 1024, from `u64` to `u64`. Both sides look them up one after another and find each. On
-/// one thread; on two that share the cache and start half-way apart; and, without a target, on two that look up the same key.
-/// With two threads the cost is that of one call on its thread. All settings except capacity and TTL are the defaults.
+/// P4. A cache for 10,000 entries holds 1024, from `u64` to `u64`. Both sides look them up one after another and find each: on one
+/// thread, on two threads that share the cache and start half-way apart, and, without a target, on two threads that look up the
+/// same key. With two threads, the cost is the time of one call on its thread. All settings except capacity and TTL are the
+/// defaults.
 ///
-/// * ours is `Cache::get` with a TTL of an hour, under a context that can be canceled. The cache's own context can be too;
+/// * ours is `Cache::get` with a TTL of an hour, under a context that can be canceled. The cache's own context can be canceled too;
 /// * moka's is `get` of `moka::sync::Cache` with the same TTL. It reads the clock with its `quanta` feature, which makes a hit
 ///   10 ns cheaper;
 /// * for comparison, quick_cache's is `get` of `quick_cache::sync::Cache`, which has no TTL;
-/// * for comparison, tower-resilience's cache layer has the same size and TTL and is around a service that would answer at once.
-///   Ours is then `get_or_load` with a load that would. Each thread has its own clone of the service, polled by hand.
+/// * for comparison, tower-resilience's cache layer has the same size and TTL, around a service that would answer at once. Ours is
+///   then `get_or_load` with a load that would also answer at once. Each thread has its own clone of the service, polled by hand.
 pub(super) fn hit(bench: &Bench) -> Vec<Line> {
     let mut lines = Vec::new();
     for pattern in Pattern::ALL {
@@ -87,7 +88,7 @@ pub(super) fn hit(bench: &Bench) -> Vec<Line> {
 const CAPACITY: u64 = 10_000;
 const KEYS: u64 = 1024;
 
-/// Which threads look up which keys.
+/// The threads, and the keys that they look up.
 #[derive(Clone, Copy)]
 struct Pattern {
     threads: Threads,
@@ -109,7 +110,7 @@ impl Pattern {
         self.clock_each(iterations, || &look_up)
     }
 
-    /// Like `clock`, but `make` creates the look-up of each thread.
+    /// Does the same as `clock`, but `make` creates the look-up of each thread.
     fn clock_each<L: FnMut(u64) -> bool>(self, iterations: u64, make: impl Fn() -> L + Sync) -> Timing {
         let step = if self.one_key { 0 } else { 1 };
         self.threads.clock_each(iterations, |thread| {

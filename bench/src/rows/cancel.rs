@@ -17,10 +17,10 @@ use crate::preemption::Preemptions;
 use crate::report::{Line, TOKIO_UTIL, Target};
 use crate::timing::{nanoseconds, poll};
 
-/// C9. A parent has a million children, and a boxed future waits on each, like that of a spawned task: ours on `done()`, the
-/// rival's on `cancelled()`, each polled once with a waker that does nothing. The figure is the time of the parent's `cancel()`
-/// per child. Afterwards every future is ready. (Futures in a `Vec` without boxes wake faster on both sides, and ours gain more.)
-/// The floor is to wake a million wakers that are kept in separate allocations.
+/// C9. A parent has a million children, and a boxed future waits on each child, like the future of a spawned task. Our futures are
+/// `done()`, and the rival's are `cancelled()`. Each future is polled once with a waker that does nothing. The figure is the time
+/// of the parent's `cancel()` per child. Afterwards every future is ready. (Futures in a `Vec` without boxes wake faster on both
+/// sides, and ours gain more.) The floor is to wake a million wakers in separate allocations.
 pub(super) fn with_waiters(bench: &Bench) -> Vec<Line> {
     let count = bench.size(MILLION, 1000);
     let per_child = |taken: Duration| Some([nanoseconds(taken) / count as f64]);
@@ -44,7 +44,7 @@ pub(super) fn with_waiters(bench: &Bench) -> Vec<Line> {
     vec![Line::time("C9", "cancel 1M waited-on children, per child", measured, TOKIO_UTIL, Target::Ratio(2.0))]
 }
 
-/// C10. As C9 without waiters. Afterwards every child is done.
+/// C10. The same as C9, without waiters. Afterwards every child is done.
 pub(super) fn without_waiters(bench: &Bench) -> Vec<Line> {
     let count = bench.size(MILLION, 1000);
     let per_child = |taken: Duration| Some([nanoseconds(taken) / count as f64]);
@@ -68,10 +68,10 @@ pub(super) fn without_waiters(bench: &Bench) -> Vec<Line> {
 }
 
 /// C11. While the cancel of C9 runs, another thread calls `is_done()` on the parent without a pause (the rival's:
-/// `is_cancelled()`), and the longest call is noted.
+/// `is_cancelled()`). The figure is the time of the longest call.
 ///
-/// Every machine takes a core away for tens of microseconds now and then. The floor measures this in each round: the same loop
-/// without a call, for as long as our cancel took. It is subtracted from both sides.
+/// Every machine occasionally takes a core away for tens of microseconds. The floor measures this effect in each round: the same
+/// loop without a call, for as long as our cancel took. The floor is subtracted from both sides.
 pub(super) fn longest_check(bench: &Bench) -> Vec<Line> {
     let count = bench.size(MILLION, 1000);
     let canceling = Cell::new(Duration::ZERO);
@@ -105,7 +105,7 @@ pub(super) fn longest_check(bench: &Bench) -> Vec<Line> {
     vec![Line::time("C11", what, measured, TOKIO_UTIL, Target::AtMost(50_000.0))]
 }
 
-/// Wakers in separate allocations: the floor of a cancel that wakes.
+/// Wakers in separate allocations, for the floor of a cancel that wakes.
 pub(super) struct WakerCells(Vec<Arc<Mutex<Option<Waker>>>>);
 
 impl WakerCells {
@@ -179,8 +179,8 @@ fn longest_call_during(cancel: impl FnOnce(), call: impl Fn() -> bool + Sync) ->
                 start = end;
                 let mut preempted = false;
                 if taken > LONG_CALL {
-                    // A preemption is the fault of neither side. The check is slow, so it is made only here, and the
-                    // clock restarts after it.
+                    // The sides do not cause preemptions. The check is slow, so it is made only here, and the clock restarts after
+                    // it.
                     preempted = preemptions.happened();
                     start = Instant::now();
                 }

@@ -1,4 +1,4 @@
-//! C4 and C5: the cost of asking whether a context has ended.
+//! C4 and C5: the cost of checking whether a context has ended.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -14,10 +14,10 @@ use crate::timing::{Threads, Timing, clock, nanoseconds};
 /// C4. Ours calls `is_done()` and the rival `is_cancelled()` in a loop, on a context that stays live:
 ///
 /// * live: the context has no ancestor that can end;
-/// * under a deadline: the context has a timeout of an hour. The rival has no deadlines; its side is that of "live". Before each
-///   sample, the same loop runs under a timeout of a millisecond and must see it expire within another one;
-/// * first look through 10 ancestors: the context is the last of a chain, each of which can be canceled. Each chain is new and
-///   is asked once, so that nothing can be cached from an earlier call. Shown, without a target.
+/// * under a deadline: the context has a timeout of an hour. The rival has no deadlines, so its side is the same as for "live".
+///   Before each sample, the same loop runs under a timeout of a millisecond and must see it expire within another millisecond;
+/// * first look through 10 ancestors: the context is the last of a chain of contexts that can be canceled. Each chain is new and is
+///   checked once, so no result of an earlier call can be cached. Shown, without a target.
 pub(super) fn one_thread(bench: &Bench) -> Vec<Line> {
     let live = bench.compare(
         |iterations| {
@@ -45,7 +45,7 @@ pub(super) fn one_thread(bench: &Bench) -> Vec<Line> {
     ]
 }
 
-/// C5. As "live" in C4, on two threads that ask the same context. The cost is that of one call on its thread.
+/// C5. The same as "live" in C4, on two threads that check the same context. The cost is the time of one call on its thread.
 pub(super) fn two_threads(bench: &Bench) -> Vec<Line> {
     let measured = bench.compare(
         |iterations| {
@@ -66,7 +66,7 @@ fn rival_is_cancelled(threads: Threads, iterations: u64) -> Timing {
     threads.clock(iterations, || token.is_cancelled())
 }
 
-/// Checks that the measured loop is correct: a fast `is_done` that misses its deadline must not win.
+/// Checks that the measured loop is correct, because a fast `is_done` that misses its deadline must not win.
 fn expect_deadline_in_time() {
     let deadline = Instant::now() + MILLISECOND;
     let context = Context::background().with_deadline(deadline);
@@ -82,7 +82,7 @@ fn expect_deadline_in_time() {
 }
 
 fn first_looks(bench: &Bench) -> Measured {
-    // Few enough chains to stay in the cache in which they were built.
+    // The number of chains is small enough that they stay in the processor's cache.
     let chains = 100;
     let batches = bench.size(20, 1);
     let mut ours =

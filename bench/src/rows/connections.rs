@@ -1,4 +1,4 @@
-//! H4 and H5: many connections at once.
+//! H4 and H5: many connections at the same time.
 
 use std::process::Command;
 use std::time::Duration;
@@ -7,16 +7,17 @@ use crate::harness::{Bench, Figure, Measured};
 use crate::http::{Server, Side, disconnect_at_once, finish_at_once, raise_open_files};
 use crate::report::{Line, Rival, TOWER_HTTP, Target};
 
-/// H4. 10,000 connections have one request each in flight. The handler sleeps until an instant that is the same for all. Then the
-/// connections stay open without a request, and 32 other clients make quick requests for half a second. Three figures:
+/// H4. 10,000 connections have one request each in flight. The handler sleeps until an instant that is the same for all requests.
+/// Then the connections stay open without a request, and 32 other clients make quick requests for half a second. Three figures:
 ///
 /// * the growth of the server's resident memory while all handlers sleep, per connection;
 /// * the 99th percentile of the time from the instant until a client has its answer;
 /// * the 99th percentile of the time of a quick request.
 ///
-/// Each server is a fresh process on one core in each round; the clients are on the other core. Ours is axum on watched
-/// connections under the `ContextLayer` with a timeout; the handler sleeps with `ctx.sleep`. tower-http's is axum with its timeout
-/// and request IDs and `tokio::time::sleep`. Go's is `net/http` with `context.WithTimeout`. The floor is axum without a layer.
+/// In each round, each server is a fresh process on one core, and the clients are on the other core. Ours is axum on watched
+/// connections under the `ContextLayer` with a timeout, and the handler sleeps with `ctx.sleep`. tower-http's is axum with its
+/// timeout and request IDs and `tokio::time::sleep`. Go's is `net/http` with `context.WithTimeout`. The floor is axum without a
+/// layer.
 pub(super) fn waiting(bench: &Bench) -> Vec<Line> {
     let count = connections(bench, "H4");
     let quick = bench.size(Duration::from_millis(500), Duration::from_millis(20));
@@ -56,7 +57,7 @@ pub(super) fn waiting(bench: &Bench) -> Vec<Line> {
 
 /// H5. 10,000 clients with a request in flight close their connections at once. Each handler has spawned a task, and both wait
 /// until the request's context ends. The figure is the time from the first close until the last handler and task has ended.
-/// Servers and cores are those of H4. The floor is axum without a layer, which drops a handler and thereby aborts its task.
+/// Servers and cores are the same as in H4. The floor is axum without a layer, which drops a handler and thereby aborts its task.
 pub(super) fn disconnecting(bench: &Bench) -> Vec<Line> {
     let count = connections(bench, "H5");
     let measure = |command: Command| [disconnect_at_once(&Server::start_one(command), count)];
@@ -74,7 +75,7 @@ pub(super) fn disconnecting(bench: &Bench) -> Vec<Line> {
 
 /// Returns 10,000, or less if the limit of open files is too low.
 fn connections(bench: &Bench, row: &str) -> usize {
-    // For the quick clients, the control connection, and the files of the runtimes.
+    // The files of the quick clients, the control connection and the runtimes.
     const OTHER_FILES: u64 = 200;
 
     let wanted = bench.size(10_000, 50);

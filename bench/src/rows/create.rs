@@ -8,7 +8,7 @@ use crate::harness::{Bench, HOUR};
 use crate::report::{Line, TOKIO_UTIL, Target};
 use crate::timing::{Threads, Timing, clock};
 
-/// C1. Both sides derive a child from one live parent and drop it at once. Ours is `with_cancel()` with its `Canceler`; the
+/// C1. Both sides derive a child from one live parent and drop it at once. Ours is `with_cancel()` with its `Canceler`, and the
 /// rival's is `child_token()`.
 pub(super) fn create_and_drop(bench: &Bench) -> Vec<Line> {
     let measured = bench.compare(
@@ -19,7 +19,7 @@ pub(super) fn create_and_drop(bench: &Bench) -> Vec<Line> {
     vec![Line::time("C1", "child create + drop", measured, TOKIO_UTIL, Target::Ratio(3.0)).within_floor(2.0)]
 }
 
-/// C2. As C1, with `cancel()` called on the child before it is dropped. Ours records the time of the cancel.
+/// C2. The same as C1, with `cancel()` called on the child before it is dropped. Ours records the time of the cancel.
 pub(super) fn create_cancel_and_drop(bench: &Bench) -> Vec<Line> {
     let measured = bench.compare(
         |iterations| {
@@ -61,7 +61,7 @@ pub(super) fn clone_and_drop(bench: &Bench) -> Vec<Line> {
     vec![Line::time("C3", "clone + drop", measured, TOKIO_UTIL, Target::Ratio(3.0)).within_floor(1.2)]
 }
 
-/// C6. As C1, on two threads that share the parent. The cost is that of one call on its thread.
+/// C6. The same as C1, on two threads that share the parent. The cost is the time of one call on its thread.
 pub(super) fn two_threads(bench: &Bench) -> Vec<Line> {
     let measured = bench.compare(
         |iterations| our_children(Threads::Two, iterations),
@@ -71,8 +71,8 @@ pub(super) fn two_threads(bench: &Bench) -> Vec<Line> {
     vec![Line::time("C6", "child create + drop, 2 threads, 1 parent", measured, TOKIO_UTIL, Target::Ratio(3.0))]
 }
 
-/// C15. Under a live parent that can be canceled, ours creates a context with a timeout of an hour and drops it. Go creates one
-/// with `WithTimeout` and calls its cancel function, which Go requires.
+/// C15. Under a live parent that can be canceled, ours creates a context with a timeout of an hour and drops it. Go creates a
+/// context with `WithTimeout` and calls its cancel function, which Go requires.
 pub(super) fn timeout_and_drop(bench: &Bench) -> Vec<Line> {
     let measured = bench.compare_with_go(
         |iterations| {

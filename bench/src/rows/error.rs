@@ -1,4 +1,4 @@
-//! C20: the cost of asking an ended context for its error.
+//! C20: the cost of reading the error of an ended context.
 
 use ripcord::Context;
 
@@ -7,8 +7,8 @@ use crate::harness::Bench;
 use crate::report::{Line, Target};
 use crate::timing::Threads;
 
-/// C20. A child of a live parent has been canceled. Ours calls `err()` and drops the result, Go calls `Err()`: on one thread,
-/// then on two that share the context, where the cost is that of one call on its thread.
+/// C20. A child of a live parent has been canceled. Ours calls `err()` and drops the result, and Go calls `Err()`: on one thread,
+/// then on two threads that share the context. With two threads, the cost is the time of one call on its thread.
 pub(super) fn done(bench: &Bench) -> Vec<Line> {
     let measure = |threads: Threads, measurement| {
         let measured = bench.compare_with_go(

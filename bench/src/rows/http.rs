@@ -13,20 +13,20 @@ const CONNECTIONS: usize = 32;
 
 /// The duration of one round of one side.
 const ROUND: Duration = Duration::from_millis(500);
-/// The same under `--test`.
+/// The duration of a round under `--test`.
 const TINY: Duration = Duration::from_millis(20);
 
 /// H1. Both sides are axum's own server with one handler that answers at once, in a process on one core. The load is on the other
-/// core. The rival has tower-http's timeout and its request IDs, random UUIDs that are sent back. Ours has the `ContextLayer`,
-/// which does these two, reads the headers of a deadline and a trace under its trust policy, derives a context for the handler
-/// that ends with the client, the server or the body, and counts. The floor has no layer.
+/// core. The rival has tower-http's timeout and its request IDs: random UUIDs that are sent back. Ours has the `ContextLayer`,
+/// which does the same. It also reads the headers of a deadline and a trace under its trust policy, derives a context for the
+/// handler that ends with the client, the server or the body, and counts requests. The floor has no layer.
 pub(super) fn server_layer(bench: &Bench) -> Vec<Line> {
     let measured = under_load(bench, Side::Ours, Some(Server::start_one(Side::TowerHttp.command())));
     vec![Line::time("H1", "request", measured, TOWER_HTTP, Target::Ratio(1.0))]
 }
 
 /// H2. The chapter's middleware for a request ID and a timeout of 5 s, around a handler that prints the ID. Go's is the chapter's
-/// code without its race on `responseWritten`, on one core too. Ours is axum and the `ContextLayer`. The floor is axum without a
+/// code without its race on `responseWritten`, also on one core. Ours is axum and the `ContextLayer`. The floor is axum without a
 /// layer.
 pub(super) fn chapters_middleware(bench: &Bench) -> Vec<Line> {
     let rival = bench.go().server("chapter").map(Server::start_one);
@@ -34,13 +34,13 @@ pub(super) fn chapters_middleware(bench: &Bench) -> Vec<Line> {
     vec![Line::time("H2", "request", measured, bench.go().rival(), Target::Ratio(1.75))]
 }
 
-/// H3. The `ContextLayer` of H1 with an inspector against the one without: first no page watches, then one page does, which gets a
-/// snapshot twice per second.
+/// H3. The `ContextLayer` of H1 with an inspector against the same layer without one: first without a page, then with a page that
+/// gets a snapshot twice per second.
 ///
-/// Both sides are in one process and one thread, so that they run the same code and share one heap. In two processes they would
-/// differ by several percent because of their memory layout. The figure is the time that the thread ran per request, including
-/// the kernel. The thread keeps its core busy, so this is the inverse of requests per second, without the time of other programs.
-/// The ratio is the median of the ratios of all rounds.
+/// Both sides are in one process and one thread, so that they run the same code and share one heap. In two processes, their figures
+/// would differ by several percent because of their memory layout. The figure is the time that the thread ran per request,
+/// including the kernel. The thread keeps its core busy, so this is the inverse of requests per second, without the time of other
+/// programs. The ratio is the median of the ratios of all rounds.
 pub(super) fn inspected(bench: &Bench) -> Vec<Line> {
     let [inspected, plain] = Server::start(Side::command_of(&[Side::Inspected, Side::Ours]));
     let (mut ours, mut rivals) = (inspected.load(CONNECTIONS), plain.load(CONNECTIONS));
@@ -48,7 +48,7 @@ pub(super) fn inspected(bench: &Bench) -> Vec<Line> {
         let before = server.time_on_core();
         let answers = load.ask_for(bench.size(ROUND, TINY));
         let time = server.time_on_core().zip(before).map(|(after, before)| after - before);
-        // Where the system does not tell, this is the elapsed time.
+        // The elapsed time is used if the system does not report the time on a core.
         Some([time.map_or(answers.time_per_request(), |time| answers.share_of(time))])
     };
     let rounds = bench.size(41, 1);

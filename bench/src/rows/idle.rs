@@ -15,8 +15,8 @@ use crate::timing::{clock, poll};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// C21. Ours is `IdleTimeout::reset` on a context that a waker waits on, below a request with a deadline and a canceler. The
-/// rival's is `Sleep::reset` to the same time from now, on a pinned sleep that a waker waits on, in a tokio runtime.
+/// C21. Ours is `IdleTimeout::reset` on a context with a waiting waker, below a request with a deadline and a canceler. The rival's
+/// is `Sleep::reset` to the same time from now, on a pinned sleep with a waiting waker, in a tokio runtime.
 pub(super) fn reset(bench: &Bench) -> Vec<Line> {
     let measured = bench.compare(
         |iterations| {

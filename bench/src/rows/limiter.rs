@@ -1,4 +1,4 @@
-//! P1: the cost of asking a rate limiter.
+//! P1: the cost of a request for a token of a rate limiter.
 
 use std::future::ready;
 use std::hint::black_box;
@@ -20,15 +20,15 @@ use crate::timing::{Threads, poll_to_end};
 
 const GOVERNOR: Rival = Rival::named("governor");
 
-/// P1. Both sides ask one limiter for a token: ours with `allow()`, governor with `check()` on its direct limiter with its default
-/// clock and state. On one thread, then on two that share the limiter, where the cost is that of one call on its thread. Ours had
-/// its rate changed by `set_rate` beforehand, which governor cannot do.
+/// P1. Both sides request a token from one limiter: ours with `allow()`, governor with `check()` on its direct limiter with its
+/// default clock and state. They run on one thread, then on two threads that share the limiter. With two threads, the cost is the
+/// time of one call on its thread. Our limiter's rate was changed by `set_rate` beforehand, which governor cannot do.
 ///
 /// * granted: a million tokens per second and a full bucket of a billion, so that each call takes a token;
 /// * denied: one token per hour and an empty bucket of one, so that no call gets a token.
 ///
-/// For comparison: tower-resilience's rate limit layer, a token bucket with the same settings that rejects at once, around an
-/// empty service. Its side waits until the service is ready and calls it. Ours asks `allow()` and then polls an equally empty
+/// For comparison: tower-resilience's rate limit layer around an empty service. The layer is a token bucket with the same settings
+/// that rejects at once. Its side waits until the service is ready and calls it. Ours calls `allow()` and then polls an empty
 /// future. Both are polled by hand, and each thread has its own clone of the service.
 pub(super) fn allow(bench: &Bench) -> Vec<Line> {
     let mut lines = Vec::new();
@@ -65,7 +65,7 @@ pub(super) fn allow(bench: &Bench) -> Vec<Line> {
     lines
 }
 
-/// A limiter that always grants, or never.
+/// A limiter that grants all calls or none.
 struct Demand {
     name: &'static str,
     tokens: u32,
@@ -84,7 +84,7 @@ impl Demand {
         Rate::per(self.tokens, self.period)
     }
 
-    /// Measures with a fresh limiter. Checks before and after that it grants, or denies.
+    /// Measures with a fresh limiter. Checks before and after the measurement whether the limiter grants.
     fn ours<T>(&self, measure: impl FnOnce(&RateLimiter) -> T) -> T {
         let limiter = RateLimiter::new(Rate::per_second(1.0), self.burst).expect("the rate is within bounds");
         limiter.set_rate(self.rate()).expect("the rate is within bounds");
@@ -95,7 +95,7 @@ impl Demand {
         measured
     }
 
-    /// Like [`Demand::ours`].
+    /// Does the same as [`Demand::ours`] for governor.
     fn governor<T>(&self, measure: impl FnOnce(&DefaultDirectRateLimiter) -> T) -> T {
         let burst = NonZeroU32::new(self.burst).expect("the burst is not zero");
         let quota = Quota::with_period(self.period / self.tokens).expect("the period is longer than zero");
@@ -107,9 +107,9 @@ impl Demand {
         measured
     }
 
-    /// Creates a service that grants, or denies.
+    /// Creates a service that grants all calls or none.
     fn tower(&self) -> impl Service<(), Response = u64> + Clone + Send + Sync + use<> {
-        // Its bucket holds the tokens of one period, plus this number.
+        // The bucket of the layer holds the tokens of one period, plus this number.
         let extra = self.burst - self.tokens;
         let layer = RateLimiterLayer::builder()
             .limit_for_period(self.tokens as usize)

@@ -7,8 +7,8 @@ use crate::alloc::live_bytes;
 use crate::harness::{Bench, HOUR, Measured};
 use crate::report::{Line, TOKIO_UTIL, Target};
 
-/// C12. A hundred thousand children of one live parent are created and kept with their cancelers. Nothing waits on them. The
-/// figure is the number of bytes requested from the allocator, per child. The `Vec` of the handles is not counted.
+/// C12. A hundred thousand children of one live parent are created and kept with their cancelers, without waiters. The figure is
+/// the number of bytes requested from the allocator, per child. The `Vec` of the handles is not counted.
 ///
 /// * without a timeout: ours is `with_cancel()`, tokio-util's `child_token()`, Go's `WithCancel`;
 /// * with a timeout of an hour: ours is `with_timeout`, Go's `WithTimeout`.

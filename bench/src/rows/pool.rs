@@ -26,13 +26,13 @@ const JOIN_SET: Rival = Rival::named("JoinSet alone");
 /// P5. A task of a tokio runtime submits an empty task and waits for its result: the main task of a current-thread runtime, then a
 /// spawned task of a multi-thread runtime with two workers. Ours is `submit` and the returned `JobHandle`, on a pool of two workers.
 /// The rival is the usual composition with the same bound: a permit of a `Semaphore` of two, a child of a `CancellationToken` per
-/// task, `run_until_cancelled` of it around the task, and `JoinSet::spawn` and `join_next`.
+/// task, the child's `run_until_cancelled` around the task, and `JoinSet::spawn` and `join_next`.
 ///
 /// * one at a time: the result is awaited before the next submit, under a background context, then under one that can be canceled;
-/// * 100 at a time: a hundred are submitted, then their results are awaited, under a context that can be canceled. The cost is
-///   that of one task.
+/// * 100 at a time: a hundred are submitted, then their results are awaited, under a context that can be canceled. The cost is the
+///   cost of one task.
 ///
-/// For comparison, under a context that can be canceled: `JoinSet` alone, which has no bound and no contexts; and, one at a time,
+/// For comparison, under a context that can be canceled: `JoinSet` alone, which has no bound and no contexts. And, one at a time,
 /// tower-resilience's executor layer around an empty service, which spawns each call without a bound.
 ///
 /// The floor is `tokio::spawn` of an empty task and its `JoinHandle`, one at a time.
@@ -64,7 +64,7 @@ pub(super) fn empty_task(bench: &Bench) -> Vec<Line> {
 const HUNDRED: u64 = 100;
 const WORKERS: usize = 2;
 
-/// The runtime, and which of its tasks submits.
+/// The runtime, and the task that submits.
 #[derive(Clone, Copy)]
 pub(super) enum Flavor {
     /// The main task of a current-thread runtime.
@@ -139,7 +139,7 @@ fn join_set(flavor: Flavor, iterations: u64, at_a_time: u64) -> Timing {
     })
 }
 
-/// With `Semaphore::acquire_owned`, since a permit must move into its task.
+/// Uses `Semaphore::acquire_owned`, because a permit must move into its task.
 fn composition(flavor: Flavor, iterations: u64, at_a_time: u64) -> Timing {
     let runtime = flavor.runtime();
     flavor.clock(&runtime, async move {

@@ -19,18 +19,18 @@ use crate::timing::{Threads, Timing};
 
 const BACKON: Rival = Rival::named("backon");
 
-/// P3. Both sides retry a function whose future is ready with a success at once, so that it is called once and nothing waits.
-/// Both have four attempts and delays of 100 ms that double up to 2 s, without jitter. Ours is `Retry::run`, which marks the
-/// context of the attempt; backon's is `retry(builder)` on the function. One task awaits the calls one after another. Ours runs
-/// under a background context, then under one that can be canceled. backon has no contexts, so its side stays the same.
+/// P3. Both sides retry a function whose future is ready with a success at once, so it is called once and no side waits. Both have
+/// four attempts and delays of 100 ms that double up to 2 s, without jitter. Ours is `Retry::run`, which marks the context of the
+/// attempt. backon's is `retry(builder)` on the function. One task awaits the calls one after another. Ours runs under a background
+/// context, then under a context that can be canceled. backon has no contexts, so its side stays the same.
 ///
-/// * reused: our `Retry` was built beforehand; backon's side copies a builder that was;
-/// * reused, 2 threads: the same, where two threads share our `Retry`, each with its own context. The cost is that of one call on
+/// * reused: our `Retry` was built beforehand, and backon's side copies a builder that was built beforehand;
+/// * reused, 2 threads: the same, but two threads share our `Retry`, each with its own context. The cost is the time of one call on
 ///   its thread;
 /// * built per call: both sides set all four settings for each call.
 ///
-/// For comparison: tower-resilience's retry layer with the same settings around an equally quick service that was built
-/// beforehand, against ours reused under a context that can be canceled. Each thread has its own clone of the service.
+/// For comparison: tower-resilience's retry layer with the same settings, built beforehand, around an equally quick service,
+/// against ours reused under a context that can be canceled. Each thread has its own clone of the service.
 pub(super) fn first_try(bench: &Bench) -> Vec<Line> {
     let mut lines = Vec::new();
     for caller in [Caller::Background, Caller::Cancelable] {
@@ -77,7 +77,7 @@ pub(super) fn first_try(bench: &Bench) -> Vec<Line> {
     lines
 }
 
-/// What marks an attempt: a context with a value below the caller's.
+/// The mark of an attempt: a context with a value below the caller's context.
 fn mark(threads: Threads, caller: Caller) -> Floor {
     struct Mark(#[expect(dead_code, reason = "it stands for the number of the attempt")] u32);
     impl ripcord::Value for Mark {}

@@ -16,7 +16,8 @@ const JOIN_SET: Rival = Rival::named("JoinSet");
 const TASKS: usize = 100;
 
 /// C22. A task of a tokio runtime spawns an empty task below a live parent and awaits its output, one at a time. Ours is
-/// `ctx.spawn`; the rival is `tokio::spawn` of `run_until_cancelled` of a child token. The floor is `tokio::spawn` of the empty task.
+/// `ctx.spawn`, and the rival is `tokio::spawn` around `run_until_cancelled` of a child token. The floor is `tokio::spawn` of the
+/// empty task.
 pub(super) fn spawn_and_await(bench: &Bench) -> Vec<Line> {
     let lines = [Flavor::CurrentThread, Flavor::MultiThread].map(|flavor| {
         let measured = bench.compare(
@@ -60,7 +61,8 @@ fn bare(flavor: Flavor, iterations: u64) -> Timing {
 }
 
 /// C23. A task of a tokio runtime starts 100 tasks that return a number, and collects their results. Ours is a group and its
-/// `results`, in the order of `go`; the rival is a `JoinSet`, in the order in which the tasks end. The cost is that of all 100.
+/// `results`, in the order of `go`. The rival is a `JoinSet`, in the order in which the tasks end. The cost is the time of all 100
+/// tasks.
 pub(super) fn group_of_100(bench: &Bench) -> Vec<Line> {
     let lines = [Flavor::CurrentThread, Flavor::MultiThread].map(|flavor| {
         let measured = bench.compare(

@@ -19,9 +19,9 @@ use crate::harness::{Bench, Figure, HOUR, Measured, percentile};
 use crate::report::{Line, TOKIO, TOKIO_UTIL, Target};
 use crate::timing::{Timing, clock, nanoseconds, poll, poll_to_end};
 
-/// C13. Under a live parent, both sides run a future that is ready at once, with a timeout of an hour, and drop everything. Ours
-/// is `with_timeout` and `run`. The rival's is a child token, its `run_until_cancelled`, and `tokio::time::timeout` around that,
-/// which is the cheaper of the two orders. Both are polled by hand, inside a tokio runtime.
+/// C13. Under a live parent, both sides run a future that is ready at once, with a timeout of an hour, and drop everything. Ours is
+/// `with_timeout` and `run`. The rival's is a child token, its `run_until_cancelled`, and `tokio::time::timeout` around it, which
+/// is the cheaper of the two orders. Both are polled by hand, inside a tokio runtime.
 pub(super) fn run_ready(bench: &Bench) -> Vec<Line> {
     let measured = bench.compare(
         |iterations| ours_around(iterations, || ready(1)),
@@ -31,8 +31,8 @@ pub(super) fn run_ready(bench: &Bench) -> Vec<Line> {
     vec![Line::time("C13", "with_timeout + run(ready)", measured, TOKIO_UTIL, Target::Ratio(1.8)).within_floor(3.0)]
 }
 
-/// C14. As C13, with a future that is pending once and then ready. The cost of polling the bare future, measured in the same
-/// rounds, is subtracted from both sides.
+/// C14. The same as C13, with a future that is pending once and then ready. The cost of polling the bare future, measured in the
+/// same rounds, is subtracted from both sides.
 pub(super) fn run_pending_once(bench: &Bench) -> Vec<Line> {
     let mut ours = bench.per_call(|iterations| ours_around(iterations, PendingOnce::default));
     let mut rivals = bench.per_call(|iterations| rivals_around(iterations, PendingOnce::default));
@@ -46,13 +46,13 @@ pub(super) fn run_pending_once(bench: &Bench) -> Vec<Line> {
     vec![Line::time("C14", what, measured, TOKIO_UTIL, Target::Ratio(1.6))]
 }
 
-/// C18. A million contexts under one live parent have the same deadline, two seconds ahead, and a waker waits on each. One thread
-/// waits for them one after another until all are done. The figure is the time from the deadline until then. Go does the same
-/// with a million `WithDeadline` contexts, from whose `Done()` channels one goroutine receives in turn. (A goroutine per context,
-/// as in most Go programs, makes it several times later.) The floor is to wake a million wakers.
+/// C18. A million contexts under one live parent have the same deadline, two seconds ahead, and a waker waits on each context. One
+/// thread waits for the contexts one after another until all are done. The figure is the time from the deadline until the last
+/// context is done. Go does the same with a million `WithDeadline` contexts, from whose `Done()` channels one goroutine receives in
+/// turn. (A goroutine per context, as in most Go programs, makes Go several times later.) The floor is to wake a million wakers.
 ///
-/// Memory: a million such contexts with a timeout of an hour, against a million boxed `tokio::time::sleep`s that were polled once.
-/// All bytes count, including the `Vec`.
+/// Memory: a million contexts with a timeout of an hour and a waiting waker, against a million boxed `tokio::time::sleep`s that
+/// were polled once. All bytes count, including the `Vec`.
 pub(super) fn a_million_at_once(bench: &Bench) -> Vec<Line> {
     let count = bench.size(1_000_000, 1000);
     let ahead = bench.size(Duration::from_secs(2), Duration::from_millis(50));
@@ -82,11 +82,11 @@ pub(super) fn a_million_at_once(bench: &Bench) -> Vec<Line> {
     ]
 }
 
-/// C19. Timeouts of 1 ms are awaited one after another, and the lateness of each is noted. A round gives the median and the 99th
-/// percentile of 200. Ours is `with_timeout(1 ms)` and its `done()`; tokio's is `sleep(1 ms)`; both in a current-thread runtime.
-/// Go's is `WithTimeout` and its `Done()`. Between two timeouts every side is busy for the same uneven times of up to a
-/// millisecond, because a timer that counts whole milliseconds would otherwise always start just after a tick. The floor is
-/// `std::thread::sleep`.
+/// C19. Timeouts of 1 ms are awaited one after another, and the lateness of each is recorded. A round gives the median and the 99th
+/// percentile of 200 timeouts. Ours is `with_timeout(1 ms)` and its `done()`, tokio's is `sleep(1 ms)`, and both run in a
+/// current-thread runtime. Go's is `WithTimeout` and its `Done()`. Between two timeouts, every side is busy for the same uneven
+/// times of up to a millisecond, because a timer that counts whole milliseconds would otherwise always start just after a tick. The
+/// floor is `std::thread::sleep`.
 pub(super) fn lateness(bench: &Bench) -> Vec<Line> {
     let timeouts = bench.size(200, 3);
     let go = bench.go();
@@ -161,7 +161,7 @@ impl Future for PendingOnce {
     }
 }
 
-/// Unparks the waiting thread.
+/// A waker that unparks the waiting thread.
 struct Unpark(Thread);
 
 impl Wake for Unpark {
@@ -224,7 +224,7 @@ fn late<F: Future<Output = ()>>(runtime: &Runtime, timeouts: usize, wait: impl F
     Some([percentile(&lateness, 50)?, percentile(&lateness, 99)?])
 }
 
-/// The same uneven pauses below a millisecond for all sides. go/main.go has a copy.
+/// Uneven pauses below a millisecond, the same for all sides. go/main.go has a copy.
 #[derive(Default)]
 struct Pauses {
     state: u32,

@@ -9,9 +9,9 @@ use crate::harness::Bench;
 use crate::report::{Line, Target};
 use crate::timing::{Threads, Timing, clock};
 
-/// C16. Each context of a chain of 100 has one value, each with a key of its own type. The last context of the chain is asked
-/// for its own value (depth 1), for the values 10 and 100 contexts up, and for an absent value. Go's chain is the same, and its
-/// keys are of distinct types too.
+/// C16. Each context of a chain of 100 has one value, and each value has its own key type. The last context of the chain looks up
+/// its own value (depth 1), the values 10 and 100 contexts up, and an absent value. Go's chain is the same, and its keys also have
+/// distinct types.
 pub(super) fn look_up(bench: &Bench) -> Vec<Line> {
     let line = |what, sample: fn(u64) -> Timing, measurement, target| {
         let measured = bench.compare_with_go(sample, measurement, Floor::load(Threads::One));

@@ -10,8 +10,8 @@ use crate::harness::Bench;
 use crate::report::{Line, TOKIO_UTIL, Target};
 use crate::timing::{Threads, clock, poll};
 
-/// C7. Both sides derive a child from one live parent, poll its future once with a waker that does nothing, find it pending, and
-/// drop both. Ours is `done()`, the rival's `cancelled()`.
+/// C7. Both sides derive a child from one live parent, poll its future once with a waker that does nothing, get `Pending`, and drop
+/// both. Ours is `done()`, the rival's `cancelled()`.
 pub(super) fn on_a_new_child(bench: &Bench) -> Vec<Line> {
     let measured = bench.compare(
         |iterations| {
@@ -36,7 +36,7 @@ pub(super) fn on_a_new_child(bench: &Bench) -> Vec<Line> {
     vec![Line::time("C7", "child + wait once (pending) + drop", measured, TOKIO_UTIL, Target::Ratio(1.4))]
 }
 
-/// C8. As C7, with one child of the live parent for all calls.
+/// C8. The same as C7, with one child of the live parent for all calls.
 pub(super) fn on_a_live_context(bench: &Bench) -> Vec<Line> {
     let measured = bench.compare(
         |iterations| {

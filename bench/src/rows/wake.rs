@@ -14,9 +14,9 @@ use crate::harness::{Bench, Measured, percentile};
 use crate::report::{Line, TOKIO_UTIL, Target};
 use crate::timing::nanoseconds;
 
-/// C17. On a runtime with two workers, one task waits on a child of a live parent and another cancels it. The time is from just
-/// before `cancel()` until the woken task runs. The figure of a round is the median of its wakes. The floor is the same with a
-/// flag and a waker behind a mutex.
+/// C17. On a runtime with two workers, one task waits on a child of a live parent, and another task cancels the child. The time is
+/// from just before `cancel()` until the woken task runs. The figure of a round is the median of its wakes. The floor is the same
+/// with a flag and a waker behind a mutex.
 pub(super) fn across_tasks(bench: &Bench) -> Vec<Line> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -50,7 +50,7 @@ pub(super) fn across_tasks(bench: &Bench) -> Vec<Line> {
     vec![Line::time("C17", "cancel to wake, across tokio tasks", measured, TOKIO_UTIL, Target::NoWorse(0.05))]
 }
 
-/// The minimum of a wait for one event: a flag and a waker.
+/// The minimum for a wait for one event: a flag and a waker.
 #[derive(Default)]
 struct Signal(Mutex<(bool, Option<Waker>)>);
 
@@ -79,7 +79,7 @@ impl Signal {
     }
 }
 
-/// `pair` creates a future that waits and the function that wakes it.
+/// Returns the median time of a wake. `pair` creates a future that waits and the function that wakes it.
 fn median_wake<W, C>(runtime: &Runtime, wakes: usize, pair: impl Fn() -> (W, C) + Send + 'static) -> Option<[f64; 1]>
 where
     W: Future<Output = ()> + Send + 'static,
