@@ -1,4 +1,4 @@
-//! Creating contexts, and what they print as.
+//! Creating contexts and printing them.
 //!
 //! `cargo run --example context_creation`
 #![expect(clippy::print_stdout, reason = "printing is what an example does")]
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use ripcord::{Context, Value};
 
-/// In Rust the key is the type of the value, so the chapter's pair `"key", "value"` is one thing: a `Key("value")`.
+/// In Rust the key is the type of the value, so the chapter's pair `"key", "value"` becomes one value: `Key("value")`.
 struct Key(&'static str);
 
 impl Value for Key {}
@@ -15,32 +15,32 @@ impl Value for Key {}
 fn main() {
     println!("=== Context Creation ===");
 
-    // The root of all contexts. It is never done, and costs nothing: it can be a constant.
+    // The root of all contexts. It is never done. It can be a constant, so it costs nothing.
     let background = Context::background();
     println!("Background context: {background}");
 
-    // For code that does not know yet which context it will be given.
+    // For code that does not take a context yet.
     let todo = Context::todo();
     println!("TODO context: {todo}");
 
-    // Go returns a cancel function that has to be deferred, or the context leaks. Here the canceler does it when it is
-    // dropped, on every way out of this function. (`let (ctx, _)` would drop it at once; `_cancel` keeps it.)
+    // Go returns a cancel function that has to be deferred, or the context leaks. Here the canceler cancels when it is
+    // dropped, on every path out of this function. (`let (ctx, _)` would drop it at once. `_cancel` keeps it.)
     let (with_cancel, _cancel) = background.with_cancel();
     println!("WithCancel context: {with_cancel}");
 
-    // Go arms a timer here, and so returns a cancel function to disarm it. Here no timer is armed before somebody
-    // waits, and there is nothing to release.
+    // Go arms a timer here, and so returns a cancel function to disarm it. Here no timer is armed before the first
+    // waiter is added, so there is nothing to release.
     let with_timeout = background.with_timeout(Duration::from_secs(5));
     println!("WithTimeout context: {with_timeout}");
 
     let with_deadline = background.with_deadline(Instant::now() + Duration::from_secs(10));
     println!("WithDeadline context: {with_deadline}");
 
-    // A context prints the type of its values and never their content, since tokens live there.
+    // A context prints the types of its values and never their contents, because values may be secret tokens.
     let with_value = background.with_value(Key("value"));
     println!("WithValue context: {with_value}");
 
-    // Asked for by type; no assertion that could fail.
+    // The value is found by its type. There is no type assertion that could fail.
     if let Some(Key(value)) = with_value.value::<Key>() {
         println!("Value from context: {value}");
     }

@@ -1,4 +1,4 @@
-//! A tree of the calls that were made, carried by the context.
+//! A tree of the calls made, carried by the context.
 //!
 //! `cargo run --example context_propagation`
 #![expect(clippy::print_stdout, reason = "printing is what an example does")]
@@ -9,8 +9,8 @@ use ripcord::{Context, Error};
 
 /// Calls B and C.
 fn function_a(ctx: &Context) -> Result<(), Error> {
-    // Starts a child of the context's span. The guard ends it on every path, also at a `?`. The Go program looks up the parent, adds
-    // the child and ends it by hand, and forgets to on one path.
+    // Starts a child of the context's span. The guard ends the span on every path, including a `?`. The Go program looks up
+    // the parent, adds the child and ends it by hand, and forgets to end it on one path.
     let (ctx, _span) = ctx.start_span("FunctionA");
     ctx.sleep_blocking(Duration::from_millis(100))?;
     function_b(&ctx)?;

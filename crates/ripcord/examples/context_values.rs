@@ -1,12 +1,12 @@
-//! Values handed down a chain of calls.
+//! Values passed down a chain of calls.
 //!
 //! `cargo run --example context_values`
 #![expect(clippy::print_stdout, reason = "printing is what an example does")]
 
 use ripcord::{Context, Value};
 
-// Go advises a key type of one's own, and keeps value and key apart. Here the value's type is the key: it cannot collide
-// with anyone else's, and what comes back is never of the wrong type.
+// Go recommends a separate type for the key of a value. Here the type of the value is the key. The key cannot collide
+// with a key of another crate, and the value never has the wrong type.
 struct UserId(&'static str);
 struct AuthToken(&'static str);
 struct RequestId(&'static str);
@@ -51,7 +51,7 @@ fn main() {
         .with_value(AuthToken("token-789"));
     process_request(&ctx);
 
-    // No token this time: asking for it gives `None`.
+    // This context has no token, so the lookup returns `None`.
     println!("\nProcessing another request:");
     let ctx = Context::background().with_value(RequestId("req-999")).with_value(UserId("admin-user"));
     process_request(&ctx);

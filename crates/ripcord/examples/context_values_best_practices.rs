@@ -1,4 +1,4 @@
-//! How a module keeps its values: private types as keys, accessors around them.
+//! A module with private types as keys for its values, and accessors for them.
 //!
 //! `cargo run --example context_values_best_practices`
 #![expect(clippy::print_stdout, reason = "printing is what an example does")]
@@ -7,15 +7,15 @@ use ripcord::Context;
 
 use self::request::RequestContext as _;
 
-/// What a request carries.
+/// The values of a request.
 mod request {
     use std::fmt;
 
     use ripcord::{Context, Value};
 
-    // Good: private types as keys. Nobody outside of this module can name them, so nobody can read, set or shadow these
-    // values but through the accessors below. What Go asks for by convention, `impl Value` demands: it can be written
-    // only for a type of one's own.
+    // Good: private types as keys. Code outside of this module cannot name them, so it can read, set and shadow these
+    // values only through the accessors below. In Go this is a convention. Here `impl Value` requires it, because a
+    // crate can implement the trait only for its own types.
     struct User(String);
     struct TraceId(String);
     struct RequestLogger(Logger);
@@ -24,7 +24,7 @@ mod request {
     impl Value for TraceId {}
     impl Value for RequestLogger {}
 
-    /// Good: accessors, with the types of what they give. An extension trait puts them where one looks for them.
+    /// Good: typed accessors. An extension trait makes them methods of the context.
     pub(crate) trait RequestContext {
         fn user(&self) -> Option<&str>;
         fn trace_id(&self) -> Option<&str>;
@@ -61,7 +61,7 @@ mod request {
         }
     }
 
-    /// A logger in as few lines as will do. It writes to stderr, as Go's does.
+    /// A minimal logger. It writes to stderr, like Go's.
     pub(crate) struct Logger {
         prefix: &'static str,
     }
@@ -79,13 +79,13 @@ mod request {
 }
 
 fn bad_usage() {
-    // Bad: a bare string as a key, which anyone else may have used too. In Go it compiles, and prints
-    // "Bad usage - User: john". Here it does not:
+    // Bad: a bare string as a key, which other packages may also use. In Go it compiles, and prints
+    // "Bad usage - User: john". Here it does not compile:
     //
     //     let ctx = Context::background().with_value("john");
     //     //                              ---------- ^^^^^^ the trait `Value` is not implemented for `&'static str`
     //
-    // Nor can anyone make it: neither the trait nor the type would be theirs.
+    // A user cannot implement the trait for a string, because both belong to other crates.
     println!("Bad usage - User: a bare string is nobody's key, so it does not compile");
 }
 

@@ -1,4 +1,4 @@
-//! Deadlines: in the future, in the past, and earlier than the parent's.
+//! Deadlines in the future, in the past, and before the parent's deadline.
 //!
 //! `cargo run --example deadline_cancellation`
 #![expect(clippy::print_stdout, reason = "printing is what an example does")]
@@ -10,10 +10,10 @@ use std::{
 
 use ripcord::{Context, Error};
 
-/// A moment, told from another one: `3s`, or `-1s` when it has passed.
+/// A moment relative to another moment: `3s`, or `-1s` if it has passed.
 ///
-/// A deadline is an `Instant`, which is not a date and does not pretend to be one: it is not moved when somebody sets
-/// the clock. Go's time carries both, and prints the second as `m=+3.000068284`, the seconds since the program began.
+/// A deadline is an `Instant` and not a date, so it does not move when the system's clock is set. Go's time contains
+/// both, and prints the monotonic part as `m=+3.000068284`, the seconds since the start of the program.
 struct Since {
     moment: Instant,
     origin: Instant,
@@ -33,7 +33,7 @@ fn process_with_deadline(ctx: &Context, began: Instant, task: &str) -> Result<()
         Some(deadline) => println!(
             "Task {task}: Deadline set to {} after the start (in {})",
             Since { moment: deadline, origin: began },
-            // `ctx.remaining()` is the usual way to ask; it has nothing to say about a deadline that has passed but zero.
+            // Programs usually call `ctx.remaining()`. It returns zero for every deadline that has passed.
             Since { moment: deadline, origin: Instant::now() },
         ),
         None => println!("Task {task}: No deadline set"),
@@ -66,12 +66,12 @@ fn main() {
     let future = background.with_deadline(Instant::now() + Duration::from_secs(3));
     report(&future, began, "future-deadline");
 
-    // Done from its first moment, with no timer to fire first.
+    // Done from its first moment, before any timer fires.
     println!("\nCase 2: Deadline in the past");
     let past = background.with_deadline(Instant::now() - Duration::from_secs(1));
     report(&past, began, "past-deadline");
 
-    // A child can only shorten what its parent has left.
+    // A child can only shorten the time that its parent has left.
     println!("\nCase 3: Derived context with earlier deadline");
     let parent = background.with_deadline(Instant::now() + Duration::from_secs(10));
     let child = parent.with_deadline(Instant::now() + Duration::from_secs(1));

@@ -1,4 +1,4 @@
-//! Scatter-gather with partial results: ask several backends side by side, and answer with what has come in time.
+//! Scatter-gather with partial results: query several backends concurrently, and answer with the results that are in time.
 //!
 //! `cargo run --example scatter_gather`
 #![expect(clippy::print_stdout, reason = "printing is what an example does")]
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ripcord::{Cause, Context, Group, GroupError, Join};
 
-/// One backend. It takes its time, and fails if it has no data.
+/// One backend. It answers after the time `takes`, and fails if it has no data.
 struct Backend {
     name: &'static str,
     takes: Duration,
@@ -22,7 +22,7 @@ const BACKENDS: [Backend; 4] = [
 ];
 
 impl Backend {
-    /// The context bounds every wait, so no backend needs a timeout of its own.
+    /// The context limits every wait, so no backend needs a timeout of its own.
     async fn ask(&self, ctx: &Context) -> Result<u32, Cause> {
         ctx.sleep(self.takes).await?;
         self.prices.ok_or_else(|| Cause::from("no data"))
@@ -31,7 +31,7 @@ impl Backend {
 
 /// Starts one task for each backend. Each task gets the group's context, which ends with the request's.
 fn scatter(request: &Context, join: Join) -> Group<u32> {
-    // With the feature `tokio`, tokio is the executor of a group that names none.
+    // With the feature `tokio`, the default executor of a group is tokio.
     let group = Group::builder().executor(|task| drop(tokio::spawn(task))).limit(10).join(join);
     let (group, ctx) = group.build(request);
     for backend in &BACKENDS {
@@ -55,7 +55,7 @@ async fn main() {
     println!("=== Scatter-Gather ===");
     let root = Context::background();
 
-    // `All`: a failure cancels no other task. At the deadline the answer is what there is by then, in the order of the calls.
+    // `All`: a failure cancels no other task. The answer has the results at the deadline, in the order of the calls.
     println!("\nCase 1: Partial results at the deadline");
     let request = root.with_timeout(Duration::from_millis(500));
     print(&scatter(&request, Join::All).results().await);
@@ -68,7 +68,7 @@ async fn main() {
         Err(error) => println!("Error: {error}"),
     }
 
-    // `FailFast`, the default: the first failure cancels the others, and they say so.
+    // `FailFast`, the default: the first failure cancels the others, and their results report the cancel.
     println!("\nCase 3: All or nothing");
     let request = root.with_timeout(Duration::from_millis(500));
     print(&scatter(&request, Join::FailFast).results().await);

@@ -1,4 +1,4 @@
-//! A TCP proxy on threads. A connection may live as long as it likes, and ends when no byte has passed for a while in either direction.
+//! A TCP proxy on threads. A connection has no time limit, and ends when no byte has passed in either direction for a while.
 //!
 //! `cargo run --example tcp_proxy`
 #![expect(clippy::print_stdout, reason = "printing is what an example does")]
@@ -33,7 +33,7 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// Passes bytes on in both directions, until both sides have finished or the context ends. Returns the number of bytes that the
+/// Forwards bytes in both directions, until both sides have finished or the context ends. Returns the number of bytes that the
 /// client has sent and received.
 fn forward(ctx: &Context, client: TcpStream, server: TcpStream) -> io::Result<(u64, u64)> {
     // Each direction has a thread, and both use the same two connections.
@@ -46,14 +46,14 @@ fn forward(ctx: &Context, client: TcpStream, server: TcpStream) -> io::Result<(u
     })
 }
 
-/// Copies until the end of `from`, and passes the end on.
+/// Copies until the end of `from`, and forwards the end.
 fn copy(mut from: BlockingIo<TcpStream>, mut to: BlockingIo<TcpStream>) -> io::Result<u64> {
     let copied = io::copy(&mut from, &mut to)?;
     to.get_ref().shutdown(Shutdown::Write)?;
     Ok(copied)
 }
 
-/// Sends a greeting and receives its echo. A patient client then waits for more, which never comes.
+/// Sends a greeting and receives its echo. A patient client then waits for more bytes, which never arrive.
 fn run_client(proxy: SocketAddr, is_patient: bool) -> io::Result<()> {
     let mut connection = TcpStream::connect(proxy)?;
     connection.write_all(b"hello")?;
@@ -62,12 +62,12 @@ fn run_client(proxy: SocketAddr, is_patient: bool) -> io::Result<()> {
     if !is_patient {
         connection.shutdown(Shutdown::Write)?;
     }
-    // The end of the stream, by the server or by the proxy.
+    // The end of the stream, from the server or from the proxy.
     connection.read_to_end(&mut Vec::new())?;
     Ok(())
 }
 
-/// Sends everything back. It has no timeout of its own.
+/// Sends all bytes back. It has no timeout of its own.
 fn start_echo_server() -> io::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;

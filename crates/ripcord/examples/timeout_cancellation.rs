@@ -1,4 +1,4 @@
-//! A timeout longer than the operation, and one that is shorter. On tokio, though any executor would do.
+//! A timeout longer than the operation, and a shorter timeout. On tokio, but any executor works.
 //!
 //! `cargo run --example timeout_cancellation`
 #![expect(clippy::print_stdout, reason = "printing is what an example does")]
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ripcord::{Context, Error};
 
-/// An operation that knows nothing of contexts: somebody else's library.
+/// An operation of another library, which does not use contexts.
 async fn fetch() -> &'static str {
     tokio::time::sleep(Duration::from_secs(3)).await;
     "Operation result"
@@ -16,9 +16,9 @@ async fn fetch() -> &'static str {
 async fn slow_operation(ctx: &Context) -> Result<&'static str, Error> {
     println!("SlowOperation: Starting...");
 
-    // `run` bounds any future by the context, and drops it when the context ends: that stops it, where Go's goroutine
-    // would have to watch `ctx.Done()` itself. A result that is ready wins over an end at the same moment, where Go's
-    // `select` picks one of the two at random.
+    // `run` drops any future when the context ends, which stops the future. A goroutine in Go would have to watch
+    // `ctx.Done()` itself. A result that is ready wins over an end at the same moment. Go's `select` chooses one of the
+    // two at random.
     match ctx.run(fetch()).await {
         Ok(result) => {
             println!("SlowOperation: Completed successfully");
@@ -42,7 +42,7 @@ async fn report(ctx: &Context) {
 async fn main() {
     println!("=== Timeout Cancellation ===");
 
-    // No `defer cancel()`: a timeout arms nothing, so there is nothing to release.
+    // No `defer cancel()`, because a timeout arms no timer and there is nothing to release.
     println!("\nCase 1: Timeout longer than operation");
     report(&Context::background().with_timeout(Duration::from_secs(5))).await;
 
