@@ -116,7 +116,7 @@ mod shuttle_types {
         None
     }
 
-    /// Returns `None`: shuttle would not know the callback's thread. A model itself runs the code that follows the end of a
+    /// Returns `None`: shuttle would not know the callback's thread. Each model runs the code that follows the end of a
     /// context.
     pub(crate) fn after_func(_: &Context, _: impl FnOnce() + Send + 'static) -> Option<AfterFunc> {
         None

@@ -46,7 +46,7 @@ const MAX_WATCHED: usize = 16;
 pub(crate) struct Shared {
     /// The processes of the command. `None` once the leader is reaped.
     tree: Mutex<Option<Tree>>,
-    /// Done when the command has ended with all of its descendants, and `end` is set.
+    /// The context that ends when `end` is set: the command and all its descendants have ended.
     pub(crate) ended: Context,
     end: OnceLock<Result<CommandEnd, Arc<io::Error>>>,
     requests: mpsc::UnboundedSender<Request>,

@@ -26,8 +26,8 @@ pub(super) struct Closed {
 #[derive(Debug)]
 struct Part {
     origin: Instant,
-    /// The end of the part, in nanoseconds since the origin. It only moves later, so no success is counted in a part that is
-    /// over.
+    /// The end of the part, in nanoseconds since the origin. It only moves later, so no success is counted in a part that has
+    /// ended.
     ends: AtomicU64,
 }
 

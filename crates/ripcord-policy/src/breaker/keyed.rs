@@ -153,7 +153,7 @@ where
         let name = format!("{}/{key}", self.shared.each.name()).into();
         let breaker = self.shared.each.clone().named(name).build().expect("the settings were checked");
         let idle = breakers.by_key.insert(key.clone(), breaker.clone(), CircuitBreaker::is_idle);
-        // Nobody else holds the idle breakers, so their figures do not change any more.
+        // Only the map holds the idle breakers, so their figures no longer change.
         idle.iter().for_each(|(_, idle)| breakers.forgotten.add(&idle.stats()));
         drop(breakers);
         breaker

@@ -20,7 +20,7 @@ const RELOAD_PAUSE: Duration = Duration::from_secs(1);
 
 /// A running load. It sets the flight's outcome on every path, even when the runtime drops its task.
 pub(super) struct Running<K: Key, V: CacheValue> {
-    // Weak, so that a load does not keep a cache open that has no handles any more.
+    // Weak, so that a load does not keep a cache without handles open.
     shared: Weak<Shared<K, V>>,
     /// The cache's context.
     cache_ctx: Context,
