@@ -53,7 +53,7 @@ fn health(result: &Result<String, client::Error>) -> Outcome {
     }
 }
 
-/// The handler. `Ended` answers with 503 while the breaker is open, with 504 after a timeout, and with 500 after another failure.
+/// Returns a user. `Ended` answers with 503 while the breaker is open, with 504 after a timeout, and with 500 after other failures.
 async fn user(Ctx(ctx): Ctx, State(app): State<App>, Path(id): Path<u32>) -> Result<Response, Ended> {
     match app.users.run(&ctx, |ctx| app.fetch(ctx, id)).await {
         Ok(name) => Ok(name.into_response()),
@@ -84,7 +84,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = ripcord_http::listen("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
     let router = Router::new().route("/users/{id}", get(user)).with_state(app.clone());
-    // The time of a request. A retry does not wait longer than this for the breaker.
+    // The timeout of a request. A retry does not wait longer than this for the breaker.
     let router = router.layer(ContextLayer::new(shutdown.context()).timeout(Duration::from_secs(10)));
     tokio::spawn(ripcord_http::serve(listener, router).shutdown(&shutdown).into_future());
 

@@ -55,7 +55,7 @@ async fn talk(ctx: &Context, mut socket: WebSocket) {
 }
 
 fn app(server: &Context, ends: UnboundedSender<ripcord::Error>) -> Router {
-    // The timeout is for the handshake. An upgraded connection has none.
+    // The timeout applies to the handshake. An upgraded connection has no timeout.
     let layer = ContextLayer::new(server).timeout(Duration::from_secs(5));
     let echo = async move |Ctx(ctx): Ctx, upgrade: WebSocketUpgrade| echo(ctx, upgrade, ends.clone());
     Router::new().route("/echo", any(echo)).layer(layer)

@@ -1,5 +1,5 @@
-//! Counts allocations. No codec allocates for a well-formed request with each header once. Finished requests keep no memory, except
-//! for the few that the inspector keeps.
+//! Counts allocations. No codec allocates for a well-formed request with each header once. Only the few finished requests that the
+//! inspector keeps use memory.
 
 use std::convert::Infallible;
 use std::future::ready;
@@ -18,10 +18,10 @@ use ripcord_http::server::{ContextLayer, ContextService};
 use ripcord_http::trace_context::{Baggage, Traceparent, Tracestate};
 use tower::{Layer as _, Service, service_fn};
 
-/// A value as a server has it: a part of what was read, which is shared.
+/// Returns a header's value as in a server: a shared part of the received bytes.
 fn received(text: &'static str) -> HeaderValue {
     let read = Bytes::from(format!("name: {text}\r\n"));
-    // By the first of its clones the bytes become shared ones.
+    // The first clone makes the bytes shared, which allocates.
     drop(read.clone());
     HeaderValue::from_maybe_shared(read.slice(6..6 + text.len())).expect("a header's value")
 }
@@ -49,7 +49,7 @@ fn reading_headers_copies_nothing() {
     assert_allocates_nothing(|| Tracestate::decode([&state]).unwrap());
     let baggage = received("tenant=acme,user=7;ttl=3");
     assert_allocates_nothing(|| Baggage::decode([&baggage]).unwrap());
-    // What is malformed is no more work.
+    // A malformed value also allocates nothing.
     assert_allocates_nothing(|| grpc_timeout::decode(b"+5S").unwrap_err());
     assert_allocates_nothing(|| Baggage::decode([&timeout]).unwrap_err());
 }
@@ -76,7 +76,7 @@ fn writing_headers_allocates_nothing() {
     assert_allocates_nothing(|| parent.child().encode());
 }
 
-/// Answers a request under an inspector, with a call below it; one in five fails.
+/// Sends a request to the service and reads the response.
 async fn answer(
     service: &mut ContextService<impl Service<Request<String>, Response = Response<Full<Bytes>>, Error = Infallible>>,
 ) {
@@ -94,7 +94,7 @@ fn memory_of_finished_requests_is_bounded() {
     let mut service = layer.layer(service_fn(move |request: Request<String>| {
         let ctx = request.extensions().get::<Context>().expect("the layer gave one").clone();
         let (_, _call) = ctx.start_span("query");
-        // Into each bucket of latency in turn.
+        // The requests fill the latency buckets in turn.
         advance.advance([0, 2, 20, 70, 200, 300, 700, 2000, 6000].map(Duration::from_millis)[count % 9]);
         count += 1;
         let mut response = Response::new(Full::from(Bytes::from_static(b"done")));
@@ -108,11 +108,11 @@ fn memory_of_finished_requests_is_bounded() {
             answer(&mut service).now_or_never().expect("nothing waits");
         }
     };
-    // So many that all that is kept is full.
+    // After these requests, every ring of kept requests is full.
     answer(1000);
     let counted = allocation_counter::measure(|| answer(9000));
     assert!(counted.count_total > 9000, "they were not measured: {counted:?}");
-    // A batch of 45 repeats what came before, so that what is kept is alike.
+    // The pattern repeats every 45 requests, so the kept requests use the same memory before and after.
     assert!(counted.bytes_current.abs() < 1024, "{counted:?}");
 }
 
@@ -122,13 +122,13 @@ fn request_under_the_inspector_allocates_nothing_more() {
     let allocations = |layer: ContextLayer| {
         let ready_at_once = |_: Request<String>| ready(Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())));
         let mut service = layer.layer(service_fn(ready_at_once));
-        // The first ones are kept to be shown once they are over.
+        // The inspector keeps the first requests after their end.
         for _ in 0..100 {
             answer(&mut service).now_or_never().expect("nothing waits");
         }
         allocation_counter::measure(|| answer(&mut service).now_or_never().expect("nothing waits")).count_total
     };
-    // A clock that stands still, so that all these are quick and none is kept any more.
+    // The clock stands still, so that all these requests are quick and no later request is kept.
     let (clock, _time) = Clock::manual();
     let layer = ContextLayer::new(&server.with_clock(clock)).timeout(Duration::from_secs(5));
     let without = allocations(layer.clone());

@@ -28,12 +28,12 @@ fn exporter() -> (InMemorySpanExporter, DefaultGuard) {
     (exporter, set_default(tracing_subscriber::registry().with(layer)))
 }
 
-/// The exporter blocks on futures' executor, which refuses to run within itself.
+/// Blocks on tokio's executor. The exporter blocks on the executor of the crate `futures`, which cannot run inside itself.
 fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
-/// A client whose server answers every request with this status.
+/// Returns a client whose server answers every request with this status.
 fn answering(status: StatusCode) -> Client<Inner> {
     let inner = service_fn(move |_: Request<()>| async move {
         let mut response = Response::new(Body::new());
@@ -43,13 +43,13 @@ fn answering(status: StatusCode) -> Client<Inner> {
     ClientLayer::new().layer(inner.boxed_clone())
 }
 
-/// A client that fails with an error of this kind.
+/// Returns a client that fails with an error of this kind.
 fn failing(kind: std::io::ErrorKind) -> Client<Inner> {
     let inner = service_fn(move |_: Request<()>| async move { Err(std::io::Error::from(kind)) });
     ClientLayer::new().layer(inner.boxed_clone())
 }
 
-/// A client that never answers.
+/// Returns a client whose server never answers.
 fn silent() -> Client<Inner> {
     ClientLayer::new().layer(service_fn(|_: Request<()>| std::future::pending()).boxed_clone())
 }
@@ -73,7 +73,7 @@ fn attribute(span: &SpanData, key: &str) -> Option<String> {
     values.first().map(|pair| pair.value.to_string())
 }
 
-/// Asserts what holds for every span: no field that exporters read as a status, and no line of the libraries.
+/// Asserts that the span has no field that exporters read as a status, and no line of the libraries.
 fn assert_well_formed(span: &SpanData) {
     for pair in &span.attributes {
         assert_ne!(pair.key.as_str(), "error", "{span:#?}");
@@ -149,7 +149,7 @@ fn each_call_sends_the_id_of_its_own_span() {
     });
     let mut client = ClientLayer::new().dialect(Dialect::GrpcTimeout).layer(inner);
     let request = Request::get("http://peer/").body(()).unwrap();
-    // Two calls at once, as a hedge makes them, then one after them, as a retry does.
+    // Two concurrent calls, like those of a hedge, then a later call, like that of a retry.
     let both = [client.call(request.clone().with_context(&ctx)), client.call(request.clone().with_context(&ctx))];
     for call in both {
         block_on(call).map(drop).unwrap();
@@ -247,7 +247,7 @@ fn deadline_is_an_error_of_type_timeout() {
     assert!(matches!(spans[0].status, Status::Error { .. }));
     assert_well_formed(&spans[0]);
 
-    // Too near to be sent: the context has not ended yet.
+    // The time left is too short to be sent, but the context has not ended yet.
     let ctx = root.with_timeout(Duration::from_micros(10));
     let span = span_of(&mut silent(), &ctx);
     assert_eq!(attribute(&span, "error.type").as_deref(), Some("timeout"));

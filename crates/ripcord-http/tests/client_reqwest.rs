@@ -1,4 +1,4 @@
-//! `client.get(url).context(&ctx).send()` over real sockets, on a manual clock.
+//! Tests `client.get(url).context(&ctx).send()` over real sockets, on a manual clock.
 
 mod common;
 
@@ -29,7 +29,7 @@ fn manual() -> (Context, ManualTime) {
     (Context::background().with_clock(clock).with_timeout(TIMEOUT), time)
 }
 
-/// One that answers with the headers it was sent, a line each.
+/// Starts a server that answers with the received headers, one line each.
 async fn echo() -> SocketAddr {
     let line =
         |(name, value): (&http::HeaderName, &http::HeaderValue)| format!("{name}: {}\n", value.to_str().unwrap());
@@ -75,12 +75,12 @@ async fn call_without_time_left_is_not_sent() {
     assert_eq!(error.to_string(), format!("Get {url:?}: context deadline exceeded"));
     assert!(error.is_deadline_exceeded());
 
-    // One call that is made is seen, so the other would have been.
+    // The server counts only this second call.
     Client::new().get(&url).context(&Context::background()).send().await.unwrap();
     assert_eq!(calls.load(Ordering::Relaxed), 1);
 }
 
-/// A server that says when a request is there and when its client has gone, and never answers.
+/// Starts a server that never answers. It reports each request and each disconnect.
 async fn silent() -> (SocketAddr, mpsc::UnboundedReceiver<&'static str>) {
     struct Gone(mpsc::UnboundedSender<&'static str>);
     impl Drop for Gone {
@@ -135,14 +135,14 @@ async fn dropping_the_call_cancels_it() {
     assert_eq!(seen.recv().await, Some("gone"));
 }
 
-/// A response whose body goes on for as long as the sender is held.
+/// Returns a response whose body does not end until the sender is dropped.
 async fn streaming(ctx: &Context) -> (Response, mpsc::UnboundedSender<Bytes>) {
     let (server, sender) = stream_server().await;
     let url = format!("http://{server}/stream");
     (Client::new().get(url).context(ctx).send().await.unwrap(), sender)
 }
 
-/// A server for one call, whose body goes on for as long as the sender is held.
+/// Starts a server for one call. The body of the response does not end until the sender is dropped.
 async fn stream_server() -> (SocketAddr, mpsc::UnboundedSender<Bytes>) {
     let (sender, receiver) = mpsc::unbounded_channel::<Bytes>();
     let receiver = Arc::new(std::sync::Mutex::new(Some(receiver)));
@@ -252,7 +252,7 @@ async fn idle_timeout_ends_a_call_without_an_answer_and_is_not_sent() {
     assert_eq!(seen.recv().await, Some("gone"));
 }
 
-/// A server that reports each chunk of a request's body, and answers at its end.
+/// Starts a server that reports each chunk of a request's body, and answers at the end of the body.
 async fn upload_server() -> (SocketAddr, mpsc::UnboundedReceiver<Bytes>) {
     let (chunks, seen) = mpsc::unbounded_channel();
     let server = serve(move |request| {
@@ -315,10 +315,10 @@ async fn body_of_bytes_under_an_idle_timeout_is_sent_again_after_a_redirect() {
     assert_eq!(response.text().await.unwrap(), "all of it");
 }
 
-/// A request as [`noticed`] has received it: its method, and the headers by which it cancels.
+/// A request that [`noticed`] has received: its method, its trace and its cause.
 type Noticed = (http::Method, Option<String>, Option<String>);
 
-/// A server that reports each request. It sends the head of its response and no more to GET, and answers anything else.
+/// Starts a server that reports each request. It does not finish its response to GET, never answers POST, and answers other methods.
 async fn noticed() -> (SocketAddr, mpsc::UnboundedReceiver<Noticed>) {
     let (requests, seen) = mpsc::unbounded_channel();
     let server = serve(move |request| {
@@ -369,7 +369,7 @@ async fn canceled_call_without_a_cause_layer_sends_nothing_more() {
     assert_eq!(seen.recv().await.unwrap().0, http::Method::POST);
     cancel.cancel();
     assert!(call.await.unwrap().unwrap_err().is_canceled());
-    // One request that is made is seen, so another one before it would have been.
+    // The server reports requests in order, so it has received no request between these two.
     Client::new().delete(format!("http://{server}/b")).context(&Context::background()).send().await.unwrap();
     assert_eq!(seen.recv().await.unwrap().0, http::Method::DELETE);
 }
@@ -421,7 +421,7 @@ async fn connection_closed_without_an_answer_may_have_carried_the_request() {
 #[tokio::test]
 async fn reqwests_own_timeout_is_a_timeout_and_may_have_been_sent() {
     let (server, mut seen) = silent().await;
-    // Long enough for the server to see the request, however busy the machine is.
+    // Doubles the timeout until the server receives the request, because the machine may be busy.
     for timeout in (0..12).map(|doubled| Duration::from_millis(20 << doubled)) {
         let client = Client::builder().timeout(timeout).build().unwrap();
         let error = client.get(format!("http://{server}/")).context(&Context::background()).send().await.unwrap_err();

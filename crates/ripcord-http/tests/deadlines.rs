@@ -1,4 +1,4 @@
-//! The deadline dialects: the values they accept and reject, and that an encoded value never exceeds the time left.
+//! Tests the values that the deadline dialects accept and reject. Also tests that an encoded value never exceeds the time left.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -233,7 +233,7 @@ proptest! {
             if let Some(value) = dialect.encode(left) {
                 let decoded = decode(dialect, value.as_bytes()).expect("it has a deadline");
                 prop_assert!(decoded <= left && decoded > Duration::ZERO);
-                // At most one unit is lost: a millisecond, or 1 of at least 10^5 units. A longer time is cut to the dialect's longest.
+                // At most one unit is lost: a millisecond, or 1 of at least 10^5 units. Longer times become the dialect's maximum.
                 let longest = dialect.encode(Duration::MAX).and_then(|value| decode(dialect, value.as_bytes()));
                 let sent = left.min(longest.expect("there is a longest"));
                 prop_assert!(sent - decoded <= (left / 100_000).max(Duration::from_millis(1)));

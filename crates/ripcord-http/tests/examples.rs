@@ -1,6 +1,6 @@
 //! Runs every example of the crate and compares its output with `expected/NAME.txt`. Ports and IDs are masked.
 //!
-//! `cargo test --workspace` and `cargo test -p CRATE` build the examples first. `cargo test --test examples` does not: it fails if an
+//! `cargo test --workspace` and `cargo test -p CRATE` build the examples first. `cargo test --test examples` does not, and fails if an
 //! example was not built since its source changed.
 
 use std::collections::BTreeSet;
@@ -20,13 +20,13 @@ fn examples_print_what_is_expected() {
     }
 }
 
-/// Returns the output of an example, which must succeed.
+/// Runs an example, which must succeed. Returns its output.
 fn output(name: &str) -> String {
     let output = Command::new(program(name)).stdin(Stdio::null()).output().expect("the example runs");
     let text = String::from_utf8(output.stdout).expect("the output is text");
     let errors = String::from_utf8(output.stderr).expect("the errors are text");
     assert!(output.status.success(), "{name}: {} after\n{text}{errors}", output.status);
-    // Every end is reported with a line of the example, never with a line of the libraries.
+    // An end is always reported with a line of the example, never with a line of the libraries.
     for library in ["ripcord", "ripcord-grpc", "ripcord-http", "ripcord-policy", "ripcord-process"] {
         let library = format!("{library}/src/");
         assert!(!text.contains(&library) && !errors.contains(&library), "{name}: {library} in\n{text}{errors}");
@@ -34,7 +34,7 @@ fn output(name: &str) -> String {
     mask_ids(&mask_ports(&text))
 }
 
-/// Returns the path of an example that was built since its source changed.
+/// Returns the path of an example. The example must have been built since its source changed.
 fn program(name: &str) -> PathBuf {
     // This test is `target/debug/deps/examples-0123`, and the examples are in `target/debug/examples`.
     let test = env::current_exe().expect("a running program has a path");
@@ -51,14 +51,14 @@ fn program(name: &str) -> PathBuf {
     program
 }
 
-/// Replaces the number of every loopback port by `<port>`.
+/// Replaces the number of every loopback port with `<port>`.
 fn mask_ports(text: &str) -> String {
     let mut parts = text.split("127.0.0.1:");
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |text, part| text + "127.0.0.1:<port>" + part.trim_start_matches(|c: char| c.is_ascii_digit()))
 }
 
-/// Replaces every request ID, which is 32 hex digits, by `<id>`.
+/// Replaces every request ID (32 hex digits) with `<id>`.
 fn mask_ids(text: &str) -> String {
     let is_hex = |c: char| c.is_ascii_hexdigit();
     let words = text.split_inclusive(|c| !is_hex(c)).map(|word| {
@@ -68,7 +68,7 @@ fn mask_ids(text: &str) -> String {
     words.collect()
 }
 
-/// Returns the names of the files in `dir` with that extension, without it.
+/// Returns the names, without the extension, of the files in `dir` with this extension.
 fn names(dir: &Path, extension: &str) -> BTreeSet<String> {
     let paths =
         fs::read_dir(dir).expect("the directory exists").map(|entry| entry.expect("the entry can be read").path());

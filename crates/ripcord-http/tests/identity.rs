@@ -1,4 +1,4 @@
-//! Request IDs, traces and baggage: accepted and rejected values, and what an untrusted client can set.
+//! Tests request IDs, traces and baggage: accepted and rejected values, and the values that an untrusted client can set.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The inspector with the server's layer: the JSON of requests, from their headers to their cancel.
+//! Tests the inspector with the server's layer: the JSON of requests, from their headers to their cancel.
 
 #[path = "common/inspected.rs"]
 mod inspected;
@@ -83,7 +83,7 @@ async fn clamped_deadline_names_the_header() {
 async fn detached_work_is_shown_after_a_disconnect_until_it_ends() {
     let server = Server::new(|layer| layer);
     let request = Request::get("/pay").body(Body::empty()).unwrap();
-    // The handler runs in here as far as its wait, and the client leaves.
+    // One poll runs the handler to its wait. The drop of the response is the disconnect.
     assert!(Box::pin(server.ask(request)).now_or_never().is_none());
     let shown = server.shown().await;
     assert_eq!((&shown["counters"]["detached"], &shown["counters"]["disconnected"]), (&json!(1), &json!(1)));
@@ -91,7 +91,7 @@ async fn detached_work_is_shown_after_a_disconnect_until_it_ends() {
     let live = &shown["live"][0];
     assert_eq!((&live["name"], &live["state"], &live["status"]), (&json!("/pay"), &json!("ended"), &json!(null)));
 
-    // The task begins to wait, is due, and is done.
+    // The task starts to wait, its time passes, and it finishes.
     tokio::task::yield_now().await;
     server.time.advance(SECOND);
     tokio::task::yield_now().await;
@@ -108,7 +108,7 @@ async fn handler_that_blocks_its_thread_is_shown() {
     let inspector = Inspector::new();
     let layer = ContextLayer::new(&Context::background()).name(matched_path).inspector(&inspector);
     let seen = Arc::new(Mutex::new(None));
-    // Looked at from within, in the only poll that the handler has.
+    // The handler takes a snapshot during its only poll.
     let blocks = {
         let (inspector, seen) = (inspector.clone(), Arc::clone(&seen));
         move || {
@@ -125,7 +125,7 @@ async fn handler_that_blocks_its_thread_is_shown() {
     assert_eq!((&shown["summary"]["live"], &shown["summary"]["finished"]), (&json!(0), &json!(1)));
 }
 
-/// Without a wait.
+/// Requests the JSON without waiting.
 fn shown_by(inspector: &Inspector) -> serde_json::Value {
     let app: Router = inspector.router();
     let answer = app.oneshot(of_this_machine("/json")).now_or_never().expect("nothing to wait for").unwrap();
@@ -197,11 +197,11 @@ async fn counters_of_the_layer_are_shown() {
         let request = Request::get("/report/today").header("connect-timeout-ms", milliseconds);
         server.ask(request.body(Body::empty()).unwrap())
     };
-    // As it was asked for, more than there is, and not understood: clients that leave.
+    // An accepted deadline, a deadline above the server's limit, and a malformed deadline. These clients disconnect.
     for milliseconds in ["3000", "9000", "soon"] {
         assert!(Box::pin(with_deadline(milliseconds)).now_or_never().is_none());
     }
-    // None to begin with, and some that runs out.
+    // A deadline without time left, and a deadline that passes.
     assert_eq!(with_deadline("0").await.status(), StatusCode::GATEWAY_TIMEOUT);
     let mut late = Box::pin(with_deadline("10"));
     assert!((&mut late).now_or_never().is_none());

@@ -1,7 +1,7 @@
-//! A request that the inspector shows and OpenTelemetry exports.
+//! Tests a request that the inspector shows and OpenTelemetry exports.
 //!
-//! This test has a process of its own. `tracing` caches whether a callsite is enabled, so a test on another thread without a subscriber
-//! could disable the spans of this one.
+//! This test runs in its own process. `tracing` caches whether a callsite is enabled. A test on another thread without a subscriber
+//! could disable the spans of this test.
 
 #[path = "common/inspected.rs"]
 mod inspected;

@@ -1,4 +1,4 @@
-//! The metrics of the feature `metrics`, as an exporter sees them.
+//! Tests the metrics of the feature `metrics` with an exporter.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -15,7 +15,7 @@ use tower::{Layer as _, Service as _, service_fn};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Returns what an exporter renders of what `record` records.
+/// Returns the exporter's text for the metrics that `record` records.
 fn rendered(record: impl FnOnce()) -> String {
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();

@@ -1,4 +1,4 @@
-//! A server that is out of file descriptors. A process of its own, because the limit is the process's.
+//! Tests a server that is out of file descriptors. This test runs in its own process, because the limit applies to the process.
 #![cfg(unix)]
 
 use std::{
@@ -16,7 +16,7 @@ use tokio::{
     net::TcpStream,
 };
 
-/// When to give up on what happens in real time.
+/// The maximum time to wait for events in real time.
 const PATIENCE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -25,14 +25,14 @@ fn open_all() -> Vec<File> {
     std::iter::from_fn(|| File::open("/dev/null").ok()).collect()
 }
 
-/// Lets the server run, on a clock that stands still.
+/// Lets the server run. The manual clock does not move.
 async fn settle() {
     for _ in 0..1000 {
         tokio::task::yield_now().await;
     }
 }
 
-/// Connects with the only descriptor that is left.
+/// Frees one descriptor and connects with it.
 async fn client(address: std::net::SocketAddr, open: &mut Vec<File>) -> TcpStream {
     drop(open.pop());
     let mut client = TcpStream::connect(address).await.expect("the kernel accepts it");
@@ -67,7 +67,7 @@ async fn server_without_descriptors_pauses_reports_it_once_and_accepts_again() {
         })
         .await
         .expect("the server reports that it cannot accept");
-        // It tries again each second, and says nothing more.
+        // The server tries again each second, but reports nothing.
         for _ in 0..5 {
             time.advance(SECOND);
             settle().await;

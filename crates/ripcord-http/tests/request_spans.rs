@@ -1,4 +1,4 @@
-//! The spans of requests, as OpenTelemetry exports them.
+//! Tests the spans of requests that OpenTelemetry exports.
 
 use std::convert::Infallible;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! What the spans of requests and calls record, for each way in which they end. The table in `docs/telemetry.md`, which is part of
-//! the crate's docs, is what this test finds. To write it again: `UPDATE_TELEMETRY=1 cargo test -p ripcord-http --test telemetry`.
+//! Tests the data that the spans of requests and calls record at each kind of end. `docs/telemetry.md`, a part of the crate's docs,
+//! contains this data as a table. To write the table again: `UPDATE_TELEMETRY=1 cargo test -p ripcord-http --test telemetry`.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -98,7 +98,7 @@ where
     let _ = response.into_body().collect().await;
 }
 
-/// Makes a call that is answered after `delay`, and reads the answer.
+/// Makes a call and reads the answer, which is sent after `delay`.
 async fn call(ctx: Context, delay: Option<Duration>) -> Result<(), ripcord_http::client::Error> {
     let clock = Context::background().with_clock(ctx.clock());
     let peer = service_fn(move |_: Request<Body>| {

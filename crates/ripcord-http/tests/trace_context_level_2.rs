@@ -1,8 +1,8 @@
-//! W3C's test harness for Trace Context, level 2, restated.
+//! Ports the W3C test harness for Trace Context, level 2.
 //!
-//! The harness (`test/test.py` in <https://github.com/w3c/trace-context>) sends a request to a service, asks it to call back, and
-//! looks at the headers of the calls. Each test here has the name and the cases of a harness test. The request is sent as bytes
-//! through hyper, because the harness covers header names and whitespace too.
+//! The harness (`test/test.py` in <https://github.com/w3c/trace-context>) sends a request to a service, asks the service to call
+//! back, and checks the headers of the calls. Each test here has the name and the cases of a harness test. The request is sent as
+//! bytes through hyper, because the harness also tests header names and whitespace.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -23,7 +23,7 @@ use tower::{Layer, Service, ServiceBuilder, service_fn};
 
 const TRACE: &str = "12345678901234567890123456789012";
 const PARENT: &str = "00-12345678901234567890123456789012-1234567890123456-01";
-/// The parent in the harness's tests of tracestate.
+/// The parent in the harness's tests of `tracestate`.
 const UNSAMPLED: (&str, &str) = ("traceparent", "00-12345678901234567890123456789012-1234567890123456-00");
 
 /// The client of the service under test: records the headers of each call.
@@ -45,7 +45,7 @@ impl Service<Request<()>> for Recorder {
     }
 }
 
-/// What one call carried.
+/// The trace headers of one call.
 struct Sent {
     trace_id: String,
     parent_id: String,
@@ -54,7 +54,7 @@ struct Sent {
 }
 
 impl Sent {
-    /// Reads the headers by the harness's rules: exactly one traceparent, of version 00.
+    /// Reads the headers according to the rules of the harness: exactly one traceparent, of version 00.
     fn read(headers: &HeaderMap) -> Self {
         let parents: Vec<_> = headers.get_all("traceparent").iter().collect();
         assert_eq!(parents.len(), 1, "{headers:?}");
@@ -129,7 +129,7 @@ fn call(headers: &[(&str, &str)]) -> Sent {
     calls(headers, 1).remove(0)
 }
 
-/// Asserts that each value starts a new trace.
+/// Asserts that a request with each of these values starts a new trace.
 fn restarts(traceparents: &[&str]) {
     for traceparent in traceparents {
         let sent = call(&[("traceparent", traceparent)]);
@@ -138,7 +138,7 @@ fn restarts(traceparents: &[&str]) {
     }
 }
 
-/// Sends one trace with these tracestate headers.
+/// Sends a request with these `tracestate` headers.
 fn state(headers: &[&str]) -> Sent {
     let headers: Vec<_> =
         std::iter::once(UNSAMPLED).chain(headers.iter().map(|state| ("tracestate", *state))).collect();
@@ -342,7 +342,7 @@ fn tracestate_multiple_headers_different_keys() {
     keeps(&["foo=1,bar=2", "rojo=1,congo=2", "baz=3"], &[("bar", "2"), ("congo", "2"), ("baz", "3")]);
 }
 
-/// The duplicates are kept or reduced to one. The harness has no other vendor's member in the list; here there is one.
+/// The duplicates are kept or reduced to one. Unlike the harness, this test has a member of another vendor in the list.
 #[test]
 fn tracestate_duplicated_keys() {
     keeps(&["foo=1,foo=1"], &[("foo", "1")]);
@@ -377,7 +377,7 @@ fn tracestate_key_illegal_characters() {
     }
 }
 
-/// Level 2 has no tenant and vendor: `@` is a character like any other, except at the start.
+/// Level 2 has no tenant and vendor. Except at the start, `@` has no special meaning.
 #[test]
 fn tracestate_key_illegal_vendor_format() {
     keeps(&["foo@=1,bar=2"], &[("foo@", "1"), ("bar", "2")]);

@@ -1,4 +1,4 @@
-//! The time left in a chain.
+//! Tests the time left in a chain.
 
 use super::*;
 
@@ -20,7 +20,7 @@ async fn each_hop_has_less_time() {
     assert_eq!(c.only().left, Some(4997 * MILLISECOND));
 }
 
-/// The same on the system's clock, which shows that it is no matter of clocks that stand still.
+/// Repeats the test above with the system's clock, because manual clocks stand still.
 #[tokio::test]
 async fn each_hop_has_less_time_left() {
     let [a, b, c] = [Service::trusting(), Service::trusting(), Service::trusting()].map(|service| {

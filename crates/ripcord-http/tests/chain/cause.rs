@@ -1,4 +1,4 @@
-//! What the logs and spans of two services say when A's client disconnects and A cancels its call to B.
+//! Tests the logs and spans of two services when A's client disconnects and A cancels its call to B.
 
 use opentelemetry::trace::Status;
 use ripcord_http::client::CauseLayer;
@@ -12,7 +12,7 @@ use super::*;
 /// The lines of a service's log.
 type Log = UnboundedReceiver<String>;
 
-/// A layer of a service that trusts its clients, and its log.
+/// Returns a layer that trusts its clients, and its log.
 fn logged(name: &str) -> (ContextLayer, Log) {
     let (lines, log) = unbounded_channel();
     let layer = ContextLayer::new(&Context::background().with_name(name.to_owned()))
@@ -33,7 +33,7 @@ async fn serve(router: Router) -> String {
     address.to_string()
 }
 
-/// Serves B, whose handler works until its context ends, and says when a request is there.
+/// Serves B. B's handler reports each request to `arrived` and works until its context ends.
 async fn serve_b(layer: ContextLayer, arrived: UnboundedSender<()>) -> String {
     let handler = async move |Ctx(ctx): Ctx| {
         arrived.send(()).expect("the test waits");
@@ -42,7 +42,7 @@ async fn serve_b(layer: ContextLayer, arrived: UnboundedSender<()>) -> String {
     serve(Router::new().route("/b", get(handler)).layer(layer)).await
 }
 
-/// Makes A's client ask A, and disconnect when B has the request.
+/// Sends a request to A, and disconnects when B has received A's request.
 async fn ask_and_leave(a: &str, mut arrived: UnboundedReceiver<()>) {
     let mut client = TcpStream::connect(a).await.expect("A listens");
     client.write_all(b"GET /a HTTP/1.1\r\nhost: a\r\nx-request-id: req-17\r\n\r\n").await.expect("A reads");
@@ -64,7 +64,7 @@ async fn without_a_cause_layer_the_request_id_and_the_trace_lead_from_b_to_the_c
     assert!(a.starts_with("req-17 ClientDisconnected: ") && a.contains(" in /a,"), "{a}");
     assert!(b.starts_with("req-17 ClientDisconnected: ") && b.contains("client disconnected"), "{b}");
 
-    // A's call is the parent of B's request, and says whose end it was.
+    // The span of A's call is the parent of B's request. It also records the reason of the cancel.
     let spans = finished(&exporter, 3).await;
     let find = |name: &str| spans.iter().find(|span| span.name == name).unwrap_or_else(|| panic!("{name}: {spans:#?}"));
     let (call, request) = (find("GET"), find("GET /b"));

@@ -1,4 +1,4 @@
-//! The request ID, trace and baggage in a chain, without OpenTelemetry.
+//! Tests the request ID, trace and baggage in a chain, without OpenTelemetry.
 
 use http::HeaderValue;
 use ripcord_http::RequestId;
@@ -58,7 +58,7 @@ async fn untrusted_chain_passes_on_nothing_and_links_the_trace() {
     assert_ne!(traceparent(&seen.ctx).trace_id(), traceparent(&ctx).trace_id());
     assert_eq!(seen.ctx.value::<Link>().unwrap().0.trace_id(), traceparent(&ctx).trace_id());
 
-    // From the edge on it is one again: the edge's.
+    // All services behind the edge have the request ID and the trace of the edge.
     for service in [b, c] {
         let ctx = service.only().ctx;
         assert_eq!(ctx.value::<RequestId>(), Some(id));

@@ -1,4 +1,4 @@
-//! A chain of three services: A calls B, which calls C, over HTTP on loopback.
+//! Tests a chain of three services: A calls B and B calls C, over HTTP on loopback.
 
 mod budget;
 mod cause;
@@ -18,7 +18,7 @@ use ripcord_http::client::reqwest::RequestBuilderExt as _;
 use ripcord_http::server::{ContextLayer, Ctx, matched_path};
 use tokio::net::TcpListener;
 
-/// One service: its own clock, and what it has been sent.
+/// One service with its own clock and the requests that it has received.
 #[derive(Clone)]
 struct Service {
     layer: ContextLayer,
@@ -35,7 +35,7 @@ struct Seen {
 }
 
 impl Service {
-    /// Its clock shows another time than the others', and moves by hand.
+    /// Creates a service whose manual clock is advanced by `skew`.
     fn new(trust: TrustPolicy, skew: Duration) -> Self {
         let (clock, time) = Clock::manual();
         time.advance(skew);
@@ -47,7 +47,7 @@ impl Service {
         Service::new(TrustPolicy::trusted(), Duration::ZERO)
     }
 
-    /// Serves `path`, where it works for so long and then calls `next`.
+    /// Serves `path`. The handler advances the clock by `work` and then calls `next`. Returns the URL.
     async fn serve(&self, path: &str, work: Duration, next: Option<String>) -> String {
         let service = self.clone();
         let handler = move |headers: HeaderMap, Ctx(ctx): Ctx| async move {
@@ -70,7 +70,7 @@ impl Service {
         self.seen.lock().unwrap().clone()
     }
 
-    /// The one request there was.
+    /// Returns the only request received.
     fn only(&self) -> Seen {
         let [seen] = self.seen().try_into().unwrap_or_else(|seen: Vec<_>| panic!("{} requests", seen.len()));
         seen
@@ -88,7 +88,7 @@ async fn call(ctx: &Context, url: &str) -> Result<String, ripcord_http::client::
     request.send().await?.error_for_status()?.text().await
 }
 
-/// Serves the three one after the other, each working for so long, and gives A's URL.
+/// Serves a chain of three services that each work for `work`. Returns A's URL.
 async fn chain([a, b, c]: [&Service; 3], work: Duration) -> String {
     let url = c.serve("/c", work, None).await;
     let url = b.serve("/b", work, Some(url)).await;

@@ -1,6 +1,6 @@
-//! The spans that OpenTelemetry exports of a chain.
+//! Tests the spans that OpenTelemetry exports for a chain.
 //!
-//! The three services share a subscriber, because there is one per thread. They learn trace IDs from headers only.
+//! The three services share a subscriber, because each thread has one subscriber. They get trace IDs only from headers.
 
 use http::HeaderValue;
 use opentelemetry::trace::{SpanId, SpanKind, Status, TracerProvider as _};
@@ -12,7 +12,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::*;
 
-/// Listens in this thread; the runtime of a test has no other.
+/// Sets an exporter for this thread. The runtime of a test has no other thread.
 pub(crate) fn exporter() -> (InMemorySpanExporter, DefaultGuard) {
     let exporter = InMemorySpanExporter::default();
     let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
@@ -36,7 +36,7 @@ fn traced(trust: TrustPolicy) -> Service {
     Service { layer: service.layer.clone().tracing(), ..service }
 }
 
-/// The finished spans once there are so many: connections close, and with them contexts, when the runtime gets to it.
+/// Waits until `count` spans are finished, and returns them. The runtime closes connections and their contexts at some later time.
 pub(crate) async fn finished(exporter: &InMemorySpanExporter, count: usize) -> Vec<SpanData> {
     for _ in 0..100_000 {
         let spans = exporter.get_finished_spans().unwrap();
@@ -119,7 +119,7 @@ async fn malformed_traceparent_is_no_parent() {
     let (exporter, _listening) = exporter();
     let service = traced(TrustPolicy::trusted());
     let url = service.serve("/a", Duration::ZERO, None).await;
-    // The SDK's own propagator would pad this.
+    // The SDK's propagator would accept this and pad the IDs.
     reqwest::Client::new().get(&url).header("traceparent", "00-42-b7-01").send().await.unwrap();
     forget(&[service]);
     let spans = finished(&exporter, 2).await;

@@ -1,21 +1,21 @@
-//! Reading a body that ends with a context.
+//! Tests reading a body that ends with a context.
 
 use ripcord_http::client::ResponseBody;
 
 use super::Step::*;
 use super::*;
 
-/// The body of an answer that came at once.
+/// Returns the body of an immediate response.
 fn body(ctx: &Context, steps: &[Step]) -> (Player, Pin<Box<ResponseBody<Script>>>) {
     let steps: Vec<_> = [Ready].iter().chain(steps).copied().collect();
     let player = Player::new(&steps);
     let response = futures::executor::block_on(player.client().call(get().with_context(ctx))).unwrap();
-    // The future that made the body has been dropped.
+    // The drop of the call's future has set this flag.
     player.dropped.store(false, Ordering::Relaxed);
     (player, Box::pin(response.into_body()))
 }
 
-/// What a poll gave, for a test to compare.
+/// Polls the body. Returns the result in a form that a test can compare.
 fn next(body: &mut Pin<Box<ResponseBody<Script>>>) -> Poll<Option<Result<(), Error>>> {
     let frame = body.as_mut().poll_frame(&mut Task::from_waker(Waker::noop()));
     frame.map(|frame| frame.map(|frame| frame.map(|_| ())))

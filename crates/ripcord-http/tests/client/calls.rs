@@ -1,4 +1,4 @@
-//! How a call ends.
+//! Tests how a call ends.
 
 use std::pin::pin;
 

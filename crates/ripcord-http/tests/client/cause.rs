@@ -1,4 +1,4 @@
-//! `CauseLayer`, over a peer whose answers the test sends.
+//! Tests `CauseLayer` with a peer whose answers the test sends.
 
 use std::convert::Infallible;
 
@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 
-/// A peer that answers a request when the test says so.
+/// A peer whose answers the test sends.
 #[derive(Clone, Default)]
 struct Peer(Arc<Mutex<Vec<Received>>>);
 
@@ -43,7 +43,7 @@ type Call = ResponseFuture<CauseFuture<Answer>>;
 
 type Notices = Arc<Mutex<Vec<CancelNotice>>>;
 
-/// A peer, the notices that its client has spawned, and the call of `ctx` to it.
+/// Starts a call of `ctx` to a new peer. Returns the peer, the notices that the client spawns, and the call.
 fn call(ctx: &Context) -> (Peer, Notices, Call) {
     let (peer, notices) = (Peer::default(), Notices::default());
     let spawned = Arc::clone(&notices);

@@ -1,4 +1,4 @@
-//! The error of a failed call.
+//! Tests the error of a failed call.
 
 use std::error::Error as _;
 
@@ -44,7 +44,7 @@ fn contexts_error_is_the_source() {
     assert!(error.clone().is_canceled());
 }
 
-/// One layer may be above another, and a client may know contexts itself.
+/// A layer may be above another layer, and a client may use contexts itself.
 #[test]
 fn contexts_error_below_the_client_is_found() {
     let done = Context::background().with_timeout(Duration::ZERO);
@@ -61,7 +61,7 @@ fn contexts_error_below_the_client_is_found() {
     assert_eq!(error.to_string(), r#"Get "http://localhost/slow": the line is cut"#, "the call is named once");
 }
 
-/// The error of a call whose client fails with `error`.
+/// Returns the error of a call whose client fails with `error`.
 fn failed_with(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     let mut error = Some(error.into());
     let client = tower::service_fn(move |_: Request<()>| {
@@ -71,7 +71,7 @@ fn failed_with(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Er
     futures::executor::block_on(ClientLayer::new().layer(client).call(get())).unwrap_err()
 }
 
-/// An error that wraps another, as clients have them.
+/// An error that wraps another error, like the errors of real clients.
 #[derive(Debug)]
 struct Wrapped(std::io::Error);
 

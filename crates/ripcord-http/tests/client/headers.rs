@@ -1,4 +1,4 @@
-//! The headers that a call sends.
+//! Tests the headers that a call sends.
 
 use http::{HeaderMap, HeaderValue};
 use ripcord_http::RequestId;
@@ -63,7 +63,7 @@ fn idle_timeout_sends_no_deadline_and_refuses_no_call() {
     let (ctx, time) = manual();
     let (idle, _) = ctx.with_idle_timeout(1500 * MILLISECOND);
     let (both, _) = ctx.with_timeout(5000 * MILLISECOND).with_idle_timeout(1500 * MILLISECOND);
-    // A deadline this close is refused.
+    // The time left is too short to be sent.
     time.advance(1500 * MILLISECOND - Duration::from_nanos(1));
     let near = ctx.with_timeout(Duration::from_nanos(1));
     assert!(Recorder::sent(ClientLayer::new(), &near, get()).unwrap_err().is_deadline_exceeded());
@@ -112,14 +112,14 @@ fn shortest_of_several_deadlines_is_the_only_one_sent() {
     let (ctx, _time) = manual();
     let ctx = ctx.with_timeout(1500 * MILLISECOND);
     let cases: [(&[(&str, &str)], &str); 6] = [
-        // Stale: copied from an incoming request.
+        // Stale headers, copied from an incoming request.
         (&[("x-request-timeout-ms", "5000")], "1500"),
         (&[("x-request-timeout-ms", "5000"), ("x-request-timeout-ms", "9000")], "1500"),
         (&[("grpc-timeout", "1H"), ("connect-timeout-ms", "77777")], "1500"),
-        // Set by hand for this call.
+        // Headers set for this call.
         (&[("grpc-timeout", "1S")], "1000"),
         (&[("x-request-timeout-ms", "900"), ("x-request-timeout-ms", "800")], "800"),
-        // Malformed is absent.
+        // Malformed headers count as absent.
         (&[("x-request-timeout-ms", "1s"), ("grpc-timeout", "+1m")], "1500"),
     ];
     for (headers, expected) in cases {
@@ -164,7 +164,7 @@ fn contexts_values_replace_the_requests_headers() {
         request.headers_mut().append(name, HeaderValue::from_static("stale=1"));
         request.headers_mut().append(name, HeaderValue::from_static("stale=2"));
     }
-    // A tracestate belongs to its traceparent, so the stale one goes although there is no other.
+    // A tracestate belongs to its traceparent, so the stale tracestate is removed without a replacement.
     let ctx = Context::background()
         .with_value(RequestId::generate())
         .with_value(Traceparent::start(false))
@@ -175,7 +175,7 @@ fn contexts_values_replace_the_requests_headers() {
     assert_ne!(only(&sent, "x-request-id"), Some("stale=1"));
     assert!(only(&sent, "traceparent").unwrap().parse::<Traceparent>().is_ok());
 
-    // Nothing to say: the request's own stays, all of it.
+    // The context has no values to send, so all headers of the request are kept.
     let sent = Recorder::sent(ClientLayer::new(), &Context::background(), request.clone()).unwrap();
     assert_eq!(sent, *request.headers());
 }

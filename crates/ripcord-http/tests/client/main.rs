@@ -1,4 +1,4 @@
-//! The client layer over a scripted client, on a manual clock.
+//! Tests the client layer with a scripted client, on a manual clock.
 
 mod bodies;
 mod calls;
@@ -55,7 +55,7 @@ impl Service<Request<()>> for Recorder {
 }
 
 impl Recorder {
-    /// Returns the headers that a call of this request under this context sends.
+    /// Sends a request under a context. Returns the sent headers.
     fn sent(layer: ClientLayer, ctx: &Context, request: Request<()>) -> Result<HeaderMap, Error> {
         let recorder = Recorder::default();
         let mut client = layer.layer(recorder.clone());
@@ -65,7 +65,7 @@ impl Recorder {
     }
 }
 
-/// A client whose call, and then whose body, follows a list of steps.
+/// A client. First its call and then the body of the response follow a list of steps.
 #[derive(Clone, Default)]
 struct Player {
     calls: Arc<AtomicUsize>,
@@ -73,7 +73,7 @@ struct Player {
     steps: Vec<Step>,
 }
 
-/// What a poll of the future or the body returns. After the last step, it has ended.
+/// The result of a poll of the call or the body. After the last step, the body has ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
     Pending,

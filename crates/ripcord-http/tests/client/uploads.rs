@@ -1,4 +1,4 @@
-//! Uploads under an idle timeout.
+//! Tests uploads with an idle timeout.
 
 use std::task::ready;
 
@@ -7,7 +7,7 @@ use ripcord_http::client::ProgressLayer;
 use super::Step::*;
 use super::*;
 
-/// A client that takes one chunk of the request's body at each poll, and answers at its end.
+/// A client that takes one chunk of the request's body at each poll, and answers at the end of the body.
 #[derive(Clone)]
 struct Uploader;
 

@@ -1,4 +1,4 @@
-//! A server with an inspector, in-process and on a manual clock.
+//! Helpers: a server with an inspector, in-process and on a manual clock.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use tower::ServiceExt as _;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
-/// Queries a table for a second, under a trace, and is canceled with its context.
+/// Runs a query of one second in a span. The query ends with the context.
 async fn report(Ctx(ctx): Ctx) -> Result<&'static str, Ended> {
     let (ctx, _span) = ctx.start_span("query");
     ctx.sleep(SECOND).await?;
@@ -29,7 +29,7 @@ async fn bug() -> &'static str {
     panic!("a bug")
 }
 
-/// Takes a second, and is finished although the client has gone.
+/// Makes a payment of one second. The payment continues after a disconnect.
 async fn pay(Ctx(ctx): Ctx) -> Result<&'static str, Ended> {
     let payment = detach(&ctx).run(async move { ctx.sleep(SECOND).await });
     tokio::spawn(payment).await.expect("it does not panic")?;
@@ -65,7 +65,7 @@ impl Server {
     }
 }
 
-/// To its end: a client that leaves before has gone.
+/// Reads a response to its end. Otherwise the drop of the response would count as a disconnect.
 pub(crate) async fn read(response: Response) -> String {
     let body = response.into_body().collect().await.unwrap().to_bytes();
     String::from_utf8(body.to_vec()).unwrap()

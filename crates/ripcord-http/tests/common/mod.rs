@@ -1,4 +1,4 @@
-//! Helpers for the tests over real sockets.
+//! Helpers for tests over real sockets.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 
 pub(crate) type Answer = Response<BoxBody<Bytes, Infallible>>;
 
-/// Serves on a port of its own choosing until the runtime ends, with no layer of ours.
+/// Serves `handler` on a free port until the runtime ends, without a layer of this crate.
 pub(crate) async fn serve<F, R>(handler: F) -> SocketAddr
 where
     F: Fn(Request<Incoming>) -> R + Clone + Send + 'static,
@@ -29,7 +29,7 @@ where
                 let answer = handler(request);
                 async { Ok::<_, Infallible>(answer.await) }
             });
-            // A client that goes away is what some of the tests are about.
+            // The error is ignored, because some tests disconnect.
             tokio::spawn(async { http1::Builder::new().serve_connection(TokioIo::new(stream), service).await });
         }
     });

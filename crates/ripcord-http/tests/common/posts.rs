@@ -1,4 +1,4 @@
-//! A blocking client that posts a megabyte, and reads when it has sent everything.
+//! A blocking client that posts a megabyte, and reads only after it has sent everything.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -17,7 +17,7 @@ pub(crate) fn post_all(address: SocketAddr) -> io::Result<String> {
     Ok(answer)
 }
 
-/// Posts 300 times to `/refuses`, six at a time, which answers 413 without reading the body.
+/// Posts 300 times to `/refuses`, six posts at a time. `/refuses` answers 413 without reading the body.
 pub(crate) async fn assert_no_answer_is_lost(address: SocketAddr) {
     let clients: Vec<_> = (0..6)
         .map(|_| tokio::task::spawn_blocking(move || (0..50).map(|_| post_all(address)).collect::<Vec<_>>()))

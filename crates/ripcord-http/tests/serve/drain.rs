@@ -1,4 +1,4 @@
-//! The drain, over HTTP/1.
+//! Tests the drain, over HTTP/1.
 
 use axum::Router;
 use ripcord::DrainEnded;
@@ -48,7 +48,7 @@ async fn listener_stays_open_for_the_drain_delay_and_readiness_turns_false_first
     assert!(health.contains("\r\nConnection: close\r\n") && health.ends_with("draining"), "{health}");
     let slow = server.client(&get_request("/never")).await;
     let ctx = within(server.started.recv()).await.expect("it is served");
-    // None of these delays the end.
+    // None of these clients delays the end.
     let silent = server.connect().await;
     let half = server.client("GET / HTTP/1.1\r\nHo").await;
     assert!(read_to_end(server.client(&get_request("/healthz")).await).await.ends_with("draining"));
@@ -65,7 +65,7 @@ async fn listener_stays_open_for_the_drain_delay_and_readiness_turns_false_first
 #[tokio::test]
 async fn request_in_the_listeners_queue_is_answered() {
     let server = Server::start().await;
-    // Without an await, so that the server accepts neither before the drain begins.
+    // There is no await here, so that the server accepts neither connection before the drain begins.
     let silent = std::net::TcpStream::connect(server.address).expect("it listens");
     let mut queued = std::net::TcpStream::connect(server.address).expect("it listens");
     std::io::Write::write_all(&mut queued, get_request("/").as_bytes()).expect("it is open");
@@ -87,7 +87,7 @@ async fn request_that_has_been_sent_before_the_drain_is_answered() {
         let server = Server::start().await;
         let mut client = server.client(&get_request("/")).await;
         read_answer(&mut client, "here").await;
-        // The server has not read it when the drain begins.
+        // The server has not read this request when the drain begins.
         client.write_all(get_request("/").as_bytes()).await.expect("it is open");
         server.shutdown.begin("deployment");
         let answer = read_to_end(client).await;
@@ -132,7 +132,7 @@ async fn connection_that_does_not_close_is_dropped_after_the_last_answers() {
     let routes = Router::new();
     let mut server = Server::start_with(|it| it.drain(SECOND), Limits::default(), routes).await;
     let stuck = axum::routing::get(std::future::pending::<()>);
-    // No layer ends its request.
+    // There is no layer that ends the request.
     let listener = ripcord_http::listen("127.0.0.1:0").await.expect("a free port");
     server.address = listener.local_addr().expect("it is bound");
     let serve = ripcord_http::serve(listener, Router::new().route("/", stuck)).shutdown(&server.shutdown);

@@ -1,4 +1,4 @@
-//! The drain, over HTTP/2.
+//! Tests the drain, over HTTP/2.
 
 use axum::Router;
 use bytes::Bytes;
@@ -46,7 +46,7 @@ async fn idle_client_gets_goaway_at_once() {
     assert!(server.end().await.is_clean());
 }
 
-// During the drain delay the listener stays open, but a client that stays connected is asked to go to another server.
+// During the drain delay, the listener stays open. GOAWAY asks connected clients to connect to another server.
 #[tokio::test]
 async fn drain_delay_sends_goaway_at_once_and_answers_the_stream_in_flight() {
     let mut server = Server::start_with(|it| it.drain_delay(5 * SECOND), Limits::default(), Router::new()).await;
@@ -92,7 +92,7 @@ async fn drain_delay_sends_goaway_at_once_and_answers_the_stream_in_flight() {
 async fn bare_preface_does_not_delay_the_end() {
     let server = Server::start().await;
     let client = server.client("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
-    // Both are accepted now.
+    // When this client has its answer, the server has accepted both clients.
     read_to_end(server.client("GET / HTTP/1.0\r\n\r\n").await).await;
     server.shutdown.begin("deployment");
     assert!(server.end().await.is_clean());
@@ -103,7 +103,7 @@ async fn bare_preface_does_not_delay_the_end() {
 async fn client_that_answers_no_ping_delays_the_end_by_less_than_a_second() {
     let server = Server::start().await;
     let mut client = server.client("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
-    // Its settings, then a request for "/": indexed fields of HPACK's static table, and ":authority: test".
+    // The client's settings, then a request for "/": indexed fields of HPACK's static table, and ":authority: test".
     let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
     let headers = [0x82, 0x86, 0x84, 0x01, 4, b't', b'e', b's', b't'];
     let head = [0, 0, headers.len() as u8, 1, 5, 0, 0, 0, 1];
@@ -114,7 +114,7 @@ async fn client_that_answers_no_ping_delays_the_end_by_less_than_a_second() {
         assert!(read > 0, "closed after {received:?}");
     }
     server.shutdown.begin("deployment");
-    // Reads GOAWAY, and answers nothing.
+    // The client reads GOAWAY and sends no acknowledgement.
     let (time, done) = (server.time.clone(), server.shutdown.clone());
     let passing = async move {
         while !done.context().is_done() {

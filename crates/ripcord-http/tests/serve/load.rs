@@ -1,4 +1,4 @@
-//! A stop request under load: nothing is lost, and the server ends with the last of its clients.
+//! Tests a stop request under load: no answer is lost, and the server ends with the last client.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite;
 
 use crate::{SECOND, Server, get_request, read_answer, read_to_end, within};
 
-/// Sends `token` now, and `draining` when the drain begins.
+/// Sends `token` at once, and `draining` when the drain begins.
 async fn events(Ctx(ctx): Ctx) -> Sse<impl futures::Stream<Item = Result<Event, Infallible>>> {
     let draining = async move {
         ctx.draining().await;
@@ -24,7 +24,7 @@ async fn events(Ctx(ctx): Ctx) -> Sse<impl futures::Stream<Item = Result<Event, 
     Sse::new(stream::iter([Ok(Event::default().data("token"))]).chain(stream::once(draining)))
 }
 
-/// Echoes until the drain, then says goodbye.
+/// Echoes messages until the drain, then sends a goodbye message.
 async fn echo(Ctx(ctx): Ctx, upgrade: WebSocketUpgrade) -> axum::response::Response {
     upgrade.on_upgrade(async move |mut socket| {
         loop {
@@ -82,7 +82,7 @@ async fn stop_request_under_load_loses_nothing() {
     assert!(within(socket.next()).await.expect("a message").expect("no error").is_close());
     drop(socket);
     assert!(within(job).await.is_ok());
-    // The clock stands still: the drain ends with the last client.
+    // The clock stands still, so the drain ends because the last client has left.
     let report = server.end().await;
     assert!(report.is_clean(), "{report}");
     assert_eq!(report.elapsed(), Duration::ZERO);

@@ -1,5 +1,5 @@
-//! `serve`: a server for any tower service, on loopback sockets. Time is a manual clock, or passes only in the last resort of a
-//! test that hangs.
+//! Tests `serve`, a server for any tower service, on loopback sockets. The tests use a manual clock. Real time matters only if a
+//! test hangs.
 
 mod drain;
 mod http2;
@@ -25,7 +25,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// When to give up on what happens in real time.
+/// The maximum time to wait for events in real time.
 const PATIENCE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -34,7 +34,7 @@ struct Server {
     address: SocketAddr,
     shutdown: Shutdown,
     time: ManualTime,
-    /// One for each request of `/waits` and `/never` that has started.
+    /// The contexts of started requests for `/waits` and `/never`.
     started: mpsc::UnboundedReceiver<Context>,
     serving: JoinHandle<()>,
 }
@@ -82,21 +82,21 @@ impl Server {
         TcpStream::connect(self.address).await.expect("it accepts")
     }
 
-    /// A client that has sent this.
+    /// Returns a client that has sent `bytes`.
     async fn client(&self, bytes: &str) -> TcpStream {
         let mut client = self.connect().await;
         client.write_all(bytes.as_bytes()).await.expect("it reads");
         client
     }
 
-    /// A client whose request a handler works on.
+    /// Returns a client whose request is in a handler, and the request's context.
     async fn in_flight(&mut self, path: &str) -> (TcpStream, Context) {
         let client = self.client(&get_request(path)).await;
         let ctx = within(self.started.recv()).await.expect("the handler begins");
         (client, ctx)
     }
 
-    /// Waits until the server has seen the stop request. It runs between two jumps of the clock only if the test lets it.
+    /// Waits until the server has closed its listener. Between two jumps of the clock, the server runs only while the test waits.
     async fn listener_closed(&self) {
         within(async {
             while format!("{:?}", self.shutdown).contains("listener") {
@@ -121,14 +121,14 @@ async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("it does not hang")
 }
 
-/// Reads until the server closes the connection. A reset is an end, too.
+/// Reads until the server closes or resets the connection.
 async fn read_to_end(mut client: TcpStream) -> String {
     let mut received = Vec::new();
     let _ = within(client.read_to_end(&mut received)).await;
     String::from_utf8(received).expect("text")
 }
 
-/// Reads one answer of this many bytes of body.
+/// Reads one answer, which ends with `body`.
 async fn read_answer(client: &mut TcpStream, body: &str) -> String {
     let mut received = String::new();
     while !received.ends_with(body) {

@@ -1,4 +1,4 @@
-//! Requests, limits, and services other than axum's.
+//! Tests requests, limits, and services other than axum's.
 
 use std::{
     convert::Infallible,

@@ -1,4 +1,4 @@
-//! Upgraded connections, and the streams of HTTP/2 that a CONNECT has upgraded: their contexts say whether the server drains.
+//! Tests the contexts of upgraded connections, and of HTTP/2 streams upgraded by a CONNECT. They report whether the server drains.
 
 use axum::{
     Router,
@@ -21,7 +21,7 @@ use crate::{SECOND, Server, within};
 const DRAINING: &str = "server draining: the upgraded connection was closed";
 const CLOSED: &str = "the upgraded connection was closed";
 
-/// A server whose `/websocket` and `/connect` close after the first message, or when the drain begins, and report their contexts.
+/// Starts a server. `/websocket` and `/connect` report their contexts, and close after the first message or when the drain begins.
 async fn start() -> (Server, mpsc::UnboundedReceiver<Context>) {
     let (begin, started) = mpsc::unbounded_channel();
     let begins = begin.clone();
@@ -75,7 +75,7 @@ async fn stream_of_a_connect_that_the_drain_closes_says_that_the_server_was_drai
     let (mut client, connection) =
         within(h2::client::handshake(server.connect().await)).await.expect("HTTP/2 is served");
     let connection = tokio::spawn(connection);
-    // The server's settings, which allow the CONNECT, come before the first answer.
+    // The server's settings allow the CONNECT. They arrive before the first answer.
     let first = http::Request::get("http://test/").body(()).expect("well-formed");
     within(client.send_request(first, true).expect("it is open").0).await.expect("it is answered");
     let mut request =

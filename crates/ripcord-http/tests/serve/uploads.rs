@@ -1,4 +1,4 @@
-//! Uploads: their progress, and the answers to clients that are still sending.
+//! Tests the progress of uploads, and the answers to clients that are still sending.
 
 use std::{future::IntoFuture as _, net::SocketAddr};
 
@@ -11,7 +11,7 @@ use tokio::{io::AsyncWriteExt as _, sync::mpsc, task::JoinHandle};
 
 use crate::{SECOND, posts::assert_no_answer_is_lost, within};
 
-/// A server whose `/` reads its request's body, and reports its context and then each chunk.
+/// A server. Its `/` reports the context, reads the request's body, and reports each chunk.
 struct Server {
     address: SocketAddr,
     shutdown: Shutdown,
@@ -49,14 +49,14 @@ impl Server {
         tokio::net::TcpStream::connect(self.address).await.expect("it accepts")
     }
 
-    /// Waits until the handler has read a chunk, and checks that its time starts again.
+    /// Waits until the handler has read a chunk, and checks that the idle timeout starts again.
     async fn assert_progress(&mut self, ctx: &Context) {
         within(self.chunks.recv()).await.expect("a chunk is read");
         self.time.advance(3 * SECOND / 2);
         assert!(!ctx.is_done(), "{:?}", ctx.err());
     }
 
-    /// Checks that an upload that stalls ends, and says why.
+    /// Checks that a stalled upload ends with the idle timeout as the reason.
     async fn assert_idle(&self, ctx: &Context, line: u32) {
         self.time.advance(SECOND / 2);
         let story = format!("{:#}", within(ctx.done()).await);
@@ -73,7 +73,7 @@ impl Server {
 /// Adds layers to an app.
 type Layers<'a> = &'a dyn Fn(Router, &Context) -> Router;
 
-/// A layer with an idle timeout of two seconds, and its line.
+/// Returns a layer with an idle timeout of two seconds, and the line that sets the timeout.
 fn idle(ctx: &Context) -> (ContextLayer, u32) {
     (ContextLayer::new(ctx).idle_timeout(2 * SECOND), line!())
 }

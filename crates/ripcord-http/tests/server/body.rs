@@ -1,4 +1,4 @@
-//! The body of a response: the frames it passes on, when it is cut short, and how it ends its request.
+//! Tests the body of a response: the frames that it passes on, the cuts, and the end of the request.
 
 use std::{
     collections::VecDeque,
@@ -18,7 +18,7 @@ use tower::{Layer as _, ServiceExt as _, service_fn};
 
 use crate::common::{SECOND, assert_answered, poll_once};
 
-// ===== A body that does as it is told =====
+// ===== A scripted body =====
 
 enum Step {
     Data(&'static str),
@@ -29,7 +29,7 @@ enum Step {
 }
 use Step::{Data, Fail, Panic, Trailers, Wait};
 
-/// A body of these steps, then its end; `knows_end` says whether it tells that before it is asked.
+/// A body that follows these steps and then ends. `knows_end` is whether `is_end_stream` reports the end before the last poll.
 struct Steps {
     steps: VecDeque<Step>,
     knows_end: bool,
@@ -54,7 +54,7 @@ impl Body for Steps {
         _: &mut task::Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         if let Some(Wait) = self.steps.front() {
-            // For ever: nothing in these tests wakes it.
+            // The body never continues, because nothing in these tests wakes it.
             return Poll::Pending;
         }
         Poll::Ready(self.steps.pop_front().map(|step| match step {
@@ -80,11 +80,11 @@ struct Exchange<B: Body> {
     layer: ContextLayer,
     time: ManualTime,
     server: Canceler,
-    /// `None` once it is dropped.
+    /// `None` once the body is dropped.
     body: Option<ContextBody<B>>,
 }
 
-/// A request for which `handler` answers, on a clock moved by hand and with five seconds to go.
+/// Sends a request to `handler`, on a manual clock and with a timeout of five seconds.
 async fn exchange<B>(method: Method, handler: impl FnOnce(&ManualTime) -> Response<B>) -> Exchange<B>
 where
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
@@ -115,7 +115,7 @@ impl<B> Exchange<B>
 where
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
 {
-    /// The next frame as text; an error as what it says.
+    /// Returns the next frame or the error as text.
     async fn frame(&mut self) -> Option<Result<String, String>> {
         let frame = self.body.as_mut()?.frame().await?;
         Some(frame.map_err(|error| error.to_string()).map(|frame| match frame.into_data() {
@@ -128,7 +128,7 @@ where
         self.body.as_mut().expect("it has not been dropped")
     }
 
-    /// As a server does when it needs no more of it.
+    /// Drops the body, like a server that needs no more of it.
     fn drop_body(&mut self) {
         self.body = None;
     }
@@ -160,7 +160,7 @@ fn data(text: &str) -> Option<Result<String, String>> {
     Some(Ok(text.to_owned()))
 }
 
-// ===== To its end =====
+// ===== Complete bodies =====
 
 #[tokio::test]
 async fn context_lives_until_the_last_frame() {
@@ -206,7 +206,7 @@ async fn size_hint_and_end_are_those_of_the_handlers_body() {
     assert_eq!(get(Steps::new([Data("one")])).await.body().size_hint().upper(), SizeHint::new().upper());
 }
 
-/// hyper does not ask a body for more that has nothing to send, or has sent what its head promised.
+/// hyper does not poll an empty body, or a body that has sent its whole `Content-Length`.
 #[tokio::test]
 async fn body_dropped_at_its_end_counts_as_answered() {
     let mut exchange = get(Empty::<Bytes>::new()).await;
@@ -278,7 +278,7 @@ async fn body_dropped_before_its_end_is_a_disconnect() {
     exchange.assert_disconnected();
 }
 
-// ===== Cut short =====
+// ===== Cut bodies =====
 
 const DEADLINE_EXCEEDED: &str = "context deadline exceeded";
 

@@ -24,10 +24,10 @@ use tower::ServiceExt as _;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
-/// When to give up on what happens in real time.
+/// The maximum time to wait for events in real time.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A server's context on the paused clock of the test.
+/// Creates a server's context on the paused clock of the test.
 pub(crate) fn server() -> Context {
     Context::background().with_clock(Clock::tokio()).with_name("serve")
 }
@@ -49,15 +49,15 @@ pub(crate) fn header<'a>(response: &'a Response, name: &str) -> &'a str {
     response.headers()[name].to_str().expect("text")
 }
 
-/// The contexts of the requests that a router of [`watched`] has seen.
+/// The contexts of the requests that a router of [`watched`] has received.
 pub(crate) type Seen = Arc<Mutex<Vec<Context>>>;
 
-/// `router` under a layer of five seconds, and the contexts it gives.
+/// Adds a layer with a timeout of five seconds to `router`. Returns also the contexts that the layer creates.
 pub(crate) fn watched(router: Router) -> (Router, Seen) {
     watched_by(router, ContextLayer::new(&server()).timeout(5 * SECOND))
 }
 
-/// `router` under `layer`, and the contexts it gives.
+/// Adds `layer` to `router`. Returns also the contexts that the layer creates.
 pub(crate) fn watched_by(router: Router, layer: ContextLayer) -> (Router, Seen) {
     let seen = Seen::default();
     let see = axum::middleware::map_request({

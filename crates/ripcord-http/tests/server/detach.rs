@@ -1,4 +1,4 @@
-//! Work that continues after the response or a disconnect.
+//! Tests work that continues after the response or a disconnect.
 
 use std::{future::pending, pin::pin};
 
@@ -9,14 +9,14 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::common::{SECOND, assert_answered, poll_once, request, send, text};
 
-/// A layer with five seconds for a request, what moves its time, and what cancels its server.
+/// Returns a layer with a timeout of five seconds, its manual time, and the canceler of its server.
 fn layer() -> (ContextLayer, ManualTime, Canceler) {
     let (clock, time) = Clock::manual();
     let (server, cancel) = Context::background().with_clock(clock).with_cancel();
     (ContextLayer::new(&server).timeout(5 * SECOND), time, cancel)
 }
 
-/// A request whose handler detaches as often as said and then waits for ever; given up by its server once it has.
+/// Sends a request whose handler detaches `times` times and then waits. The server then drops the request, as at a disconnect.
 async fn given_up(layer: &ContextLayer, times: usize) -> (Context, Vec<Detached>) {
     let (begin, mut started) = unbounded_channel();
     let handler = move |Ctx(ctx): Ctx| {

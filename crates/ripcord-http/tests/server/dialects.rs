@@ -1,4 +1,4 @@
-//! Every dialect in `Dialect::ALL`, against the server and the client. A dialect that one of them ignores fails here.
+//! Tests every dialect in `Dialect::ALL` with the server and the client. A dialect that either of them ignores fails here.
 
 use std::{convert::Infallible, future::ready, time::Duration};
 
@@ -12,7 +12,7 @@ use ripcord_http::{
 };
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
-/// A value that every dialect reads as having no time left, or, if it is relative, one second.
+/// Returns a value of one second for a relative dialect. For an absolute dialect, returns a value without time left.
 fn value(dialect: Dialect) -> String {
     match dialect.name() {
         "amz-sdk-request" => "ttl=20200724T181920Z".to_owned(),
@@ -76,7 +76,7 @@ async fn client_sends_what_the_server_reads_in_every_relative_dialect() {
                     ctx.remaining()
                 ))))
             }));
-        // What crosses the wire is the headers, and nothing else of the request.
+        // Passes on only the headers of the request, like a network.
         let wire = service_fn(move |request: Request<String>| {
             let mut sent = Request::new(String::new());
             *sent.headers_mut() = request.headers().clone();

@@ -1,4 +1,4 @@
-//! Clients that close or reset their connection.
+//! Tests clients that close or reset their connection.
 
 use axum::{Router, extract::Request, routing::any};
 use ripcord::{Clock, Context};
@@ -48,7 +48,7 @@ async fn reset_cancels_a_get() {
 
     reset(client);
     assert_disconnected(&ctx).await;
-    // The handler is dropped, though it would wait for ever.
+    // The server drops the handler, which would never finish.
     settle(&layer).await;
     assert_eq!(layer.stats().disconnected, 1);
 }
@@ -93,7 +93,7 @@ async fn close_cancels_a_post_that_the_handler_reads() {
     assert_eq!(layer.stats().disconnected, 1);
 }
 
-/// A client that has sent as much of 2 MB as anybody takes: more than the server's buffers hold.
+/// Returns a client that has filled all buffers with a body of 2 MB. The handler does not read the body.
 async fn two_megabytes_unread(started: &mut Started, app: Router) -> (TcpStream, Context) {
     let address = serve_with_small_buffers(app).await;
     let head = format!("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n", 2 << 20);
@@ -118,7 +118,7 @@ async fn close_with_2_mb_unread_is_invisible_until_the_deadline() {
     let (begin, mut started) = Started::channel();
     let (client, ctx) = two_megabytes_unread(&mut started, stuck(&layer, &begin)).await;
 
-    // The FIN comes after the body, which nobody takes: there is nothing to be seen.
+    // The FIN is behind the unread body, so the server cannot detect it.
     drop(client);
     time.advance(5 * SECOND);
     let error = end_of(&ctx).await;

@@ -1,4 +1,4 @@
-//! The outcome and status that hooks and counters see when a request has ended.
+//! Tests the outcome and status that hooks and counters get when a request has ended.
 
 use std::{future::pending, pin::pin, sync::mpsc};
 
@@ -11,7 +11,7 @@ use ripcord_http::{
 
 use crate::common::{SECOND, header, poll_once, request, send, server, text};
 
-/// What the hook was told.
+/// The data that the hook received.
 #[derive(Debug)]
 struct Told {
     outcome: Outcome,

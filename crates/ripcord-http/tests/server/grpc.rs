@@ -1,4 +1,4 @@
-//! gRPC requests are answered in gRPC's terms: status 200, a code in trailers, no body.
+//! Tests the answers to gRPC requests: status 200, a code in trailers, no body.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,4 +1,4 @@
-//! Clients that close their half of the connection.
+//! Tests clients that close their half of the connection.
 
 use axum::{Router, body::Body, extract::Request, response::Response, routing::any};
 use hyper_util::rt::TokioIo;
@@ -178,7 +178,7 @@ async fn close_where_half_close_is_allowed_ends_at_the_deadline() {
     assert!(end_of(&ctx).await.is_deadline_exceeded());
 }
 
-// hyper drops the stream of a client that has closed after shutting it down. An upgraded stream is the handler's, who may keep it.
+// If a client has closed, hyper shuts down the stream and drops it. An upgraded stream belongs to the handler, which may keep it.
 #[tokio::test]
 async fn shutting_down_an_upgraded_stream_after_the_clients_fin_closes_it_though_the_handler_keeps_it() {
     let (keep, mut kept) = unbounded_channel();

@@ -1,4 +1,4 @@
-//! Handlers whose clients disconnect, and endless bodies.
+//! Helpers: handlers whose clients disconnect, and endless bodies.
 
 use std::{
     convert::Infallible,
@@ -28,18 +28,18 @@ use crate::{
     sockets::{in_time, with_ping},
 };
 
-/// A layer whose deadlines are too far away to be what ends a request.
+/// Returns a layer whose deadlines are too late to end a request.
 pub(crate) fn layer() -> ContextLayer {
     ContextLayer::new(&Context::background()).timeout(100 * PATIENCE)
 }
 
-/// A handler that never answers, under `layer`.
+/// Returns a router whose handler never answers, under `layer`.
 pub(crate) fn stuck(layer: &ContextLayer, started: &UnboundedSender<Context>) -> Router {
     let started = started.clone();
     let handler = move |Ctx(ctx): Ctx, request: Request| {
         started.send(ctx).expect("the test listens");
         async move {
-            // Held, and never read.
+            // The body is held, but never read.
             let _request = request;
             pending::<String>().await
         }
@@ -47,9 +47,9 @@ pub(crate) fn stuck(layer: &ContextLayer, started: &UnboundedSender<Context>) ->
     with_ping(Router::new().route("/", any(handler))).layer(layer.clone())
 }
 
-/// Waits until nothing is on its way any more.
+/// Waits until no request is in flight.
 pub(crate) async fn settle(layer: &ContextLayer) {
-    // What a client's going has set off ends by itself, but nobody tells when.
+    // Requests end some time after a disconnect, without a notification.
     in_time(async {
         while layer.stats().in_flight > 0 {
             tokio::task::yield_now().await;
@@ -58,7 +58,7 @@ pub(crate) async fn settle(layer: &ContextLayer) {
     .await;
 }
 
-/// A body without an end, which is always ready.
+/// Returns a router whose handler answers with an endless body that is always ready.
 pub(crate) fn streaming(layer: &ContextLayer, started: &UnboundedSender<Context>) -> Router {
     let started = started.clone();
     let handler = move |Ctx(ctx): Ctx| {
@@ -68,7 +68,7 @@ pub(crate) fn streaming(layer: &ContextLayer, started: &UnboundedSender<Context>
     with_ping(Router::new().route("/", any(handler))).layer(layer.clone())
 }
 
-/// A body without an end, in large frames that are counted.
+/// An endless body that counts its large frames.
 pub(crate) struct Counted(pub(crate) Arc<AtomicU64>);
 
 impl HttpBody for Counted {

@@ -1,4 +1,4 @@
-//! How the layer reads a request's headers, with each trust policy.
+//! Tests how the layer reads a request's headers, with each trust policy.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -20,7 +20,7 @@ use crate::common::{SECOND, header, only, request, send, server, text, watched_b
 
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-/// A request with these headers.
+/// Returns a request with these headers.
 fn with(headers: &[(&'static str, &str)]) -> Request {
     let mut request = request("/");
     for (name, value) in headers {
@@ -29,7 +29,7 @@ fn with(headers: &[(&'static str, &str)]) -> Request {
     request
 }
 
-/// Sends such a request through `layer` to a handler that says when it is called; its answer and its context.
+/// Sends a request with these headers to a handler under `layer`. Returns the answer and the request's context.
 async fn exchange(layer: &ContextLayer, headers: &[(&'static str, &str)]) -> (Response, Context) {
     let handler = get(|Ctx(ctx): Ctx| async move { format!("called with {:?}", ctx.remaining()) });
     let (app, seen) = watched_by(Router::new().route("/", handler), layer.clone());
@@ -37,7 +37,7 @@ async fn exchange(layer: &ContextLayer, headers: &[(&'static str, &str)]) -> (Re
     (response, only(&seen))
 }
 
-/// As `exchange`, for a request that the handler never sees.
+/// Sends a request with these headers that must not reach the handler. Returns the answer.
 async fn refusal(layer: &ContextLayer, headers: &[(&'static str, &str)]) -> Response {
     async fn handler() -> String {
         unreachable!("it is refused")
@@ -88,7 +88,7 @@ async fn envoys_deadline_is_read_from_a_trusted_proxy_only() {
 
 #[tokio::test(start_paused = true)]
 async fn absolute_deadlines_are_read_only_on_request() {
-    // By the system's clock, which the test's has nothing to do with.
+    // These times are on the system's clock, which is independent of the test's clock.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later than 1970");
     let (now, in_an_hour) = (now.as_nanos(), (now + 3600 * SECOND).as_nanos());
     let finagle = ("finagle-ctx-com.twitter.finagle.deadline", &*format!("{now} {in_an_hour}"));
@@ -106,7 +106,7 @@ async fn absolute_deadlines_are_read_only_on_request() {
         (Some(5 * SECOND), DeadlineSource::Clamped(finagle.0))
     );
 
-    // The last year that there is, and one that has passed.
+    // The latest possible time, no time, and a time in the past.
     let (_, ctx) = exchange(&asked(), &[("amz-sdk-request", "ttl=99991231T235959Z; attempt=1; max=3")]).await;
     assert_eq!(DeadlineSource::from_context(&ctx), DeadlineSource::Header("amz-sdk-request"));
     let (_, ctx) = exchange(&asked(), &[("amz-sdk-request", "attempt=1; max=3")]).await;
@@ -189,7 +189,7 @@ async fn deadline_of_a_header_names_the_header() {
 
 // ===== Malformed =====
 
-/// The headers that are read of a trusted peer.
+/// The headers that are read from a trusted peer.
 const READ: [&str; 8] = [
     "grpc-timeout",
     "connect-timeout-ms",
@@ -201,7 +201,7 @@ const READ: [&str; 8] = [
     "baggage",
 ];
 
-/// Headers that are not what their grammar allows.
+/// Headers that violate their grammar.
 const MALFORMED: [(&str, &str); 15] = [
     ("grpc-timeout", ""),
     ("grpc-timeout", "+5S"),
@@ -343,7 +343,7 @@ async fn baggage_beyond_its_limits_is_counted() {
             assert_eq!(text(response).await, format!("malformed baggage: {reason}"));
         }
     }
-    // Over all its headers.
+    // The limit applies to all baggage headers together.
     let layer = trusting();
     let (_, ctx) = exchange(&layer, &[("baggage", &members(64)), ("baggage", "one=more")]).await;
     assert_eq!(ctx.value::<Baggage>().expect("it is carried").members().count(), 64);
@@ -372,7 +372,7 @@ async fn malformed_tracestate_leaves_its_traceparent() {
     }
 }
 
-// What HTTP lets through is more than text.
+// HTTP allows header values that are not text.
 #[tokio::test(start_paused = true)]
 async fn hostile_bytes_are_malformed() {
     let hostile: [&[u8]; 5] = [b"\xff\xfe", b"5S\xff", b"\t\t", b"%00%0d%0a", "٥S".as_bytes()];
@@ -386,7 +386,7 @@ async fn hostile_bytes_are_malformed() {
             assert_eq!(response.status(), StatusCode::OK);
             assert_eq!(header(&response, "x-request-id").len(), 32, "made anew");
             assert!(only(&seen).value::<Baggage>().is_none() && only(&seen).value::<Tracestate>().is_none());
-            // A list of nothing but blanks is an empty one.
+            // A list that contains only blanks is empty and well-formed.
             let is_empty_list = value == b"\t\t" && ["tracestate", "baggage"].contains(&name);
             assert_eq!(malformed(&layer.stats(), name), u64::from(!is_empty_list), "{name}: {value:?}");
         }

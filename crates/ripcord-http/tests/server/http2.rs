@@ -1,4 +1,4 @@
-//! Streams of HTTP/2 that are reset, by either side.
+//! Tests HTTP/2 streams that the client or the server resets.
 
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ async fn http2_close_ends_all_streams() {
     assert_eq!(layer.stats().disconnected, 2);
 }
 
-// An end of the stream would make it whole.
+// If the stream ended normally, the client would take the body for complete.
 #[tokio::test]
 async fn http2_stream_that_the_deadline_cuts_is_reset() {
     let (clock, time) = Clock::manual();
@@ -100,7 +100,7 @@ async fn http2_response_that_nobody_reads_is_reset_at_the_deadline() {
         tokio::spawn(connection);
         let (response, _stream) = client.send_request(h2_request(), true).expect("it is open");
         let mut body = in_time(response).await.expect("a head").into_body();
-        // Takes what fits into the window, and gives no room for more.
+        // Reads the whole window and releases no capacity.
         let mut received = 0;
         while received < 65_535 {
             received += in_time(body.data()).await.expect("there is more").expect("no error").len();
@@ -111,20 +111,20 @@ async fn http2_response_that_nobody_reads_is_reset_at_the_deadline() {
         assert!(error.is_reset(), "{error}");
         settle(&layer).await;
 
-        // The connection is still there.
+        // The connection is still open.
         let (response, _) = client.send_request(h2_request(), true).expect("it is open");
         assert_eq!(in_time(response).await.expect("a head").status(), 200);
     }
 }
 
-/// Waits until the server has seen what was sent before.
+/// Waits until the server has received all data sent before.
 async fn settle_streams(client: &mut h2::client::SendRequest<axum::body::Bytes>) {
     let request = http::Request::get("http://test/missing").body(()).expect("well-formed");
     let (response, _) = client.send_request(request, true).expect("it is open");
     assert_eq!(in_time(response).await.expect("a head").status(), 404);
 }
 
-// hyper takes the reason NO_ERROR for the end of the body, and an upload would be taken for complete.
+// hyper treats the reason NO_ERROR as the end of the body, so the upload would seem complete.
 #[tokio::test]
 async fn http2_upload_that_is_reset_is_not_complete() {
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();

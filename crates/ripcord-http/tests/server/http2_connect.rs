@@ -1,4 +1,4 @@
-//! CONNECT over HTTP/2, as a WebSocket sends it (RFC 8441): the context ends with the stream, not with the connection.
+//! Tests CONNECT over HTTP/2, as a WebSocket sends it (RFC 8441): the context ends with the stream, not with the connection.
 
 use axum::{Router, body::Body, extract::Request, response::Response, routing::any};
 use bytes::Bytes;
@@ -26,7 +26,7 @@ use crate::{
     sockets::{Started, assert_disconnected, end_of, in_time},
 };
 
-/// A server with an echo, on a clock that stands still.
+/// A server with an echo, on a manual clock.
 struct Echo {
     client: SendRequest<Bytes>,
     connection: JoinHandle<()>,
@@ -66,7 +66,7 @@ impl Echo {
         let stream = TcpStream::connect(address).await.expect("it accepts");
         let (client, connection) = h2::client::handshake(stream).await.expect("it speaks HTTP/2");
         let connection = tokio::spawn(async { drop(connection.await) });
-        // The server's settings come before the first answer.
+        // The server's settings arrive before the first answer.
         let mut echo = Echo { client, connection, layer, started, outcomes, time, server };
         let (answer, _) = echo.client.send_request(request(Method::GET), true).expect("it is open");
         assert_eq!(in_time(answer).await.expect("an answer").status(), StatusCode::OK);
@@ -75,7 +75,7 @@ impl Echo {
         echo
     }
 
-    /// Opens a stream, and the context of its request.
+    /// Opens a stream. Returns the stream and the context of its request.
     async fn connect(&mut self) -> (Stream, Context) {
         let mut request = request(Method::CONNECT);
         request.extensions_mut().insert(Protocol::from_static("websocket"));
@@ -99,7 +99,7 @@ async fn echo(ctx: Context, request: Request) {
     let mut upgraded = TokioIo::new(upgraded);
     let mut byte = [0];
     while let Ok(Ok(1)) = ctx.run(upgraded.read(&mut byte)).await {
-        // "." asks for the end.
+        // "." asks the handler to end.
         if byte == *b"." || upgraded.write_all(&byte).await.is_err() {
             return;
         }

@@ -1,4 +1,4 @@
-//! The idle timeout of a request.
+//! Tests the idle timeout of a request.
 
 use axum::{
     Router,
@@ -14,7 +14,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::common::{Frames, SECOND, request, send, text};
 
-/// An app with an idle timeout of two seconds and a deadline of ten, whose `/` streams what the test sends.
+/// An app with an idle timeout of two seconds and a deadline of ten seconds. Its `/` streams the frames that the test sends.
 struct Streaming {
     app: Router,
     time: ManualTime,

@@ -1,4 +1,4 @@
-//! The context that the layer gives a request, and how it ends.
+//! Tests the context that the layer gives a request, and how the context ends.
 
 use std::{future::pending, pin::pin, sync::mpsc, thread, time::Duration};
 
@@ -120,7 +120,7 @@ async fn dropped_request_cancels_its_tasks() {
     let (report, reported) = mpsc::channel();
     let spawns = move |Ctx(ctx): Ctx| {
         let report = report.clone();
-        // On a thread of its own, as blocking work is: dropping the handler does not reach it.
+        // This runs on its own thread, like blocking work. The drop of the handler does not stop the thread.
         thread::spawn(move || report.send(ctx.wait()));
         pending::<String>()
     };

@@ -1,4 +1,4 @@
-//! Ends report lines of the user's code, never lines of this crate.
+//! Tests that ends report lines of the user's code, never lines of this crate.
 
 use std::panic::Location;
 

@@ -1,4 +1,5 @@
-//! The server layer: in-process on tokio's paused clock or a manual one, and over loopback sockets. No test sleeps to wait.
+//! Tests the server layer: in-process on tokio's paused clock or a manual clock, and over loopback sockets. No test sleeps in
+//! order to wait.
 
 mod body;
 mod common;

@@ -1,4 +1,4 @@
-//! A layer for all routes and a layer for one route: one request.
+//! Tests requests that pass a layer for all routes and a layer for one route.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,7 +13,7 @@ use tokio::sync::mpsc::unbounded_channel;
 
 use crate::common::{Frames, SECOND, assert_answered, header, request, send, server, text};
 
-/// The outcomes that the hook of a layer has seen.
+/// The statuses and outcomes that the hook of a layer received.
 type Outcomes = Arc<Mutex<Vec<(u16, Outcome)>>>;
 
 fn counted(layer: ContextLayer) -> (ContextLayer, Outcomes) {
@@ -39,7 +39,8 @@ async fn slow(Ctx(ctx): Ctx) -> Result<&'static str, Ended> {
     Ok("done")
 }
 
-/// Five seconds for all routes, one for `/quick`, ten for `/patient`; and the same again below `/nested`.
+/// Returns an app with a timeout of five seconds for all routes, one for `/quick`, and ten for `/patient`. `/nested` has the same
+/// routes.
 fn app(outer: &ContextLayer, inner: &ContextLayer, handler: axum::routing::MethodRouter) -> Router {
     let routes = || {
         Router::new()

@@ -1,4 +1,4 @@
-//! Errors of policies and groups that a handler returns by `?`.
+//! Tests errors of policies and groups that a handler returns with `?`.
 
 use std::{io, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::common::{SECOND, request, send, server, text};
 
 type Handled = BoxFuture<'static, Result<(), Ended>>;
 
-/// What a client and the server's log see of a request.
+/// The data about a request that a client and the server's log get.
 #[derive(Debug, PartialEq)]
 struct Seen {
     answered: u16,
@@ -23,7 +23,7 @@ struct Seen {
     grpc: String,
 }
 
-/// Sends a request, and the same as a gRPC request, to a handler with a timeout of ten seconds.
+/// Sends an HTTP request and a gRPC request to a handler with a timeout of ten seconds.
 async fn seen(handler: fn(Context) -> Handled) -> Seen {
     let (tell, mut told) = unbounded_channel();
     let layer = ContextLayer::new(&server()).timeout(10 * SECOND).on_end(move |request| {
@@ -164,7 +164,7 @@ async fn error_of_the_call_answers_500() {
     assert_eq!(seen(handler).await, answered(500, None, "13"));
 }
 
-/// A group with one task, which fails with the error of `fail`.
+/// Returns a group with one task. The task fails with the error of `fail`.
 fn group<E: Into<ripcord::Cause>>(ctx: &Context, fail: impl FnOnce(&Context) -> E) -> Group {
     let (group, ctx) = Group::new(ctx);
     let error = fail(&ctx).into();

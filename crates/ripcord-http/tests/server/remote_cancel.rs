@@ -1,4 +1,4 @@
-//! Cancels by a client that says why.
+//! Tests cancels with a cause from the client.
 
 use std::pin::pin;
 

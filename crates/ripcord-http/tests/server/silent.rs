@@ -1,4 +1,4 @@
-//! Clients that send nothing or an incomplete head, on a manual clock.
+//! Tests clients that send nothing or an incomplete head, on a manual clock.
 
 use axum::{Router, routing::get};
 use hyper_util::{rt::TokioIo, server::conn::auto, service::TowerToHyperService};
@@ -16,7 +16,7 @@ use crate::{
     sockets::{GET, answer_until, h2_request, in_time, round_trip, serve, with_ping},
 };
 
-/// A server that closes silent connections by a clock that stands still.
+/// A server that closes silent connections, on a manual clock.
 struct Server {
     address: std::net::SocketAddr,
     beside: std::net::SocketAddr,
@@ -49,7 +49,7 @@ impl Server {
         Server { address, beside, time, stop, connections }
     }
 
-    /// A client that has sent this, and the task of its connection.
+    /// Returns a client that has sent `bytes`, and the task of its connection.
     async fn client(&mut self, bytes: &[u8]) -> (TcpStream, JoinHandle<()>) {
         let mut client = TcpStream::connect(self.address).await.expect("it accepts");
         client.write_all(bytes).await.expect("it reads");
@@ -58,7 +58,7 @@ impl Server {
         (client, serving)
     }
 
-    /// Waits until the server has seen what there is.
+    /// Waits until the server has handled all events.
     async fn settle(&self) {
         for _ in 0..3 {
             round_trip(self.beside).await;
@@ -156,7 +156,7 @@ async fn idle_connection_of_http2_is_closed_after_the_idle_timeout() {
         server.settle().await;
     }
     server.time.advance(75 * SECOND);
-    // In order, with a GOAWAY.
+    // The connection ends in order, with a GOAWAY.
     in_time(connection).await.expect("no panic").expect("it ends in order");
     in_time(serving).await.expect("no panic");
 }

@@ -1,4 +1,4 @@
-//! A server on loopback, and clients that are plain sockets.
+//! Helpers: a server on loopback, and clients that are plain sockets.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -23,13 +23,13 @@ use tokio::{
 
 use crate::common::PATIENCE;
 
-/// Serves `app` on a free port, each connection watched, for as long as the test's runtime lasts.
+/// Serves `app` on a free port with watched connections, until the test's runtime ends.
 pub(crate) async fn serve(app: Router) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     serve_on(listener, app, true)
 }
 
-/// As `serve`, with sockets that hold little of what nobody reads.
+/// Like `serve`, with small receive buffers.
 pub(crate) async fn serve_with_small_buffers(app: Router) -> SocketAddr {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4096).expect("more than the least");
@@ -37,11 +37,11 @@ pub(crate) async fn serve_with_small_buffers(app: Router) -> SocketAddr {
     serve_on(socket.listen(16).expect("it is bound"), app, true)
 }
 
-/// Serves one connection, by a socket that takes little of what is to be sent; what `Watch::serve` returns is whether it ended
-/// in order.
+/// Serves one connection, with a small send buffer. The task returns whether the connection ended in order, as `Watch::serve`
+/// reports it.
 pub(crate) async fn serve_one(app: Router, watched: fn(Watch) -> Watch) -> (SocketAddr, JoinHandle<bool>) {
     let socket = TcpSocket::new_v4().expect("a socket");
-    // Set, it does not grow by itself either.
+    // A buffer with a set size does not grow.
     socket.set_send_buffer_size(4096).expect("more than the least");
     socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
     let listener = socket.listen(16).expect("it is bound");
@@ -58,7 +58,7 @@ pub(crate) async fn serve_one(app: Router, watched: fn(Watch) -> Watch) -> (Sock
     (address, serving)
 }
 
-/// As `serve`, but nobody watches: a client's going is what hyper makes of it.
+/// Like `serve`, without watched connections. Only hyper detects disconnects.
 pub(crate) async fn serve_unwatched(app: Router) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     serve_on(listener, app, false)
@@ -100,7 +100,7 @@ impl Started {
     }
 }
 
-/// A client that has sent `bytes`.
+/// Returns a client that has sent `bytes`.
 pub(crate) async fn client(address: SocketAddr, bytes: impl AsRef<[u8]>) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.expect("it accepts");
     stream.write_all(bytes.as_ref()).await.expect("it reads");
@@ -109,20 +109,20 @@ pub(crate) async fn client(address: SocketAddr, bytes: impl AsRef<[u8]>) -> TcpS
 
 pub(crate) const GET: &str = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
 
-/// Closes with a RST.
+/// Closes the connection with a RST.
 pub(crate) fn reset(stream: TcpStream) {
     SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("a socket");
     drop(stream);
 }
 
-/// All that comes until the server closes.
+/// Reads until the server closes the connection.
 pub(crate) async fn answers(mut stream: TcpStream) -> String {
     let mut text = String::new();
     in_time(stream.read_to_string(&mut text)).await.expect("the server closes in order");
     text
 }
 
-/// What comes until it ends with `end`.
+/// Reads until the received text ends with `end`.
 pub(crate) async fn answer_until(stream: &mut TcpStream, end: &str) -> String {
     let mut text = Vec::new();
     while !text.ends_with(end.as_bytes()) {
@@ -134,24 +134,24 @@ pub(crate) async fn answer_until(stream: &mut TcpStream, end: &str) -> String {
     String::from_utf8(text).expect("text")
 }
 
-/// A request over a connection of its own and its answer. Whatever the system had told the server's sockets before has been
-/// seen when it returns.
+/// Sends a request over a new connection and reads the answer. After that, the server has handled all earlier events of its
+/// sockets.
 pub(crate) async fn round_trip(address: SocketAddr) {
     let text = answers(client(address, "GET /ping HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").await).await;
     assert!(text.ends_with("pong"), "{text}");
 }
 
-/// `router` with what `round_trip` asks for.
+/// Adds the route that `round_trip` requests.
 pub(crate) fn with_ping(router: Router) -> Router {
     router.route("/ping", axum::routing::get(|| async { "pong" }))
 }
 
-/// The end of `ctx`, which has to come.
+/// Waits for the end of `ctx`.
 pub(crate) async fn end_of(ctx: &Context) -> Error {
     in_time(ctx.done()).await
 }
 
-/// That `ctx` ends because its client has gone.
+/// Asserts that `ctx` ends because its client has disconnected.
 pub(crate) async fn assert_disconnected(ctx: &Context) {
     let error = end_of(ctx).await;
     let is_disconnected = error.cause().is_some_and(|cause| cause.downcast_ref::<ClientDisconnected>().is_some());
@@ -162,12 +162,12 @@ pub(crate) async fn in_time<F: Future>(future: F) -> F::Output {
     Context::background().with_timeout(PATIENCE).run(future).await.expect("it comes in time")
 }
 
-/// A request without a body, as a client of HTTP/2 sends it.
+/// Returns an HTTP/2 request without a body.
 pub(crate) fn h2_request() -> http::Request<()> {
     http::Request::get("http://test/").body(()).expect("well-formed")
 }
 
-/// A body that takes everything.
+/// Reads the whole body of a request. Returns its length.
 pub(crate) async fn read_all(request: Request<Body>) -> Result<usize, axum::Error> {
     use http_body_util::BodyExt as _;
     request.into_body().collect().await.map(|body| body.to_bytes().len())

@@ -1,4 +1,4 @@
-//! Disconnects and deadlines in the middle of a body.
+//! Tests disconnects and deadlines in the middle of a body.
 
 use std::sync::{
     Arc, Mutex,
@@ -38,7 +38,7 @@ async fn close_ends_a_streaming_response() {
 
         drop(client);
         assert_disconnected(&ctx).await;
-        // The body, too, is dropped, as soon as a write fails.
+        // The body is also dropped, as soon as a write fails.
         settle(&layer).await;
         assert_eq!(layer.stats().disconnected, 1);
     }
@@ -76,7 +76,7 @@ async fn client_that_stays_and_reads_nothing_is_dropped_at_the_deadline() {
     let address = serve(with_ping(Router::new().route("/", handler)).layer(layer.clone())).await;
     let mut client = client(address, GET).await;
 
-    // Until every buffer on the way is full, and the body is asked for no more.
+    // Waits until every buffer is full and the body is no longer polled.
     let mut before = 0;
     while before == 0 || handed_over(&frames) > before {
         before = handed_over(&frames);

@@ -1,4 +1,4 @@
-//! Clients that stay connected and do not read the end of an answer.
+//! Tests clients that stay connected and do not read the end of an answer.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -16,17 +16,17 @@ use crate::{
     sockets::{GET, in_time, round_trip, serve, serve_one, with_ping},
 };
 
-/// More than all buffers between a server and its client.
+/// A length larger than all buffers between a server and its client.
 const LENGTH: usize = 8 << 20;
 
-/// A client that has asked for `LENGTH` bytes and reads none of them.
+/// A client that has requested `LENGTH` bytes and reads none of them.
 struct Unread {
     client: TcpStream,
     serving: JoinHandle<bool>,
     layer: ContextLayer,
     server: Canceler,
     time: ManualTime,
-    /// What a round trip to shows what the system has told meanwhile.
+    /// Another server. After a round trip to it, this runtime has handled all earlier events.
     beside: SocketAddr,
 }
 
@@ -54,7 +54,7 @@ impl Unread {
         unread
     }
 
-    /// Waits until the server has sent what it can.
+    /// Waits until the server has sent as much as the buffers hold.
     async fn settle(&self) {
         for _ in 0..3 {
             round_trip(self.beside).await;
@@ -66,7 +66,7 @@ impl Unread {
         assert!(!self.serving.is_finished(), "its connection is there still");
     }
 
-    /// That the server has dropped the connection, before all was sent.
+    /// Asserts that the server has dropped the connection before it had sent everything.
     async fn assert_dropped(mut self) {
         assert!(!in_time(self.serving).await.expect("no panic"), "not in order");
         let mut received = Vec::new();
@@ -80,7 +80,7 @@ impl Unread {
 #[tokio::test]
 async fn unread_end_of_an_answer_is_dropped_after_the_send_timeout() {
     let unread = Unread::begin(|watch| watch).await;
-    // The request's deadline is not that of what it left behind.
+    // The request's deadline does not apply to the unread end of its answer.
     unread.time.advance(30 * SECOND - Duration::from_nanos(1));
     unread.assert_served().await;
     unread.time.advance(Duration::from_nanos(1));
@@ -103,12 +103,12 @@ async fn slow_client_gets_the_whole_answer() {
     for _ in 0..3 {
         unread.time.advance(20 * SECOND);
         unread.assert_served().await;
-        // More than there was room for, so the server has written since.
+        // This is more than the buffers hold, so the server has written meanwhile.
         in_time(unread.client.read_exact(&mut received)).await.expect("there is more");
         unread.settle().await;
     }
     let mut left = LENGTH - 3 * received.len();
-    // And a head, of some length.
+    // The rest also includes the head, whose length is unknown.
     while left > 0 {
         left -= in_time(unread.client.read(&mut received)).await.expect("there is more").min(left);
     }

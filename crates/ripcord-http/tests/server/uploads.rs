@@ -1,4 +1,4 @@
-//! Clients that are still sending a body when they are answered.
+//! Tests clients that are still sending a body when they are answered.
 
 use axum::{Router, extract::Request, http::StatusCode, routing::post};
 use ripcord_http::server::Ctx;

@@ -1,4 +1,4 @@
-//! Upgraded connections: their contexts live until the client leaves or the server ends, and say which.
+//! Tests the contexts of upgraded connections. They live until the client disconnects or the server ends, and report which.
 
 use std::net::SocketAddr;
 
@@ -30,7 +30,7 @@ struct Echo {
 }
 
 impl Echo {
-    /// An echo under a layer of five seconds, on a clock that stands still. With `reads` false, nothing is read.
+    /// Creates an echo under a layer with a timeout of five seconds, on a manual clock. If `reads` is false, nothing is read.
     fn new(reads: bool) -> Echo {
         let (clock, time) = Clock::manual();
         let (ctx, server) = Context::background().with_clock(clock).with_cancel();
