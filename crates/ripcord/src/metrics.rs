@@ -69,7 +69,7 @@ pub(crate) fn call_started(name: impl Into<SharedString>, ctx: &Context) {
     }
 }
 
-/// Records the end of a call whose context may have ended before the call.
+/// Records the end of a call. The context of the call may have ended earlier.
 pub(crate) fn call_ended(name: impl Into<SharedString>, ctx: &Context, clock: &Clock) {
     if let Some(overrun) = overrun(ctx, clock) {
         background::shielded(|| histogram!(CALL_OVERRUN, "call" => name.into()).record(overrun));

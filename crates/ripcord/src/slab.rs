@@ -123,7 +123,7 @@ impl<T, P: Slot<T>> Slab<T, P> {
         while let Some(entry) = self.entries.pop() {
             if let Some(value) = entry.into_value() {
                 self.len -= 1;
-                // The free list may name slots that no longer exist. Nothing is inserted into a slab that is being emptied.
+                // The free list may contain slots that no longer exist. Nothing is inserted into a slab that is being emptied.
                 self.free = NONE;
                 if self.len == 0 {
                     self.reset();

@@ -189,7 +189,7 @@ fn reset_of_an_idle_timeout_touches_no_timer() {
     let mut armed = Box::pin(time.wait_for_timers(timers + 1));
     let wakes = Wakes::new();
     assert!(poll(&mut armed, &wakes).is_pending());
-    // The timer fires long after the first resets, and is armed again.
+    // No timer is due within the loop, and no reset arms a timer.
     for _ in 0..rounds(100_000) {
         time.advance(MS);
         assert!(idle.reset() && ctx.progress() && outer_idle.reset());

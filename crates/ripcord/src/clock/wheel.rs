@@ -54,7 +54,7 @@ pub(crate) struct Wheel<T> {
     len: usize,
 }
 
-/// An entry does not store its tick, because its target knows the deadline: the memory for a million deadlines counts (row
+/// An entry. It does not store its tick, because its target stores the deadline. So a million deadlines take less memory (row
 /// C18).
 struct Entry<T> {
     target: Option<T>,

@@ -130,7 +130,7 @@ impl Tasks {
     /// Returns a description of each task, in the order in which the tasks were started.
     pub fn list(&self) -> Vec<TaskInfo> {
         let entries: Vec<Arc<Entry>> = self.0.state().tasks.values().cloned().collect();
-        // The contexts are asked without the lock (invariant 4).
+        // The contexts are queried without the lock (invariant 4).
         entries.iter().map(|entry| TaskInfo::new(entry)).collect()
     }
 

@@ -120,7 +120,7 @@ fn waker_that_panics_in_clone_harms_no_other() {
         let waker = hostile.waker();
         let mut wait = ctx.done();
         hostile.in_clone.store(1, Ordering::SeqCst);
-        // A poll with such a waker returns the waker's panic to its caller.
+        // The waker's panic unwinds out of the poll.
         let outcome = catch_unwind(AssertUnwindSafe(|| poll_with(&mut wait, &waker)));
         assert!(outcome.is_err() || hostile.in_clone.load(Ordering::SeqCst) == 1, "the panic was swallowed");
         // The future can be polled again. With another waker it works.

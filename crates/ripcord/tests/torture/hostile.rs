@@ -21,7 +21,7 @@ impl Drop for Deliberate {
     }
 }
 
-/// Removes the deliberate panics from the output.
+/// Keeps the messages of deliberate panics out of the output.
 pub(crate) fn silence_deliberate_panics() {
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {

@@ -144,7 +144,7 @@ pub(crate) struct Callback {
 }
 
 /// One context that is not a root.
-// The fields used by a walk up the tree come first (row C4), and those used to mark a child are adjacent (row C9).
+// The fields used by a walk up the tree come first (row C4). The fields used to mark a child are adjacent (row C9).
 #[repr(C)]
 pub(crate) struct Node {
     refs: AtomicU32,

@@ -16,18 +16,18 @@
 //!    refuses the link, and then the child has ended. So every end above a watched node reaches it.
 //! 8. **Propagations.** A thread that marks a node with children `DONE` increments `propagations` before the mark. It
 //!    decrements the count after it has marked all the children that it took, and their descendants. So if a node above a
-//!    watched node is marked and the watched node is not, the count is not zero, and every thread that knows of the mark above
-//!    (happens-before) reads it so. Therefore `propagations` is read before `state`, and `WATCHED` is believed only if the
-//!    count was zero. This is why a `cancel` that finds its node done may return at once: the descendants are done for every
+//!    watched node is marked and the watched node is not, the count is not zero, and every thread for which the mark above
+//!    happened before reads a count above zero. Therefore `propagations` is read before `state`, and `WATCHED` is trusted only
+//!    if the count was zero. This is why a `cancel` that finds its node done may return at once: the descendants are done for every
 //!    observer, although another thread is still writing the marks.
 //! 9. **One end.** Of two ends, the earlier one wins. Of a deadline and a cancel at the same moment, the deadline wins. A
 //!    cancel therefore records its exact time, read from the clock on which the deadlines count, and looks for ends above its
-//!    node before it marks the node. A clock that stands still (a manual clock, or tokio's clock while paused) shows the same
-//!    time to several cancels, so each cancel also takes a number. A merged node records which parent's end it took over: an
-//!    end of the other parent that is written later changes nothing.
+//!    node before it marks the node. A stopped clock (a manual clock, or tokio's clock while paused) shows the same
+//!    time to several cancels, so each cancel also takes a number. A merged node records which parent's end it inherited.
+//!    An end of the other parent that is written later changes nothing.
 //! 10. **A hot loop.** `is_done` of a watched node compares the deadline with the thread's last reading of the system's clock.
 //!     The reading is renewed after at most 64 calls, or at each call if the calls between two readings take longer than 250
-//!     us. So a loop that queries several contexts in turn sees the end of each one in time, whatever the timer's thread does.
+//!     us. So a loop that queries several contexts in turn sees the end of each context in time, even if the timer's thread is late.
 //!     A reading is in the past, so no end is seen early. An end that is seen is marked before it is reported (invariant 6), so
 //!     no later comparison with an older reading denies it.
 //! 11. **Endless.** No function is registered on a node that no canceler and no deadline, at the node or above it, can end. A

@@ -32,7 +32,7 @@ fn watch_above(node: &NodeRef) -> bool {
                 if node.end().is_some() {
                     return false;
                 }
-                // A shielded node on the path goes on after its parent's end. Either the shielded node is linked to a node that
+                // A shielded node on the path outlives its parent's end. Either the shielded node is linked to a node that
                 // was marked here, and the mark has started the grace, or it is linked to no node. All nodes below it are
                 // linked to it.
                 start_grace(child);
