@@ -354,11 +354,6 @@ fn flags_out_of_bounds_are_one_line_and_exit_2() {
 
 #[test]
 fn file_that_is_not_understood_is_one_line_and_exit_2() {
-    let file = |name: &str, text: &str| {
-        let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        std::fs::write(&path, text).expect("a directory for this");
-        path.into_os_string().into_string().expect("text")
-    };
     let missing = refused(&["serve", "--config", "/nonexistent/ripcord.toml"]);
     assert!(missing.starts_with("ripcord: cannot read /nonexistent/ripcord.toml: "), "{missing}");
 
@@ -366,23 +361,73 @@ fn file_that_is_not_understood_is_one_line_and_exit_2() {
     let directory = refused(&["serve", "--config", env!("CARGO_TARGET_TMPDIR")]);
     assert!(directory.starts_with(&format!("ripcord: cannot read {}: ", env!("CARGO_TARGET_TMPDIR"))), "{directory}");
 
-    let no_text = file("no_text.toml", "");
+    let no_text = settings_file("no_text.toml", "");
     std::fs::write(&no_text, b"grace = \"\xff\"").expect("it is there");
     let line = refused(&["serve", "--config", &no_text]);
     assert!(line.starts_with(&format!("ripcord: cannot read {no_text}: ")), "{line}");
 
-    let unknown = file("unknown.toml", "grace = \"1s\"\ntimeuot = \"5s\"\n");
+    let unknown = settings_file("unknown.toml", "grace = \"1s\"\ntimeuot = \"5s\"\n");
     let line = refused(&["serve", "--config", &unknown]);
     assert!(line.starts_with(&format!("ripcord: {unknown}:2:1: unknown field `timeuot`")), "{line}");
 
-    let bound = file("bound.toml", "retry_attempts = 11\n");
+    let bound = settings_file("bound.toml", "retry_attempts = 11\n");
     let line = refused(&["serve", "--config", &bound]);
     let expected = format!("ripcord: {bound}:1:18: retry_attempts: expected a whole number from 1 to 10, got 11");
     assert_eq!(line, expected);
 
-    let twice = file("twice.toml", "backends = [\"http://127.0.0.1:1/\", \"http://127.0.0.1:1/\"]\n");
+    let twice = settings_file("twice.toml", "backends = [\"http://127.0.0.1:1/\", \"http://127.0.0.1:1/\"]\n");
     let line = refused(&["serve", "--listen", "127.0.0.1:0", "--config", &twice]);
     assert_eq!(line, "ripcord: backends must be given once each, got 127.0.0.1:1 twice");
+}
+
+#[test]
+fn inspector_shows_the_queries_of_a_search() {
+    let server = Server::start(&[]);
+    assert_eq!(server.request("/search?q=context&timeout=1s").answer().status, 200);
+    let inspector = server.request("/debug/contexts/json").answer().body;
+    assert!(inspector.contains("\"name\":\"SELECT documents\""), "{inspector}");
+}
+
+// The password is in the URL, so no message repeats any of it.
+#[test]
+fn database_that_cannot_be_used_is_one_line_and_exit_2_without_the_password() {
+    let expected =
+        "ripcord: database_url must be a URL such as postgres://USER:PASSWORD@HOST/DATABASE, got another text";
+    for url in [
+        "",
+        "hunter2",
+        "host=localhost password=hunter2",
+        "mysql://shop:hunter2@localhost/shop",
+        "postgres://shop:hunter2@localhost:99999/shop",
+        "postgres://shop@localhost/shop?password=hunter2&hunter3=1",
+    ] {
+        assert_eq!(refused(&["serve", "--listen", "127.0.0.1:0", "--database-url", url]), expected, "{url}");
+        let file = settings_file("bad_database.toml", &format!("database_url = \"{url}\""));
+        assert_eq!(refused(&["serve", "--listen", "127.0.0.1:0", "--config", &file]), expected, "{url}");
+    }
+
+    // Nothing listens there.
+    let unreachable = "postgres://shop:hunter2@127.0.0.1:1/shop";
+    let line = refused(&["serve", "--listen", "127.0.0.1:0", "--database-url", unreachable]);
+    assert!(
+        line.starts_with("ripcord: cannot start: cannot set up the database: transaction: cannot connect: "),
+        "{line}"
+    );
+    assert!(line.contains("Connection refused") && !line.contains("hunter2"), "{line}");
+
+    let backend = ["--backend", "http://127.0.0.1:1/search"];
+    let line = refused(&[&["serve", "--database-url", unreachable][..], &backend].concat());
+    assert!(line.starts_with("ripcord: database_url must be given without a backend"), "{line}");
+    let file = settings_file("database.toml", &format!("database_url = \"{unreachable}\""));
+    let line = refused(&[&["serve", "--config", &file][..], &backend].concat());
+    assert!(line.starts_with("ripcord: database_url must be given without a backend"), "{line}");
+}
+
+/// Writes a file of settings, and returns its path.
+fn settings_file(name: &str, text: &str) -> String {
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&path, text).expect("a directory for this");
+    path.into_os_string().into_string().expect("text")
 }
 
 /// Runs the binary, which has to refuse with one line and exit code 2.
@@ -478,6 +523,7 @@ fn help_documents_each_setting_and_the_proxy_that_exposes_the_inspector() {
         "--max-head",
         "--no-inspector",
         "--inspector-token",
+        "--database-url",
         "[default: 75s]",
         "[default: 30s]",
         "[default: 16384]",

@@ -7,7 +7,7 @@ use http_body_util::BodyExt as _;
 use ripcord::{Clock, Context, Shutdown};
 use ripcord_cli::{
     search::Search,
-    serve::{Recorder, Service, Settings},
+    serve::{self, Recorder, Service, Settings},
 };
 use ripcord_http::server::{ClientDisconnected, ContextLayer, Ctx};
 use tokio::{
@@ -31,8 +31,13 @@ fn server() -> Context {
 /// The service, without a backend to search.
 fn service(server: &Context) -> Router {
     let search = Search::new([]).expect("no two of the same name");
-    let shutdown = Shutdown::builder().context(server).build();
-    Service::new(&shutdown, &Settings::default(), search, Recorder::install()).expect("valid settings").app()
+    on(&Shutdown::builder().context(server).build(), search).app()
+}
+
+fn on(shutdown: &Shutdown, search: Search) -> Service {
+    let settings = Settings::default();
+    let inspector = serve::inspector(&settings, shutdown).expect("valid settings");
+    Service::new(shutdown, &settings, search, Recorder::install(), inspector)
 }
 
 fn request(path: &str) -> Request {
@@ -187,7 +192,7 @@ async fn panicking_handler_keeps_server_and_connection_alive() {
 async fn malformed_request_gets_an_explanation() {
     let search = Search::new([]).expect("no two of the same name");
     let shutdown = Shutdown::builder().build();
-    let service = Service::new(&shutdown, &Settings::default(), search, Recorder::install()).expect("valid settings");
+    let service = on(&shutdown, search);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     let serving = tokio::spawn({

@@ -23,6 +23,11 @@ use std::{future::IntoFuture as _, io, net::Ipv4Addr};
 
 use reqwest::Url;
 use ripcord::{Canceler, Context, Shutdown};
+use ripcord_http::inspector::Inspector;
+use ripcord_sql::{
+    Error,
+    postgres::{Pool, tokio_postgres},
+};
 use tokio::task::JoinSet;
 
 pub use self::store::Hit;
@@ -54,21 +59,28 @@ pub struct Started {
 impl Backends {
     /// Starts the three backends on free ports. Call this function inside a tokio runtime.
     ///
-    /// The backends use the clock of `ctx`, and stop when `ctx` ends.
+    /// The backends use the clock of `ctx`, and stop when `ctx` ends. Their documents are in the Postgres database, or else in SQLite.
+    /// The inspector shows their requests and queries.
     ///
     /// # Errors
     ///
-    /// Returns an error if no port is free or SQLite cannot be set up.
-    pub async fn start(ctx: &Context) -> io::Result<Backends> {
+    /// Returns an error if no port is free or the database cannot be set up.
+    pub async fn start(
+        ctx: &Context,
+        database: Option<tokio_postgres::Config>,
+        inspector: Option<&Inspector>,
+    ) -> io::Result<Backends> {
         let (ctx, cancel) = ctx.with_name("backends").with_cancel();
+        let no_database = |error: Error| io::Error::other(format!("cannot set up the database: {error}"));
+        let postgres = database.map(|config| Pool::builder(config).build()).transpose().map_err(no_database)?;
         let (mut started, mut tasks) = (Vec::new(), JoinSet::new());
         for (name, behavior) in [("fast", Behavior::Fast), ("slow", Behavior::Slow), ("flaky", Behavior::Flaky)] {
             let listener = ripcord_http::listen((Ipv4Addr::LOCALHOST, 0)).await?;
             let url = format!("http://{}/search", listener.local_addr()?).parse().expect("an address makes a URL");
             started.push(Started { name, url, behavior });
             let shutdown = Shutdown::builder().context(&ctx.with_name(name)).build();
-            let store = Store::open(shutdown.context(), name).await.map_err(io::Error::other)?;
-            let app = app(shutdown.context(), behavior, store);
+            let store = Store::open(shutdown.context(), postgres.as_ref(), name).await.map_err(no_database)?;
+            let app = app(shutdown.context(), behavior, store, inspector);
             tasks.spawn(ripcord_http::serve(listener, app).shutdown(&shutdown).into_future());
         }
         Ok(Backends { started, _cancel: cancel, _tasks: tasks })

@@ -18,6 +18,7 @@ use axum::{
 use ripcord::Context;
 use ripcord_http::{
     TrustPolicy,
+    inspector::Inspector,
     server::{ContextLayer, Ctx, Ended, matched_path},
 };
 use serde::Serialize;
@@ -55,9 +56,13 @@ struct Found {
 }
 
 /// Returns a backend's routes. Each request has a context below `ctx`.
-pub(super) fn app(ctx: &Context, behavior: Behavior, store: Store) -> Router {
+pub(super) fn app(ctx: &Context, behavior: Behavior, store: Store, inspector: Option<&Inspector>) -> Router {
     // Only this process knows the port, so the client is trusted.
     let layer = ContextLayer::new(ctx).name(matched_path).trust(TrustPolicy::trusted().with_max_timeout(MAX_TIMEOUT));
+    let layer = match inspector {
+        Some(inspector) => layer.inspector(inspector),
+        None => layer,
+    };
     let backend = Backend { behavior, store, requests: Arc::default() };
     Router::new().route("/search", get(search)).layer(layer).with_state(backend)
 }

@@ -43,22 +43,14 @@ pub struct Service {
 
 impl Service {
     /// Creates a service that drains when `shutdown` starts. The context of each request is derived from the context of
-    /// `shutdown`, and has the same clock. `/metrics` shows the metrics of `recorder`.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if the inspector cannot be built.
-    pub fn new(shutdown: &Shutdown, settings: &Settings, search: Search, recorder: Recorder) -> Result<Service, Error> {
-        let inspector = settings.inspector.then(|| {
-            // Its streams end when the drain begins, so that the shutdown does not wait for them.
-            let inspector = Inspector::builder().context(shutdown.context());
-            match &settings.inspector_token {
-                Some(token) => inspector.token(token.clone()),
-                None => inspector,
-            }
-            .build()
-        });
-        let inspector = inspector.transpose().map_err(Error::Inspector)?;
+    /// `shutdown`, and has the same clock. `/metrics` shows the metrics of `recorder`, and the pages of `inspector` are served.
+    pub fn new(
+        shutdown: &Shutdown,
+        settings: &Settings,
+        search: Search,
+        recorder: Recorder,
+        inspector: Option<Inspector>,
+    ) -> Service {
         // The cause names the flag, because a line of this file says nothing to an operator.
         let (timeout, flag) = match settings.max_timeout < settings.timeout {
             true => (settings.max_timeout, "--max-timeout"),
@@ -82,7 +74,7 @@ impl Service {
             log::write_line(ending);
         });
         let (max_timeout, trusted_peers) = (settings.max_timeout, settings.trusted_peers.clone().into());
-        Ok(Service {
+        Service {
             shutdown: shutdown.clone(),
             layer,
             max_timeout,
@@ -92,7 +84,7 @@ impl Service {
             refusals,
             metrics,
             inspector,
-        })
+        }
     }
 
     /// Returns the routes. They read the peer's address from the request's [`ConnectInfo`](axum::extract::ConnectInfo), and
@@ -142,6 +134,24 @@ impl Service {
     pub(super) fn metrics(&self) -> &Metrics {
         &self.metrics
     }
+}
+
+/// Creates the inspector, unless the settings turn it off. Its streams end when the drain begins, so that the shutdown does not wait for
+/// them.
+///
+/// # Errors
+///
+/// Returns an error if the inspector cannot be built.
+pub fn inspector(settings: &Settings, shutdown: &Shutdown) -> Result<Option<Inspector>, Error> {
+    let inspector = settings.inspector.then(|| {
+        let inspector = Inspector::builder().context(shutdown.context());
+        match &settings.inspector_token {
+            Some(token) => inspector.token(token.clone()),
+            None => inspector,
+        }
+        .build()
+    });
+    inspector.transpose().map_err(Error::Inspector)
 }
 
 impl FromRef<Service> for Search {

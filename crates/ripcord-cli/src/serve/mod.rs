@@ -41,7 +41,7 @@ use ripcord::Context;
 use tokio::runtime;
 
 pub use self::{
-    app::Service,
+    app::{Service, inspector},
     config::{Args, FileError, HalfClose, LogFormat, Settings},
     error::Error,
     metrics::Recorder,
@@ -77,13 +77,18 @@ async fn serve(settings: &Settings) -> Result<(), Error> {
     // Before the address is printed, because a reader may send a signal at once.
     shutdown.on_signals().map_err(Error::Start)?;
 
+    let inspector = inspector(settings, &shutdown)?;
     // Not below the shutdown: they answer until the last request in flight has ended.
     let backends = match settings.backends.is_empty() {
-        true => Some(Backends::start(&Context::background()).await.map_err(Error::Start)?),
+        true => Some(
+            Backends::start(&Context::background(), settings.database.clone(), inspector.as_ref())
+                .await
+                .map_err(Error::Start)?,
+        ),
         false => None,
     };
     let search = search(shutdown.context(), settings, backends.as_ref())?;
-    let service = Service::new(&shutdown, settings, search, recorder)?;
+    let service = Service::new(&shutdown, settings, search, recorder, inspector);
     announce(address, settings.inspector);
 
     // Together, so that the beginning of the shutdown is logged before its end.

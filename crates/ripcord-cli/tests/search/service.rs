@@ -12,7 +12,7 @@ use http_body_util::BodyExt as _;
 use ripcord::{Canceler, Clock, Context, ManualTime, Shutdown, TaskGuard};
 use ripcord_cli::{
     search::{self, Policies, Search},
-    serve::{Recorder, Service, Settings},
+    serve::{self, Recorder, Service, Settings},
 };
 use serde_json::Value;
 use tokio::task::JoinHandle;
@@ -76,8 +76,8 @@ impl TestService {
             search::Backend::new(&server, backend.name(), url, &client, &settings.policies).expect("within bounds")
         });
         let search = Search::new(asked).expect("each once");
-        let app =
-            Service::new(&shutdown, &settings, search.clone(), Recorder::install()).expect("valid settings").app();
+        let inspector = serve::inspector(&settings, &shutdown).expect("valid settings");
+        let app = Service::new(&shutdown, &settings, search.clone(), Recorder::install(), inspector).app();
         let _in_flight = server.task_guard();
         TestService { app, time, cancel, shutdown, server, _in_flight, settings, search }
     }
@@ -85,9 +85,9 @@ impl TestService {
     /// The same, with peers whose headers count.
     pub(crate) fn trusting(mut self, network: &str) -> TestService {
         self.settings.trusted_peers.push(network.parse().expect("a network"));
-        self.app = Service::new(&self.shutdown, &self.settings, self.search.clone(), Recorder::install())
-            .expect("valid settings")
-            .app();
+        let inspector = serve::inspector(&self.settings, &self.shutdown).expect("valid settings");
+        self.app =
+            Service::new(&self.shutdown, &self.settings, self.search.clone(), Recorder::install(), inspector).app();
         self
     }
 

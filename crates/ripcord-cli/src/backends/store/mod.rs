@@ -1,13 +1,19 @@
-//! Full-text search in SQLite. A query in progress ends with its context.
+//! Full-text search in SQLite, or in Postgres. A query in progress ends with its context.
 
+mod postgres;
 mod sqlite;
+
+use std::time::Duration;
 
 use ripcord::Context;
 use ripcord_sql::Error;
 use serde::{Deserialize, Serialize};
 
-/// Maximum number of concurrent queries of one backend. Further searches wait for one of them to end, or for their own context.
+/// Maximum number of concurrent queries of one backend in SQLite. Further searches wait until one of them ends, or their own context.
 const MAX_QUERIES: usize = 2;
+
+/// Time limit for opening the documents of one backend.
+const OPENING: Duration = Duration::from_secs(10);
 
 /// Maximum number of hits of one search.
 const MAX_HITS: u32 = 10;
@@ -23,17 +29,32 @@ pub struct Hit {
 
 /// The documents of one backend.
 #[derive(Clone, Debug)]
-pub(super) struct Store(ripcord_sql::sqlite::Pool);
+pub(super) enum Store {
+    /// In memory.
+    Sqlite(ripcord_sql::sqlite::Pool),
+    /// In a table that the backends share.
+    Postgres { pool: ripcord_sql::postgres::Pool, backend: &'static str },
+}
 
 impl Store {
-    /// Opens the documents of `backend`.
-    pub(super) async fn open(ctx: &Context, backend: &'static str) -> Result<Store, Error> {
-        Ok(Store(sqlite::open(ctx, backend).await?))
+    /// Opens the documents of `backend` in SQLite, or in the database of `postgres`.
+    pub(super) async fn open(
+        ctx: &Context,
+        postgres: Option<&ripcord_sql::postgres::Pool>,
+        backend: &'static str,
+    ) -> Result<Store, Error> {
+        let ctx = &ctx.with_timeout_cause(OPENING, "the time to open the database");
+        let Some(pool) = postgres else { return Ok(Store::Sqlite(sqlite::open(ctx, backend).await?)) };
+        postgres::store(pool, ctx, backend).await?;
+        Ok(Store::Postgres { pool: pool.clone(), backend })
     }
 
     /// Returns the documents that contain all of `words`, best first.
     pub(super) async fn search(&self, ctx: &Context, words: &str) -> Result<Vec<Hit>, Error> {
-        sqlite::find(&self.0, ctx, words).await
+        match self {
+            Store::Sqlite(pool) => sqlite::find(pool, ctx, words).await,
+            Store::Postgres { pool, backend } => postgres::find(pool, ctx, backend, words).await,
+        }
     }
 }
 
@@ -54,7 +75,7 @@ mod tests {
     async fn every_backend_finds_the_word_context() {
         let ctx = Context::background();
         for backend in ["fast", "slow", "flaky"] {
-            let store = Store::open(&ctx, backend).await.expect("SQLite");
+            let store = Store::open(&ctx, None, backend).await.expect("SQLite");
             let hits = store.search(&ctx, "context").await.expect("it answers");
             assert!(!hits.is_empty() && hits.len() <= MAX_HITS as usize, "{backend}: {hits:?}");
             assert!(hits.iter().any(|hit| hit.snippet.contains('[')), "{backend}: {hits:?}");
@@ -64,7 +85,7 @@ mod tests {
     #[tokio::test]
     async fn words_with_query_syntax_are_searched_for_literally() {
         let ctx = Context::background();
-        let store = Store::open(&ctx, "slow").await.expect("SQLite");
+        let store = Store::open(&ctx, None, "slow").await.expect("SQLite");
         for words in
             ["\"", "a\"b", "NOT", "context OR", "title:context", "*", "(", "ctx -deadline", "'; DROP TABLE documents"]
         {
@@ -75,7 +96,7 @@ mod tests {
     #[tokio::test]
     async fn document_without_one_of_the_words_is_not_found() {
         let ctx = Context::background();
-        let store = Store::open(&ctx, "slow").await.expect("SQLite");
+        let store = Store::open(&ctx, None, "slow").await.expect("SQLite");
         assert!(!store.search(&ctx, "deadline").await.expect("it answers").is_empty());
         assert!(store.search(&ctx, "deadline xyzzy").await.expect("it answers").is_empty());
     }

@@ -138,6 +138,7 @@ mod tests {
             trusted_peers = ["127.0.0.1", "10.0.0.0/8"]
             half_close = "allow"
             backends = ["http://127.0.0.1:9000/search"]
+            database_url = "postgres://ripcord@localhost/ripcord"
             attempt_timeout = "1s"
             retry_attempts = 4
             hedge_after = "20ms"

@@ -11,10 +11,13 @@ use std::{path::PathBuf, time::Duration};
 use ipnet::IpNet;
 use reqwest::Url;
 use ripcord_http::{Limits, inspector::Token, server};
+use ripcord_policy::ConfigError;
+use ripcord_sql::postgres::tokio_postgres;
 use serde::Deserialize;
 
 pub use self::file::FileError;
-use self::values::{Address, BackendUrl, Peers, PerSecond, Secret, Span, Whole};
+use self::values::{Address, BackendUrl, DatabaseUrl, Peers, PerSecond, Secret, Span, Whole};
+use super::Error;
 use crate::search::Policies;
 
 /// The arguments of `ripcord serve`.
@@ -89,6 +92,11 @@ struct Flags {
     /// URL of a backend of /search; may be repeated [default: three that run in the process]
     #[arg(long = "backend", value_name = "URL")]
     backends: Option<Vec<BackendUrl>>,
+
+    /// URL of a Postgres database for the documents of the built-in backends, as postgres://USER:PASSWORD@HOST/DATABASE; without
+    /// TLS. In the file, other users of this machine do not see the password [default: SQLite in memory]
+    #[arg(long, value_name = "URL")]
+    database_url: Option<DatabaseUrl>,
 
     /// Time limit of one request to a backend [default: 2s]
     #[arg(long, value_name = "DURATION")]
@@ -192,6 +200,8 @@ pub struct Settings {
     pub half_close: HalfClose,
     /// Backends of `/search`. If empty, three backends are started in the process.
     pub backends: Vec<Url>,
+    /// Postgres database for the documents of the built-in backends. If `None`, they are in SQLite, in memory.
+    pub database: Option<tokio_postgres::Config>,
     /// The policies around each backend.
     pub policies: Policies,
     /// Whether `/debug/contexts` is served.
@@ -207,24 +217,32 @@ impl Args {
     ///
     /// # Errors
     ///
-    /// Returns an error if the file cannot be read, or has an unknown setting or a value out of bounds.
-    pub fn settings(self) -> Result<Settings, FileError> {
+    /// Returns an error if the file cannot be read, or if a setting is unknown, out of bounds, or contradicts another.
+    pub fn settings(self) -> Result<Settings, Error> {
         let file = match &self.config {
             Some(path) => file::read(path)?,
             None => Flags::default(),
         };
-        Ok(Settings::new(self.flags, file))
+        Ok(Settings::new(self.flags, file)?)
     }
 }
 
 impl Settings {
-    fn new(flags: Flags, file: Flags) -> Self {
+    fn new(flags: Flags, file: Flags) -> Result<Self, ConfigError> {
         let seconds = Duration::from_secs;
         let timeout = flags.timeout.or(file.timeout).map_or(seconds(5), |span| span.0);
         let trusted_peers = flags.trusted_peers.or(file.trusted_peers).unwrap_or_default();
         let backends = flags.backends.or(file.backends).unwrap_or_default();
+        let database = flags.database_url.or(file.database_url).map(|url| url.parse()).transpose()?;
+        if database.is_some() && !backends.is_empty() {
+            return Err(ConfigError::new(
+                "database_url",
+                "given without a backend: it is for the built-in ones",
+                "both",
+            ));
+        }
         let limits = Limits::default();
-        Settings {
+        Ok(Settings {
             listen: flags.listen.or(file.listen).map_or("127.0.0.1:8080".to_owned(), |address| address.0),
             grace: flags.grace.or(file.grace).map_or(seconds(10), |span| span.0),
             drain_delay: flags.drain_delay.or(file.drain_delay).map_or(Duration::ZERO, |span| span.0),
@@ -242,6 +260,7 @@ impl Settings {
             trusted_peers: trusted_peers.into_iter().map(|peers| peers.0).collect(),
             half_close: flags.half_close.or(file.half_close).unwrap_or_default(),
             backends: backends.into_iter().map(|url| url.0).collect(),
+            database,
             policies: Policies {
                 attempt_timeout: flags.attempt_timeout.or(file.attempt_timeout).map_or(seconds(2), |span| span.0),
                 retry_attempts: flags.retry_attempts.or(file.retry_attempts).map_or(3, |count| count.0),
@@ -258,13 +277,13 @@ impl Settings {
             inspector: !flags.no_inspector.or(file.no_inspector).unwrap_or_default(),
             inspector_token: flags.inspector_token.or(file.inspector_token).map(|secret| secret.0),
             log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
-        }
+        })
     }
 }
 
 impl Default for Settings {
     /// Returns the settings of `ripcord serve` without a flag.
     fn default() -> Self {
-        Settings::new(Flags::default(), Flags::default())
+        Settings::new(Flags::default(), Flags::default()).expect("the defaults are within their bounds")
     }
 }

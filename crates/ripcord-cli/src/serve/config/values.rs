@@ -7,6 +7,8 @@ use std::{fmt, marker::PhantomData, net::IpAddr, str::FromStr, time::Duration};
 use ipnet::IpNet;
 use reqwest::Url;
 use ripcord_http::inspector::Token;
+use ripcord_policy::ConfigError;
+use ripcord_sql::postgres::tokio_postgres;
 use serde::{
     Deserialize, Deserializer,
     de::{Error as _, Visitor},
@@ -170,6 +172,43 @@ impl FromStr for BackendUrl {
 impl<'de> Deserialize<'de> for BackendUrl {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         from_text(deserializer, "a URL as text")
+    }
+}
+
+// ===== DatabaseUrl =====
+
+/// The URL of a database, as it was given. Its parser accepts every text, because clap's error would repeat the text, and with it the
+/// password.
+#[derive(Clone)]
+pub(crate) struct DatabaseUrl(String);
+
+impl DatabaseUrl {
+    /// Parses the URL. The error does not repeat it.
+    pub(crate) fn parse(&self) -> Result<tokio_postgres::Config, ConfigError> {
+        let is_url = ["postgres://", "postgresql://"].iter().any(|scheme| self.0.starts_with(scheme));
+        let config = self.0.parse().ok().filter(|_| is_url);
+        let bound = "a URL such as postgres://USER:PASSWORD@HOST/DATABASE";
+        config.ok_or_else(|| ConfigError::new("database_url", bound, "another text"))
+    }
+}
+
+impl FromStr for DatabaseUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(DatabaseUrl(text.to_owned()))
+    }
+}
+
+impl<'de> Deserialize<'de> for DatabaseUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(deserializer, "a URL as text")
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatabaseUrl").finish_non_exhaustive()
     }
 }
 

@@ -43,6 +43,7 @@ impl Recorder {
             ripcord::describe_metrics();
             ripcord_policy::describe_metrics();
             ripcord_http::describe_metrics();
+            ripcord_sql::describe_metrics();
             let help = "Requests refused because they do not parse as HTTP or are too large, by status.";
             describe_counter!(REFUSALS, Unit::Count, help);
         });
