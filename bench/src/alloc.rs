@@ -1,4 +1,4 @@
-//! The allocator of all sides: the system's, with an optional count of live bytes.
+//! The system's allocator, used by all sides, with an optional count of live bytes.
 //!
 //! Rows that measure time leave the count off. It then costs one relaxed load per call. Sizes are the requested sizes, without
 //! the rounding of the system's allocator.

@@ -82,7 +82,7 @@ mod sealed {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InheritedDeadline {
-    /// In nanoseconds of `CLOCK_BOOTTIME`, as received.
+    /// The deadline in nanoseconds of `CLOCK_BOOTTIME`, as received.
     boottime: u64,
     deadline: Instant,
     owner: Option<OsString>,
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn deadline_that_passed_while_the_machine_was_suspended_has_passed_for_a_later_child() {
-        // As after a suspension of 20 s: `CLOCK_BOOTTIME` has gone on, and the clock of the parent's context has not.
+        // The state after a suspension of 20 s: `CLOCK_BOOTTIME` has advanced, and the clock of the parent's context has not.
         let boottime = u64::try_from((boottime_now() - Duration::from_secs(10)).as_nanos()).unwrap();
         let deadline = Instant::now() + Duration::from_secs(10);
         let inherited = InheritedDeadline { boottime, deadline, owner: None };

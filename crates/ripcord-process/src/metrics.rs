@@ -1,6 +1,6 @@
 //! Metrics through the facade crate `metrics`.
 //!
-//! The recorder is foreign code: it is called with no lock held, and its panics are contained.
+//! The recorder is foreign code. It is called without any lock, and its panics are caught.
 
 use std::ffi::OsStr;
 use std::panic::{self, AssertUnwindSafe};
@@ -51,7 +51,7 @@ pub(crate) fn not_started(program: &OsStr) {
     contained(|| count(&label(program), "not_started"));
 }
 
-/// A command that runs.
+/// A running command.
 #[derive(Debug)]
 pub(crate) struct RunningCommand {
     ctx: Context,
@@ -111,8 +111,8 @@ fn label(program: &OsStr) -> SharedString {
     name.to_string_lossy().into_owned().into()
 }
 
-/// Calls the recorder.
+/// Calls the recorder, and discards its panic.
 fn contained(record: impl FnOnce()) {
-    // Unwind safe: the state of a panicking recorder is its own.
+    // Unwind safe: a panicking recorder can break only its own state.
     let _ = panic::catch_unwind(AssertUnwindSafe(record));
 }

@@ -15,7 +15,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Returns what an exporter shows after `run`, whose commands run on this thread's runtime.
+/// Returns the text that an exporter shows after `run`, whose commands run on this thread's runtime.
 fn rendered<F: Future<Output = ()>>(run: F) -> String {
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
@@ -77,7 +77,7 @@ fn each_result_of_a_command_is_counted_and_each_metric_described() {
         assert!(bounded(child.wait()).await.unwrap_err().is_canceled());
         assert!(Command::new("true").spawn(&ended).unwrap_err().is_not_started());
 
-        // A signal of the caller's is no end of the context.
+        // A signal from the caller does not count as an end of the context.
         let mut child = Command::new("sleep").arg("60").spawn(&ctx).unwrap();
         assert!(child.handle().end(Signal::TERM).unwrap());
         assert!(!bounded(child.wait()).await.unwrap().success());

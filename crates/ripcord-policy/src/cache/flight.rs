@@ -88,7 +88,6 @@ pub(super) struct Waiter<K, V> {
 }
 
 impl<K, V> Flight<K, V> {
-    /// Returns the context of the loader.
     pub(super) fn ctx(&self) -> &Context {
         &self.ctx
     }

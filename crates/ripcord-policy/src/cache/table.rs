@@ -46,7 +46,6 @@ impl<K: Hash + Eq + Clone, V> Flights<K, V> {
         self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the key's flight.
     pub(super) fn get(&self, key: &K) -> Option<Arc<Flight<K, V>>> {
         self.lock(key).get(key).cloned()
     }
@@ -87,7 +86,6 @@ impl<K: Hash + Eq + Clone, V> Flights<K, V> {
         Some(store(key))
     }
 
-    /// Removes all flights from the table.
     pub(super) fn detach_all(&self) {
         for shard in &self.shards {
             shard.lock().unwrap_or_else(PoisonError::into_inner).clear();

@@ -77,7 +77,6 @@ impl Queue {
         }
     }
 
-    /// Removes a promise and returns it.
     pub(super) fn remove(&mut self, id: PromiseId) -> Option<Promise> {
         let promise = self.promises.remove(&id)?;
         let (start, end) = (promise.start.saturating_sub(self.advance), promise.end.saturating_sub(self.advance));
@@ -106,7 +105,6 @@ impl Queue {
         }
     }
 
-    /// Takes all wakers.
     pub(super) fn take_wakers(&mut self) -> Vec<Waker> {
         let waker = |promise: &mut Promise| match &mut promise.kind {
             Kind::Waiter(waker) => waker.take().map(|(waker, _)| waker),

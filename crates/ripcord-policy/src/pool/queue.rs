@@ -236,7 +236,6 @@ impl Queue {
         !self.lock().workers.is_empty()
     }
 
-    /// Returns the running jobs.
     pub(super) fn running(&self) -> Vec<Arc<dyn AnyJob>> {
         let running = |worker: &Worker| match &worker.activity {
             Activity::Runs { job, .. } => Some(Arc::clone(job)),

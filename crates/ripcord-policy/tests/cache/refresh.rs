@@ -213,7 +213,7 @@ struct Hooked(Arc<Mutex<Option<Hook>>>);
 type Hook = Box<dyn FnOnce() + Send>;
 
 impl Hooked {
-    /// The same key, cloned without the hook.
+    /// Returns the same key, without running the hook.
     fn same(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
@@ -265,7 +265,7 @@ async fn insert_between_look_up_and_load_spares_the_load() {
     assert_eq!((found.value, found.source), (1, Source::Hit));
     assert_eq!((cache.stats().calls.started, cache.stats().hits, cache.stats().misses), (0, 1, 0));
 
-    // A refresh loads nevertheless.
+    // A refresh loads even if a value was inserted meanwhile.
     let (also, under, inserted) = (cache.clone(), ctx.clone(), key.same());
     key.before_load(move || also.insert(&under, inserted, 10).unwrap());
     assert_eq!(cache.refresh(&ctx, key.same(), |_| async { Ok::<_, Failed>(20) }).await.unwrap(), 20);

@@ -44,7 +44,7 @@ async fn at_rest(cache: &Cache<u64, u64>) {
 async fn concurrent_operations_lose_nothing_and_mix_up_nothing() {
     let ctx = Context::background();
     let random = Arc::new(Random::seeded(seed()));
-    // Entries expire at once, are stale for a moment, and have to make room.
+    // Entries expire after 50 µs, are stale for another 50 µs, and may be evicted for other entries.
     let cache = Cache::builder()
         .capacity(KEYS - 2)
         .ttl(Duration::from_micros(50))

@@ -1,4 +1,4 @@
-//! The life of one job.
+//! Single jobs, from their submission to their end.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};

@@ -1,4 +1,4 @@
-//! The worker pool against its specification, on a manual clock.
+//! The worker pool, tested against its specification on a manual clock.
 
 mod common;
 mod jobs;
