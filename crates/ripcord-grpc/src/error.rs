@@ -48,16 +48,16 @@ pub struct Error(Arc<Repr>);
 struct Repr {
     status: Status,
     inside: Inside,
-    /// For tonic, which looks for its own type among an error's sources.
+    /// The status for tonic, which searches the sources of an error for its own type.
     #[cfg(feature = "tonic")]
     tonic: tonic::Status,
 }
 
 #[derive(Clone)]
 enum Inside {
-    /// The call was ended by its context, or could not be made.
+    /// The context ended the call, or the call could not be made.
     Client(client::Error),
-    /// The context ended before the request stream did.
+    /// The context ended before the request stream.
     Ended(ripcord::Error),
     /// The request stream failed.
     Stream(Arc<BoxError>),
@@ -72,18 +72,18 @@ impl Error {
         let message = match code {
             Code::DeadlineExceeded => "Request timed out",
             Code::Cancelled => "Request canceled",
-            // The error itself may be confidential, and a handler that fails with the status sends it to its own client.
+            // The error may be confidential, and a handler that fails with this status sends the message to its client.
             _ => "Service unavailable",
         };
         Error::new(Status::new(code, message), Inside::Client(error))
     }
 
-    /// The context ended before the request stream did.
+    /// Creates the error of a request stream whose context ended first.
     pub(crate) fn ended(error: ripcord::Error) -> Self {
         Error::new(error.clone().into(), Inside::Ended(error))
     }
 
-    /// The request stream failed: usually its client has reset it.
+    /// Creates the error of a failed request stream. Usually the client has reset the stream.
     pub(crate) fn stream(error: BoxError) -> Self {
         Error::new(Status::new(Code::Cancelled, "Request canceled"), Inside::Stream(Arc::new(error)))
     }
@@ -191,7 +191,7 @@ fn code_of(error: &client::Error) -> Code {
     Code::Unavailable
 }
 
-/// Returns the reason of an HTTP/2 error that concerns the stream alone.
+/// Returns the reason of an HTTP/2 error that affects only the stream.
 #[cfg(feature = "h2")]
 fn h2_reason(error: &client::Error) -> Option<h2::Reason> {
     let sources = std::iter::successors(error.source(), |&error| error.source());
@@ -199,7 +199,7 @@ fn h2_reason(error: &client::Error) -> Option<h2::Reason> {
     h2.reason().filter(|_| h2.is_reset())
 }
 
-/// Returns the code for a stream that the peer has reset, by gRPC's table.
+/// Returns the code for a stream that the peer has reset. The gRPC specification contains the table.
 #[cfg(feature = "h2")]
 fn code_of_reset(reason: h2::Reason) -> Code {
     match reason {
@@ -215,7 +215,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.inside() {
             Some(inside) if f.alternate() => write!(f, "{}: {inside:#}", self.code()),
-            // Passes the alternate flag on.
+            // Passes the alternate flag on to the status.
             _ => fmt::Display::fmt(&self.0.status, f),
         }
     }

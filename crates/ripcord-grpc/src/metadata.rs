@@ -11,7 +11,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ripcord::{Context, Value};
 
-/// gRPC's base64: written without padding, read with or without it.
+/// gRPC's base64: written without padding, read with or without padding.
 pub(crate) const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_encode_padding(false).with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -83,7 +83,7 @@ impl fmt::Display for InvalidMetadata {
 
 impl Error for InvalidMetadata {}
 
-/// One key of metadata, for a layer.
+/// One metadata key of a layer.
 #[derive(Clone)]
 pub(crate) struct Key {
     name: HeaderName,
@@ -94,7 +94,7 @@ pub(crate) struct Key {
     send: fn(&Context) -> Option<Vec<u8>>,
 }
 
-/// The keys of a layer.
+/// The metadata keys of a layer.
 #[derive(Clone, Default)]
 pub(crate) struct Keys(Arc<[Key]>);
 
@@ -118,13 +118,13 @@ impl Keys {
         self.0 = self.0.iter().cloned().chain([key]).collect();
     }
 
-    /// Adds the values in the headers to the context. A value that is invalid, or comes more than once, is left out, and so is one
-    /// whose type panics: a panic would end the connection, with the other calls on it.
+    /// Adds the values in the headers to the context. Leaves out invalid and repeated values, and values whose type panics: a panic
+    /// would end the connection with its other calls.
     pub(crate) fn receive(&self, mut ctx: Context, headers: &HeaderMap) -> Context {
         for key in &*self.0 {
             let mut values = headers.get_all(&key.name).into_iter();
             let (Some(value), None) = (values.next(), values.next()) else { continue };
-            // Unwind safe: a state that the user's code leaves broken is its own.
+            // Unwind safe: state that the user's code leaves broken belongs to the user's code.
             if let Ok(Ok(with_value)) = panic::catch_unwind(AssertUnwindSafe(|| key.receive(&ctx, value))) {
                 ctx = with_value;
             }
@@ -132,7 +132,7 @@ impl Keys {
         ctx
     }
 
-    /// Writes the context's values into the headers. A value replaces the request's own metadata of that key.
+    /// Writes the context's values into the headers. A value replaces the request's own metadata with the same key.
     pub(crate) fn send(&self, ctx: &Context, headers: &mut HeaderMap) {
         for key in &*self.0 {
             if let Some(value) = key.send(ctx) {

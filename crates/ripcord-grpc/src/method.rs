@@ -1,11 +1,11 @@
-//! The name of a method, as a label.
+//! The name of a method, for a label.
 
 use std::borrow::Cow;
 
-/// Maximum length of a path that is a name.
+/// Maximum length of a path that is used as a name.
 const MAX_NAME: usize = 128;
 
-/// Returns a request's path, such as `/echo.Echo/Unary`, or `unmatched` if it does not have the form of a method's, or is too long.
+/// Returns a request's path, such as `/echo.Echo/Unary`. Returns `unmatched` if the path is not that of a method or is too long.
 pub(crate) fn name(path: &str) -> Cow<'static, str> {
     let is_name = |name: &str| {
         !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'_')

@@ -13,7 +13,7 @@ use crate::Code;
 pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 pub(crate) const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
-/// gRPC escapes `%` and everything outside of printable ASCII.
+/// The characters that gRPC escapes: `%` and all characters outside printable ASCII.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
 
 /// The status with which a gRPC call ends: a code and a message, as in the headers `grpc-status` and `grpc-message`.

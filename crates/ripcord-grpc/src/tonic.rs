@@ -84,7 +84,7 @@ impl<T, E: Into<Ended>> ResultExt<T> for Result<T, E> {
             let ended = error.into();
             let mut status = with_source(&Status::from(ended.clone()), ended.clone());
             if let Some(error) = ended.context_error() {
-                // `ServerLayer` withholds it from untrusted clients.
+                // `ServerLayer` removes the cause for untrusted clients.
                 set_remote_cause(status.metadata_mut(), &RemoteCause::from_error(error));
             }
             status
@@ -161,8 +161,8 @@ pub(crate) fn with_source(status: &Status, source: impl StdError + Send + Sync +
     tonic
 }
 
-/// Returns tonic's status for a request stream that was cut short. tonic takes `CANCELLED` for the end of the stream, and a handler
-/// would take half an upload for all of it.
+/// Returns tonic's status for a request stream that was cut short. tonic treats `CANCELLED` as the end of the stream, so a handler
+/// would treat half an upload as complete.
 pub(crate) fn request_stream(status: &Status, source: impl StdError + Send + Sync + 'static) -> tonic::Status {
     let code = if status.code() == Code::Cancelled { Code::Aborted } else { status.code() };
     with_source(&Status::new(code, status.message().to_owned()), source)

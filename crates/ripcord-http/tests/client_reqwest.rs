@@ -318,7 +318,7 @@ async fn body_of_bytes_under_an_idle_timeout_is_sent_again_after_a_redirect() {
 /// A request that [`noticed`] has received: its method, its trace and its cause.
 type Noticed = (http::Method, Option<String>, Option<String>);
 
-/// Starts a server that reports each request. It does not finish its response to GET, never answers POST, and answers other methods.
+/// Starts a server that reports each request. A GET gets an unfinished response, a POST gets no response.
 async fn noticed() -> (SocketAddr, mpsc::UnboundedReceiver<Noticed>) {
     let (requests, seen) = mpsc::unbounded_channel();
     let server = serve(move |request| {

@@ -1,4 +1,4 @@
-//! One line for each call, written when the call and the tasks that it has spawned have ended.
+//! Prints one line for each call, when the call and the tasks that it has spawned have ended.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

@@ -30,7 +30,7 @@ impl Answered {
         Answered { ctx, counted: Counted::new(path) }
     }
 
-    /// Handles the head of a response, which contains a status if nothing follows it.
+    /// Handles the head of a response. The head contains a status if the response has no body.
     pub(super) fn receive_head(&mut self, head: &mut Parts) {
         self.receive(&mut head.headers);
         if head.status != StatusCode::OK {
@@ -38,14 +38,14 @@ impl Answered {
         }
     }
 
-    /// Corrects the status in the headers or trailers of a response, and counts the call, if they contain a status.
+    /// If the headers or trailers contain a status, corrects the status and counts the call.
     pub(super) fn receive(&mut self, headers: &mut HeaderMap) {
         let Some(code) = headers.get(GRPC_STATUS).map(Code::decode) else { return };
         // tonic panics on details that are not base64.
         if headers.get(DETAILS).is_some_and(|details| BASE64.decode(details.as_bytes()).is_err()) {
             headers.remove(DETAILS);
         }
-        // A server without its own deadline sees only a reset at this deadline, and reports a cancel.
+        // Some servers, such as tonic's, answer with CANCELLED when the deadline passes.
         let ended = || self.ctx.as_ref().and_then(Context::err);
         if code == Code::Cancelled
             && let Some(error) = ended().filter(ripcord::Error::is_deadline_exceeded)
@@ -57,7 +57,7 @@ impl Answered {
         self.counted.ended(code);
     }
 
-    /// Handles the end of an answer that had no status, which gRPC calls unknown.
+    /// Handles the end of an answer without a status. In gRPC, its code is `UNKNOWN`.
     pub(super) fn ended_without_status(&mut self) {
         self.counted.ended(Code::Unknown);
     }

@@ -1,11 +1,11 @@
-//! Counts the calls by their code. Without the feature `metrics`, it does nothing.
+//! Counts calls by their code. Without the feature `metrics`, this module does nothing.
 
 #[cfg(feature = "metrics")]
 use std::borrow::Cow;
 
 use crate::Code;
 
-/// A call that is counted once, when its code is known. A call that is dropped before counts as canceled.
+/// A call that is counted once, when its code is known. A call that is dropped earlier counts as canceled.
 #[derive(Debug, Default)]
 pub(super) struct Counted {
     /// `None` once the call has been counted.

@@ -22,7 +22,7 @@ pin_project! {
         body: B,
         // `None` if the request is not gRPC's.
         ctx: Option<Context>,
-        // The wait for the end, once the body has been found waiting: a call that never waits arms no timer.
+        // The wait for the end. `None` until the body has been pending: a call that never waits arms no timer.
         done: Option<DoneOwned>,
     }
 }

@@ -1,4 +1,4 @@
-//! A call that is over, and its code.
+//! An ended call and its code.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -49,7 +49,7 @@ impl fmt::Display for Call<'_> {
         write!(f, "{code} after {:?}: ", self.request.took)?;
         match (&self.request.outcome, &self.request.error) {
             (Outcome::Panicked(_) | Outcome::Refused(_), _) | (_, None) => write!(f, "{}", self.request.outcome),
-            // Passes the alternate flag on.
+            // Passes the alternate flag on to the error.
             (_, Some(error)) => fmt::Display::fmt(error, f),
         }
     }
@@ -66,17 +66,18 @@ pub fn method(parts: &Parts) -> Cow<'static, str> {
     crate::method::name(parts.uri.path())
 }
 
-/// Returns whether the headers are those of a gRPC request. A gRPC-Web request is not: its response has trailers in the body.
+/// Returns whether a request with these headers is a gRPC request. A gRPC-Web request is not: its response has trailers in the
+/// body.
 pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
     let content_type = headers.get(CONTENT_TYPE).map_or(&[][..], |value| value.as_bytes());
     content_type.starts_with(b"application/grpc") && !content_type.starts_with(b"application/grpc-web")
 }
 
-/// The code that a handler has answered with, as a value of the call's context.
+/// The code of the handler's answer, as a value of the call's context.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SentCode(Arc<AtomicU8>);
 
-/// No code yet: there are 17.
+/// The value without a code. The 17 codes are 0 to 16.
 const NONE: u8 = u8::MAX;
 
 impl SentCode {
@@ -84,7 +85,7 @@ impl SentCode {
         SentCode(Arc::new(AtomicU8::new(NONE)))
     }
 
-    /// Notes the code in a response's head, if it has one.
+    /// Records the code in the head of a response, if there is a code.
     pub(super) fn see_head<B>(&self, response: &Response<B>) {
         match response.extensions().get::<Ended>() {
             Some(ended) => self.set(Status::from(ended.clone()).code()),
@@ -92,14 +93,14 @@ impl SentCode {
         }
     }
 
-    /// Notes the code in trailers, or in a head that has them.
+    /// Records the code in trailers, or in a head that contains the trailers.
     pub(super) fn see_trailers(&self, trailers: &HeaderMap) {
         if let Some(code) = trailers.get(GRPC_STATUS) {
             self.set(Code::decode(code));
         }
     }
 
-    // Relaxed: the number is all there is to agree on.
+    // Relaxed: no other memory depends on the number.
     fn set(&self, code: Code) {
         self.0.store(code.number(), Ordering::Relaxed);
     }

@@ -57,7 +57,7 @@ pub struct ServerLayer {
     http: ContextLayer,
     metadata: Keys,
     margin: Duration,
-    /// Whether a hook needs the code that a handler has answered with.
+    /// Whether a hook needs the code of the handler's answer.
     notes_code: bool,
 }
 

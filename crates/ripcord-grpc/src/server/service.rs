@@ -1,4 +1,4 @@
-//! The services that the layer creates: one outside and one inside of the `ContextService`.
+//! The services that the layer creates: one outside and one inside the `ContextService`.
 
 use std::pin::Pin;
 use std::task::{self, Poll, ready};
@@ -52,7 +52,7 @@ where
     }
 }
 
-/// Subtracts the margin from the client's deadline, if there is a well-formed one.
+/// Subtracts the margin from the client's deadline, if there is exactly one well-formed deadline.
 fn keep_back(margin: Duration, headers: &mut HeaderMap) {
     let mut values = headers.get_all(timeout::HEADER).into_iter();
     let (Some(value), None) = (values.next(), values.next()) else { return };
@@ -99,7 +99,7 @@ where
     }
 }
 
-/// What the layer does with a gRPC call's head and trailers.
+/// Handles the head and the trailers of a gRPC call.
 #[derive(Clone, Debug)]
 pub(super) struct Answer {
     code: Option<SentCode>,
@@ -114,7 +114,7 @@ impl Answer {
         self.withhold(trailers);
     }
 
-    /// The cause may be confidential.
+    /// Removes the cause for an untrusted client, because the cause may be confidential.
     fn withhold(&self, headers: &mut HeaderMap) {
         if !self.is_trusted {
             headers.remove(RemoteCause::HEADER);

@@ -1,4 +1,4 @@
-//! Servers and clients for the tests.
+//! Helpers: servers and clients.
 
 use std::convert::Infallible;
 use std::future::{Future, IntoFuture as _};
@@ -26,7 +26,7 @@ use crate::generated::echo_server::EchoServer;
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const UNARY: &str = "/ripcord.test.v1.Echo/Unary";
 
-/// Returns a server's context and its time.
+/// Returns a server's context and its manual time.
 pub(crate) fn manual() -> (Context, ManualTime) {
     let (clock, time) = Clock::manual();
     (Context::background().with_name("server").with_clock(clock), time)
@@ -53,7 +53,7 @@ pub(crate) fn delayed(text: &str, delay: Duration) -> EchoRequest {
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Wire = BoxCloneService<Request<Body>, Response<Body>, std::io::Error>;
 
-/// Returns a client of `service` in this task. Nothing but headers and bodies crosses to the server.
+/// Returns a client of `service` in this task. Only headers and bodies are passed to the server and back.
 pub(crate) fn client<S, B>(layer: ClientLayer, service: S) -> EchoClient<Client<Wire>>
 where
     S: tower::Service<Request<Body>, Response = Response<B>, Error: Into<BoxError>, Future: Send>
@@ -74,7 +74,7 @@ where
     EchoClient::new(layer.layer(BoxCloneService::new(wire)))
 }
 
-/// An answer that was read to its end.
+/// An answer that was read completely.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) head: HeaderMap,
@@ -128,7 +128,7 @@ where
 
 // ===== With sockets =====
 
-/// Serves on a port of its own until the returned shutdown begins.
+/// Serves `service` on a free port until the returned shutdown begins.
 pub(crate) async fn serve<S, B>(service: S) -> (SocketAddr, Shutdown)
 where
     S: tower::Service<

@@ -1,4 +1,4 @@
-//! `grpc-timeout`, in both directions and over both streams.
+//! Tests `grpc-timeout` in both directions and for both streams.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -80,7 +80,7 @@ async fn zero_timeout_is_deadline_exceeded_in_trailers_only_without_a_call() {
 async fn largest_timeout_saturates_in_both_directions() {
     let (server, _time) = manual();
     let handler = async |ctx: Context| {
-        // What is sent on is no longer than what was received, and no error.
+        // The encoded time left is not longer than the received time, and encoding does not fail.
         let left = ctx.remaining().map(|left| timeout::encode(left).expect("there is time left").to_string());
         assert!(left.is_none_or(|left| left.ends_with('H')));
         Ok(())
@@ -255,7 +255,7 @@ async fn margin_is_kept_back_from_the_clients_deadline_only() {
 async fn cancelled_after_the_calls_own_deadline_is_deadline_exceeded() {
     let (ctx, time) = manual();
     let ctx = ctx.with_timeout(SECOND);
-    // A server with a deadline of its own sends CANCELLED, in the head or in trailers, when the client's deadline has just passed.
+    // A server such as tonic's sends CANCELLED when the client's deadline has passed, in the head or in trailers.
     let server = tower::service_fn(move |_: Request<Body>| {
         time.advance(SECOND);
         std::future::ready(Ok::<_, std::convert::Infallible>(tonic::Status::cancelled("too slow").into_http::<Body>()))

@@ -1,4 +1,4 @@
-//! How calls end, and what both sides learn of it.
+//! Tests how calls end, and the data that both sides get about the end.
 
 use std::sync::{Arc, Mutex};
 
@@ -18,7 +18,7 @@ use crate::common::{
 use crate::generated::EchoRequest;
 use crate::generated::echo_client::EchoClient;
 
-/// Notes the code and the outcome of every call.
+/// Records the code and the outcome of every call.
 fn noted(http: ContextLayer) -> (ServerLayer, impl Fn() -> Vec<(Option<Code>, Outcome)>) {
     let ends = Arc::new(Mutex::new(Vec::new()));
     let notes = Arc::clone(&ends);
@@ -78,7 +78,7 @@ async fn only_a_trusted_client_learns_the_cause_in_head_and_trailers() {
     }
 }
 
-/// A server that answers every call with a status that has everything.
+/// Answers every call with a status that has a message, details, metadata and a cause.
 async fn out_of_cheese(_: Request<Body>) -> Result<Response<Body>, std::convert::Infallible> {
     let mut status = tonic::Status::with_details(tonic::Code::DataLoss, "no cheese → 0 %", vec![0, 255, 7].into());
     status.metadata_mut().insert("x-shelf", "9".parse().expect("ASCII"));
@@ -220,7 +220,7 @@ async fn clients_own_deadline_ends_a_stream_in_the_middle() {
     let status = replies.message().await.expect_err("the time is over");
     assert_eq!(status.code(), tonic::Code::DeadlineExceeded);
     assert!(status.context_error().is_some_and(ripcord::Error::is_deadline_exceeded));
-    // The server's clock stands still: it learns of the end by the reset.
+    // The server's clock stands still, so the server detects the end by the reset.
     assert_eq!((http.stats().in_flight, http.stats().disconnected), (0, 1));
 }
 

@@ -1,4 +1,4 @@
-//! The inspector shows gRPC calls in its tree.
+//! Tests the gRPC calls in the inspector.
 
 use std::net::SocketAddr;
 
@@ -34,7 +34,7 @@ async fn call_is_shown_with_its_method_its_deadline_and_its_tasks() {
     request.set_timeout(3 * SECOND);
     let mut call = Box::pin(client.unary(request));
     assert!((&mut call).now_or_never().is_none());
-    // The spawned task begins to wait.
+    // The spawned task starts to wait.
     tokio::task::yield_now().await;
 
     let page = shown(&inspector).await;

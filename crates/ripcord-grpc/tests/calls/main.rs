@@ -1,4 +1,4 @@
-//! Calls through the layers of server and client. Most tests need no socket: a manual clock, and futures polled by hand.
+//! Tests calls through the layers of server and client. Most tests use no socket, but a manual clock and futures polled by hand.
 
 #[path = "../../examples/echo_server/calls.rs"]
 #[expect(dead_code, reason = "only the example prints lines")]

@@ -1,4 +1,4 @@
-//! Values of the context in metadata.
+//! Tests context values in metadata.
 
 use ripcord::{Context, Value};
 use ripcord_grpc::tonic::RequestExt as _;

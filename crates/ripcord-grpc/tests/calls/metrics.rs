@@ -1,4 +1,4 @@
-//! The metrics of the feature `metrics`, as an exporter sees them.
+//! Tests the metrics of the feature `metrics` with an exporter.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -18,7 +18,7 @@ use tower::{Layer as _, ServiceExt as _};
 use crate::common::{SECOND, UNARY, client, delayed, echo, echo_server, http_layer, manual, request, send};
 use crate::generated::EchoRequest;
 
-/// Returns what an exporter shows after `run`, whose futures are ready when polled or are polled by hand.
+/// Runs `run` and returns the exporter's text. The futures of `run` are ready at once or are polled by hand.
 fn rendered(run: impl FnOnce()) -> String {
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
@@ -49,7 +49,7 @@ fn call_of_a_server_records_its_code_the_time_left_and_the_overrun() {
         let quick = async |_: Context| Ok(());
         drop(send(&layer, quick, request(UNARY)).now_or_never().expect("it answers at once"));
 
-        // No gRPC, no metric of this crate.
+        // A request that is not a gRPC request is not in the metrics of this crate.
         let page =
             tower::service_fn(async |_: Request<_>| Ok::<Response<Body>, Infallible>(Response::new(Body::empty())));
         let other = Request::get("/index.html").body(Body::empty()).expect("a request");
@@ -70,7 +70,7 @@ fn call_of_a_server_records_its_code_the_time_left_and_the_overrun() {
     assert_eq!(text.matches("ripcord_grpc_calls_total{").count(), 2, "{text}");
 }
 
-/// Makes a call of a client to a server that answers with this status of HTTP and no more.
+/// Makes a call to a server that answers only with this HTTP status.
 fn call_answered_by_a_proxy(status: StatusCode) {
     let proxy = tower::service_fn(move |_: Request<Body>| {
         let body = StreamBody::new(futures::stream::empty::<Result<Frame<Bytes>, Infallible>>());

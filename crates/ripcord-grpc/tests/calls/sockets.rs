@@ -1,4 +1,4 @@
-//! Calls over sockets: `ripcord_http::serve` with tonic's routes, tonic's own server and `Channel`, and peers that speak HTTP/2 by hand.
+//! Tests calls over sockets: `ripcord_http::serve` with tonic's routes, tonic's server and `Channel`, and HTTP/2 peers of `h2`.
 
 use std::net::SocketAddr;
 
@@ -111,7 +111,7 @@ async fn unreachable_server_is_unavailable_and_nothing_was_sent() {
     }
 }
 
-/// Accepts connections of HTTP/2, and resets each stream with this reason, after the head of a response or instead of it.
+/// Accepts HTTP/2 connections. Resets each stream with this reason, after the head of a response or without a head.
 async fn serve_resets(reason: h2::Reason, is_after_head: bool) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("it is bound");
@@ -167,7 +167,7 @@ async fn server_that_closes_the_connection_is_unavailable() {
     assert!(!error.is_not_sent());
 }
 
-// ===== A client that speaks HTTP/2 by hand =====
+// ===== A client of `h2` =====
 
 type Sender = h2::client::SendRequest<Bytes>;
 
@@ -185,7 +185,7 @@ fn head(path: &str, headers: &[(&str, &str)]) -> Request<()> {
 
 const GRPC: (&str, &str) = ("content-type", "application/grpc");
 
-/// The length prefix of a message of `length` bytes.
+/// Returns the length prefix of a message of `length` bytes.
 fn prefix(length: u8) -> Bytes {
     Bytes::copy_from_slice(&[0, 0, 0, 0, length])
 }
@@ -232,7 +232,7 @@ async fn odd_requests_are_answered_with_a_status() {
         (UNARY, &[GRPC, ("grpc-timeout", "0n"), ("x-bin", "!")], Code::DeadlineExceeded),
     ] {
         let (response, mut body) = sender.send_request(head(path, headers), false).expect("it is open");
-        // It may have been answered already.
+        // The server may have answered already.
         let _ = body.send_data(Bytes::from_static(&[1, 0, 0, 0, 1, 7]), true);
         let response = response.await.expect("an answer");
         let status = Status::read(response.headers()).unwrap_or_else(|| panic!("{path}: {response:?}"));
@@ -242,7 +242,7 @@ async fn odd_requests_are_answered_with_a_status() {
     assert_eq!(http.stats().panicked, 0);
 }
 
-// The forwarded stream must not end in order, which would make it complete, and the call must not hang.
+// The forwarded stream must not end in order, because it would seem complete. The call must not hang.
 #[tokio::test]
 async fn malformed_message_in_a_stream_that_is_forwarded_fails_the_call() {
     let (upstream, _shutdown) = serve_echo(http_layer(&Context::background())).await;
@@ -253,7 +253,7 @@ async fn malformed_message_in_a_stream_that_is_forwarded_fails_the_call() {
     let mut sender = connect(address).await;
     for path in ["/ripcord.test.v1.Echo/ClientStream", "/ripcord.test.v1.Echo/Bidi"] {
         let (response, mut body) = sender.send_request(head(path, &[GRPC]), false).expect("it is open");
-        // `via_upstream`, and then a field without an end.
+        // First a message with `via_upstream`, then a message with an unfinished field.
         body.send_data(Bytes::from_static(&[0, 0, 0, 0, 2, 0x20, 1]), false).expect("it is open");
         body.send_data(Bytes::from_static(&[0, 0, 0, 0, 1, 0xff]), false).expect("it is open");
         let response = response.await.expect("an answer");
@@ -272,10 +272,10 @@ async fn malformed_message_in_a_stream_that_is_forwarded_fails_the_call() {
     }
 }
 
-/// Reads uploads, and tells how they end.
+/// Reads uploads, and reports how they end.
 struct Uploads {
     tell: mpsc::UnboundedSender<Result<usize, tonic::Status>>,
-    /// Whether a task of its own reads.
+    /// Whether a spawned task reads the upload.
     is_spawned: bool,
 }
 
@@ -329,7 +329,7 @@ impl Echo for Uploads {
     }
 }
 
-// tonic takes CANCELLED for the end of the stream, and hyper takes NO_ERROR for it. The handler would take half an upload for all of it.
+// tonic treats CANCELLED as the end of the stream, and hyper treats NO_ERROR as the end. Half an upload would seem complete.
 #[tokio::test]
 async fn upload_that_its_client_resets_is_not_complete() {
     for is_spawned in [false, true] {

@@ -1,4 +1,4 @@
-//! Answers that a client must survive.
+//! Tests malformed answers, which must not break a client.
 
 use std::convert::Infallible;
 
@@ -11,7 +11,7 @@ use tonic::body::Body;
 
 use crate::common::{client, echo};
 
-/// Returns the status of a call that is answered like this.
+/// Returns the status of a call that is answered with these headers and trailers.
 async fn status_of(head: &[(&'static str, &str)], trailers: Option<&[(&'static str, &str)]>) -> tonic::Status {
     let headers = |headers: &[(&'static str, &str)]| {
         let mut map = HeaderMap::new();

@@ -1,4 +1,4 @@
-//! grpcio as the client of the example `echo_server`.
+//! Tests grpcio as the client of the example `echo_server`.
 
 use std::net::TcpListener;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -14,7 +14,7 @@ use crate::echo::Echo;
 use crate::generated::echo_server::EchoServer;
 use crate::processes::{Process, Python, echo_server};
 
-/// Ends the server in order, and returns `(method, end, spawned)` of every call.
+/// Ends the server in order. Returns `(method, end, spawned)` for every call.
 #[track_caller]
 fn ends(process: Process) -> Vec<(String, String, Option<String>)> {
     process.terminate();
@@ -30,7 +30,7 @@ fn ends(process: Process) -> Vec<(String, String, Option<String>)> {
 
 const KINDS: [&str; 4] = ["Unary", "ServerStream", "ClientStream", "Bidi"];
 
-/// Returns the ends of one call of each kind.
+/// Returns the expected ends of one call of each kind.
 fn of_each_kind(end: &str, spawned: Option<&str>) -> Vec<(String, String, Option<String>)> {
     KINDS.map(|kind| (kind.to_owned(), end.to_owned(), spawned.map(str::to_owned))).to_vec()
 }
@@ -50,7 +50,7 @@ pub(crate) fn deadlines(python: &Python) {
     let ends = ends(server);
     assert_eq!(ends.iter().map(|(kind, ..)| kind.as_str()).collect::<Vec<_>>(), [KINDS, KINDS].concat());
     for (kind, end, spawned) in ends {
-        // The client gives up at the same moment. Its reset may arrive before the server's timer fires.
+        // The client's deadline passes at the same moment. The client's reset may arrive before the server's timer fires.
         assert!(["deadline_exceeded", "canceled"].contains(&end.as_str()), "{kind}: {end}");
         assert_eq!(spawned, Some(end), "{kind}");
     }

@@ -1,4 +1,4 @@
-//! grpcio as the server, called by this crate's client and by the example `echo_server`.
+//! Tests grpcio as the server. This crate's client and the example `echo_server` call it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,7 +18,7 @@ fn connect(address: SocketAddr) -> Upstream {
     upstream(format!("http://{address}").parse().expect("a URL"))
 }
 
-/// Makes a call of this kind, and returns its only reply.
+/// Makes a call of this kind. Returns its only reply.
 async fn call(client: &mut Upstream, kind: &str, ctx: &Context, request: EchoRequest) -> Result<EchoReply, Status> {
     let one = || tonic::Request::new(request.clone()).with_context(ctx);
     let several = || tonic::Request::new(stream::iter([request.clone()])).with_context(ctx);
@@ -39,10 +39,10 @@ fn request(text: &str, delay_ms: u32) -> EchoRequest {
     EchoRequest { text: text.to_owned(), delay_ms, count: 1, ..EchoRequest::default() }
 }
 
-/// Waits until the server has seen the start and the end of a call of this kind.
+/// Waits until the server has reported the start and the end of a call of this kind.
 #[track_caller]
 fn assert_ended(server: &mut Process, kind: &str) {
-    // Two threads of the server write the two lines, so a call that ends early may be reported as ended first.
+    // Two threads of the server write the two lines, so the end of a short call may be reported before its start.
     let lines = [server.json(), server.json()];
     let has = |what: &str| lines.iter().any(|line| line[what] == kind);
     assert!(has("started") && has("ended"), "{kind}: {lines:?}");
@@ -63,7 +63,7 @@ pub(crate) fn all_four_kinds(python: &Python) {
             assert_ended(&mut server, kind);
             let timed = ctx.with_timeout(Duration::from_secs(30));
             let reply = call(&mut client, kind, &timed, request("a", 0)).await.expect("it succeeds");
-            // grpcio's server rounds the time left up, by up to a tenth of a second.
+            // grpcio's server rounds the time left up, by at most a tenth of a second.
             assert!(reply.has_deadline && (1..=30_200).contains(&reply.remaining_ms), "{kind}: {reply:?}");
             assert_ended(&mut server, kind);
             let reply = call(&mut client, kind, &timed.without_cancel(), request("a", 0)).await.expect("it succeeds");
@@ -85,7 +85,7 @@ pub(crate) fn ends(python: &Python) {
 
             let (ctx, cancel) = Context::background().with_cancel();
             let mut slow = Box::pin(call(&mut client, kind, &ctx, request("slow", 60_000)));
-            // Until the server has the call.
+            // Waits until the server has the call.
             let mut started = None;
             while started.is_none() {
                 assert!(futures::poll!(&mut slow).is_pending(), "{kind}");
@@ -121,11 +121,11 @@ pub(crate) fn between_client_and_server(python: &Python) {
         for end in ["ok", "failed", "deadline_exceeded", "canceled"] {
             let line = echo.json();
             assert_eq!(line["method"], kind, "{line}");
-            // At its deadline the client's reset may arrive before the server's timer fires.
+            // At the deadline, the client's reset may arrive before the server's timer fires.
             assert!(line["end"] == end || (end == "deadline_exceeded" && line["end"] == "canceled"), "{line}");
         }
     }
-    // What ends a call ends it at the upstream, whose threads report starts and ends in any order.
+    // The end of a call also ends the call at the upstream. The upstream's threads report starts and ends in any order.
     let lines: Vec<_> = (0..2 * 4 * KINDS.len()).map(|_| server.json()).collect();
     for kind in KINDS {
         for what in ["started", "ended"] {

@@ -1,6 +1,6 @@
-//! Python's grpcio as client and as server, for all four kinds of calls.
+//! Tests Python's grpcio as client and as server, for all four kinds of calls.
 //!
-//! `scripts/grpcio` installs grpcio into `target/grpcio` and runs this. Without that, the tests report themselves as ignored.
+//! `scripts/grpcio` installs grpcio into `target/grpcio` and runs these tests. Without grpcio, the tests are reported as ignored.
 
 #[path = "../../examples/echo_server/calls.rs"]
 #[expect(dead_code, reason = "only the example prints lines")]

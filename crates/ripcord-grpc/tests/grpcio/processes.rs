@@ -1,4 +1,4 @@
-//! The processes of the tests: Python, and the example `echo_server`.
+//! Helpers: the processes of the tests, which are Python and the example `echo_server`.
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
@@ -10,14 +10,14 @@ use std::{env, fs, thread};
 
 use serde_json::Value;
 
-/// Nothing waits this long unless it fails.
+/// The maximum time to wait. Only a failing test waits this long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A Python that has grpcio.
+/// A Python interpreter with grpcio.
 pub(crate) struct Python(PathBuf);
 
 impl Python {
-    /// Returns the Python that `scripts/grpcio` has installed.
+    /// Returns the Python interpreter that `scripts/grpcio` has installed.
     pub(crate) fn find() -> Result<Self, String> {
         // This test is `target/debug/deps/grpcio-0123`.
         let test = env::current_exe().expect("a running program has a path");
@@ -46,7 +46,7 @@ impl Python {
         assert!(output.status.success(), "client.py {arguments:?}: {}\n{errors}", output.status);
     }
 
-    /// Starts a case of `client.py`, and waits for its first line.
+    /// Starts a case of `client.py`. Waits for its first line.
     #[track_caller]
     pub(crate) fn started_client(&self, address: SocketAddr, case: &str) -> Process {
         let mut process = Process::start(self.command("client.py").arg(address.to_string()).arg(case));
@@ -76,7 +76,7 @@ pub(crate) fn echo_server(arguments: &[&str]) -> (Process, SocketAddr) {
     (process, address)
 }
 
-/// Returns the path of the example, which must have been built since its source changed.
+/// Returns the path of the example. The example must have been built since its source changed.
 fn example() -> PathBuf {
     let test = env::current_exe().expect("a running program has a path");
     let program = test.ancestors().nth(2).expect("the test is in target/PROFILE/deps").join("examples/echo_server");
@@ -93,13 +93,13 @@ fn example() -> PathBuf {
     program
 }
 
-/// A process that prints lines. It is killed when this is dropped.
+/// A process that prints lines. The process is killed when this value is dropped.
 pub(crate) struct Process {
     child: Child,
     lines: Receiver<String>,
-    /// The rest of what it writes to stderr.
+    /// The rest of the process's stderr.
     errors: Option<Box<dyn Read>>,
-    /// Closed when this is dropped.
+    /// The input of the process. Closed when this value is dropped.
     _input: Option<ChildStdin>,
 }
 
@@ -141,7 +141,7 @@ impl Process {
         assert!(kill.expect("kill exists").success());
     }
 
-    /// Waits for the end of the process, which must be a success, and returns the lines that have not been read.
+    /// Waits for the end of the process, which must succeed. Returns the lines that have not been read.
     #[track_caller]
     pub(crate) fn wait(mut self) -> Vec<String> {
         drop(self._input.take());
