@@ -16,10 +16,10 @@
 //!    refuses the link, and then the child has ended. So every end above a watched node reaches it.
 //! 8. **Propagations.** A thread that marks a node with children `DONE` increments `propagations` before the mark. It
 //!    decrements the count after it has marked all the children that it took, and their descendants. So if a node above a
-//!    watched node is marked and the watched node is not, the count is not zero, and every thread for which the mark above
-//!    happened before reads a count above zero. Therefore `propagations` is read before `state`, and `WATCHED` is trusted only
-//!    if the count was zero. This is why a `cancel` that finds its node done may return at once: the descendants are done for every
-//!    observer, although another thread is still writing the marks.
+//!    watched node is marked and the watched node is not, the count is not zero, and every thread that reads it after the mark
+//!    above (happens-before) reads a count above zero. Therefore `propagations` is read before `state`, and `WATCHED` is
+//!    trusted only if the count was zero. This is why a `cancel` that finds its node done may return at once: the descendants
+//!    are done for every observer, although another thread is still writing the marks.
 //! 9. **One end.** Of two ends, the earlier one wins. Of a deadline and a cancel at the same moment, the deadline wins. A
 //!    cancel therefore records its exact time, read from the clock on which the deadlines count, and looks for ends above its
 //!    node before it marks the node. A stopped clock (a manual clock, or tokio's clock while paused) shows the same
@@ -27,9 +27,9 @@
 //!    An end of the other parent that is written later changes nothing.
 //! 10. **A hot loop.** `is_done` of a watched node compares the deadline with the thread's last reading of the system's clock.
 //!     The reading is renewed after at most 64 calls, or at each call if the calls between two readings take longer than 250
-//!     us. So a loop that queries several contexts in turn sees the end of each context in time, even if the timer's thread is late.
-//!     A reading is in the past, so no end is seen early. An end that is seen is marked before it is reported (invariant 6), so
-//!     no later comparison with an older reading denies it.
+//!     us. So a loop that queries several contexts in turn sees the end of each context in time, even if the timer's thread is
+//!     late. A reading is in the past, so no end is seen early. An end that is seen is marked before it is reported (invariant
+//!     6), so no later comparison with an older reading denies the end.
 //! 11. **Endless.** No function is registered on a node that no canceler and no deadline, at the node or above it, can end. A
 //!     function is inserted under the node's lock, on a path that is linked. Only then is the path checked. A lost canceler is
 //!     recorded under its node's lock. Only then are the nodes above and below it visited, each under its own lock. So of a
