@@ -1,7 +1,7 @@
-//! Sends 500 requests to `/slow` of the real binary at once. Each must be answered with 504; prints how long the slowest took.
+//! Sends 500 requests to `/slow` of the real binary at once. Each answer must be 504. Prints the time of the slowest answer.
 //!
-//! `cargo build --release && cargo run --release --package ripcord-cli --example slow`; with `-- --gate` it also fails if an answer took longer than
-//! 5.5 s. With `-- ADDRESS` it uses a server that is already running with the default timeout.
+//! `cargo build --release && cargo run --release --package ripcord-cli --example slow`. With `-- --gate`, the example also fails if
+//! an answer took longer than 5.5 s. With `-- ADDRESS`, it uses a server that is already running with the default timeout.
 #![expect(clippy::print_stdout, reason = "printing is what an example does")]
 
 use std::{
@@ -87,7 +87,7 @@ struct Server {
 
 impl Server {
     fn start() -> Result<Server, Box<dyn Error>> {
-        // Beside the directory of the examples.
+        // The binary is in the parent of the directory of the examples.
         let path =
             env::current_exe()?.parent().and_then(|examples| examples.parent()).map(|built| built.join("ripcord"));
         let path = path.ok_or("no directory above the examples'")?.with_extension(env::consts::EXE_EXTENSION);
@@ -106,7 +106,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Ended by itself already: fine as well.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! Requests by the million, some of them given up and some too slow, and what is left of them.
+//! Sends millions of requests, some abandoned and some too slow, and measures the resources that remain in use.
 
 use std::{
     fs,
@@ -25,25 +25,25 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// When to give up on anything.
+/// The maximum time to wait.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How many clients there are, each with one request at a time.
+/// The number of clients. Each client has one request at a time.
 const CLIENTS: usize = 64;
 
-/// What is left when all requests are over.
+/// The results when all requests have ended.
 #[derive(Debug)]
 pub(crate) struct Report {
-    /// As the clients saw it.
+    /// The results of the clients.
     pub(crate) seen: Seen,
-    /// As the server counted it.
+    /// The counters of the server.
     pub(crate) stats: ServerStats,
     pub(crate) took: Duration,
-    /// The memory of the process after a tenth of the requests and after all of them, where the system tells.
+    /// The memory of the process after a tenth of the requests and after all requests. `None` if the system does not report it.
     pub(crate) memory: Option<(u64, u64)>,
 }
 
-/// What became of requests, as their clients saw it.
+/// The numbers of requests by their result at the client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) answered: u64,
@@ -51,8 +51,8 @@ pub(crate) struct Seen {
     pub(crate) given_up: u64,
 }
 
-/// Sends this many requests, of which every tenth is given up by its client and every tenth gets a millisecond for work that
-/// takes an hour.
+/// Sends `requests` requests. The clients abandon every tenth request. Another tenth has a deadline of a millisecond for work of
+/// an hour.
 pub(crate) async fn run(requests: u64) -> io::Result<Report> {
     let server = Server::start().await?;
     let started = Instant::now();
@@ -93,7 +93,7 @@ impl Server {
         Ok(Server { address, layer, shutdown, serving, started })
     }
 
-    /// All clients at once, which share the requests.
+    /// Runs all clients concurrently. They share the requests.
     async fn clients(&self, requests: u64) -> io::Result<Seen> {
         let clients: Vec<_> = (0..CLIENTS)
             .map(|index| {
@@ -109,7 +109,7 @@ impl Server {
         Ok(seen)
     }
 
-    /// Waits until nothing is on its way and nobody holds a context any more.
+    /// Waits until no request is in flight and no context is held.
     async fn settle(&self) -> io::Result<()> {
         let ctx = Context::background().with_timeout(PATIENCE);
         while self.layer.stats().in_flight > 0 || self.layer.stats().held > 0 {
@@ -142,7 +142,7 @@ async fn slow(
 
 struct Client {
     address: SocketAddr,
-    /// Which of the clients it is; by it a handler says that it has started.
+    /// The index of the client. A handler reports its start under this index.
     index: usize,
     started: Arc<[Notify]>,
     stream: Option<TcpStream>,
@@ -158,7 +158,7 @@ impl Client {
                     self.send(&slow, "").await?;
                     self.started[self.index].notified().await;
                     let stream = self.stream.take();
-                    // By turns a FIN and a RST.
+                    // Alternates between a FIN and a RST.
                     if number % 20 == 3
                         && let Some(stream) = &stream
                     {
@@ -169,7 +169,7 @@ impl Client {
                 7 => {
                     self.send(&slow, "X-Request-Timeout-Ms: 1\r\n").await?;
                     self.receive("HTTP/1.1 504 ", "Request timed out").await?;
-                    // If it was called at all.
+                    // The handler may not have been called.
                     let _ = tokio::time::timeout(Duration::ZERO, self.started[self.index].notified()).await;
                     seen.timed_out += 1;
                 }
@@ -218,7 +218,7 @@ impl AddAssign for Seen {
     }
 }
 
-/// The bytes of the process that are in memory; `None` where the system does not say.
+/// Returns the resident memory of the process in bytes. `None` if the system does not report it.
 fn memory() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?;

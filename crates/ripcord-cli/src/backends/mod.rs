@@ -10,7 +10,7 @@
 //! They behave like services on other machines. They read the remaining time, the request ID and the trace from headers, and
 //! notice a disconnect from the connection.
 //!
-//! | file | holds |
+//! | file | contents |
 //! |---|---|
 //! | `documents.tsv` | the documents |
 //! | `store/` | full-text search that ends with a context |

@@ -25,13 +25,13 @@ use serde::Serialize;
 
 use super::store::{Hit, Store};
 
-/// Maximum time limit of a request, whatever its deadline header asks for.
+/// Maximum time limit of a request, even if its deadline header contains more time.
 const MAX_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Duration of a search in the slow backend.
 const SLOW_WORK: Duration = Duration::from_millis(1500);
 
-/// How a backend behaves.
+/// The behavior of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Behavior {
     /// Answers at once.

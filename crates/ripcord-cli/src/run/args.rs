@@ -42,17 +42,17 @@ pub struct Args {
     pub(super) command: Vec<OsString>,
 }
 
-/// A duration, and how the user wrote it.
+/// A duration and the user's text.
 #[derive(Clone, Debug)]
 pub(super) struct Span {
     pub(super) duration: Duration,
     pub(super) text: String,
 }
 
-/// A point in time, and how the user wrote it.
+/// A point in time and the user's text.
 #[derive(Clone, Debug)]
 pub(super) struct Moment {
-    /// Since the epoch. `None` before it.
+    /// The time since the epoch. `None` before the epoch.
     pub(super) time: Option<Duration>,
     pub(super) text: String,
 }
@@ -60,7 +60,7 @@ pub(super) struct Moment {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Retries(pub(super) u32);
 
-/// A value that is written on the command line. The error is the rule that the text breaks.
+/// A value on the command line. The error is the rule that the text violates.
 pub(super) trait Value: Clone + Send + Sync + 'static {
     fn parse(text: &str) -> Result<Self, &'static str>;
 }
@@ -79,7 +79,7 @@ impl Value for Moment {
 
 impl Value for Retries {
     fn parse(text: &str) -> Result<Self, &'static str> {
-        // `parse` alone accepts a sign.
+        // Without this check, `parse` would accept a sign.
         let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
         text.parse().ok().filter(|_| is_number).map(Retries).ok_or("expected a number of attempts, such as 3")
     }

@@ -1,18 +1,18 @@
-//! Durations and points in time as they are written on the command line.
+//! Parses durations and points in time on the command line.
 
 use std::time::{Duration, SystemTime};
 
 /// The longest duration that a clock can count: 2^63 nanoseconds, 292 years.
 const MAX: Duration = Duration::from_nanos(i64::MAX as u64);
 
-/// Parses a duration as timeout(1) does: a decimal number, then `ms`, `s`, `m`, `h` or `d`, or nothing for seconds.
+/// Parses a duration like timeout(1): a decimal number, then `ms`, `s`, `m`, `h` or `d`. A number without a unit is in seconds.
 ///
 /// # Errors
 ///
 /// Returns the rule that `text` breaks.
 pub(super) fn parse_duration(text: &str) -> Result<Duration, &'static str> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    // `1e3` is a number, so what follows it may start with letters of the number.
+    // `1e3` is a number, so the letter `e` may belong to the number.
     let (number, unit) = match text.split_at(digits.len()) {
         (number, unit) if number.bytes().all(|byte| byte.is_ascii_digit() || b".eE+-".contains(&byte)) => {
             (number, unit)
@@ -44,7 +44,7 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, &'static str> {
 
 const EXPECTED: &str = "expected a duration such as 5, 1.5s, 300ms, 2m, 1h or 1d";
 
-/// Parses `@SECONDS` since the epoch, or a date and time of RFC 3339. Returns the time since the epoch, `None` before it.
+/// Parses `@SECONDS` since the epoch, or a date and time of RFC 3339. Returns the time since the epoch, or `None` before the epoch.
 ///
 /// # Errors
 ///
@@ -70,7 +70,7 @@ fn parse_epoch(text: &str) -> Result<Option<Duration>, &'static str> {
     if is_negative {
         return Ok(None);
     }
-    // More seconds than fit are as far away as it gets.
+    // If the number is too large, the result is the latest possible time.
     let seconds = digits.parse().unwrap_or(u64::MAX);
     Ok(Some(Duration::new(seconds, nanoseconds(fraction))))
 }
@@ -96,7 +96,7 @@ fn parse_rfc3339(text: &str) -> Option<Option<Duration>> {
         1..=12 => 31,
         _ => return None,
     };
-    // 60 is a leap second, which counts as the second after it.
+    // 60 is a leap second. It counts as the next second.
     if !(1..=days).contains(&day) || hour > 23 || minute > 59 || second > 60 {
         return None;
     }
@@ -132,13 +132,13 @@ fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
     year * 365 + leap_days + (month * 153 + 2) / 5 + day - 1 - 719_468
 }
 
-/// Returns the nanoseconds of the digits after a decimal point.
+/// Converts the digits after a decimal point to nanoseconds.
 fn nanoseconds(fraction: &str) -> u32 {
     let digits = fraction.bytes().chain(std::iter::repeat(b'0')).take(9);
     digits.fold(0, |number, digit| number * 10 + u32::from(digit - b'0'))
 }
 
-/// Returns the time until a moment, `None` if it has passed.
+/// Returns the time until `moment`, or `None` if `moment` has passed.
 pub(super) fn until(moment: Option<Duration>) -> Option<Duration> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     moment?.checked_sub(now).filter(|left| !left.is_zero())

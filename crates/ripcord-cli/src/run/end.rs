@@ -1,4 +1,4 @@
-//! How `ripcord run` exits.
+//! The exit of `ripcord run`.
 
 use std::{os::unix::process::ExitStatusExt as _, process::ExitCode, process::ExitStatus};
 
@@ -6,25 +6,25 @@ use ripcord_process::Exit;
 use rustix::process::{Resource, Rlimit, getpid, setrlimit};
 use signal_hook::low_level::{emulate_default_handler, raise};
 
-/// The deadline has ended the command.
+/// Exit code if the deadline has ended the command.
 pub(super) const DEADLINE: u8 = 124;
-/// The command was found, but cannot be run.
+/// Exit code if the command was found, but cannot be run.
 pub(super) const NOT_EXECUTABLE: u8 = 126;
-/// The command was not found.
+/// Exit code if the command was not found.
 pub(super) const NOT_FOUND: u8 = 127;
-/// `ripcord run` had to kill the command.
+/// Exit code if `ripcord run` had to kill the command.
 pub(super) const KILLED: u8 = 128 + 9;
 
-/// How `ripcord run` exits.
+/// The exit of `ripcord run`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     Code(u8),
-    /// By the signal that has ended the command.
+    /// The signal that has ended the command also ends this process.
     Signal(i32),
 }
 
 impl End {
-    /// Returns how a command ended that was not ended by its deadline.
+    /// Returns the exit for a command that its deadline has not ended.
     pub(super) fn of(exit: &Exit) -> End {
         if exit.was_killed() { End::Code(KILLED) } else { End::of_status(exit.status()) }
     }
@@ -37,12 +37,12 @@ impl End {
         }
     }
 
-    /// Ends this process by the signal, or returns the exit code.
+    /// Ends this process with the signal, or returns the exit code.
     pub(super) fn exit(self) -> ExitCode {
         match self {
             End::Code(code) => ExitCode::from(code),
             End::Signal(signal) => {
-                // The kernel keeps such signals from process 1.
+                // The kernel does not deliver such signals to process 1.
                 if getpid().as_raw_pid() != 1 {
                     die_of(signal);
                 }
@@ -52,11 +52,11 @@ impl End {
     }
 }
 
-/// Ends this process by a signal. Returns if the signal does not end processes.
+/// Ends this process with a signal. Returns if the signal does not end processes.
 fn die_of(signal: i32) {
-    // The command has written its core dump.
+    // The command has already written its own core dump.
     let _refused = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
-    // It knows the default of each signal with a name, and unblocks it. The others end a process unless they are ignored.
+    // `emulate_default_handler` supports and unblocks each signal with a name. Other signals end a process unless they are ignored.
     if emulate_default_handler(signal).is_err() {
         let _ignored = raise(signal);
     }

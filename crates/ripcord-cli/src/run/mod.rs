@@ -6,15 +6,15 @@
 //!    └─ attempt          one for each attempt of `--retries`
 //! ```
 //!
-//! | file | holds |
+//! | file | contents |
 //! |---|---|
 //! | `help.txt` | the manual page |
-//! | `args.rs`, `duration.rs` | the flags and how their values are written |
+//! | `args.rs`, `duration.rs` | the flags and the syntax of their values |
 //! | `session.rs` | the attempts, and the signals that are forwarded to them |
-//! | `signals.rs` | how signals are received |
+//! | `signals.rs` | receiving signals |
 //! | `terminal.rs` | the terminal shared with the command |
 //! | `report.rs` | the lines on stderr |
-//! | `end.rs` | how this program exits |
+//! | `end.rs` | the exit of this program |
 //!
 //! [`ripcord_process`] does the rest.
 
@@ -49,7 +49,7 @@ pub const FAILURE: u8 = 125;
 /// Call this function before any thread is started. It changes the signal mask of this thread, and new threads inherit the
 /// mask.
 pub fn run(args: &Args) -> ExitCode {
-    // The runtime panics if it gets no descriptors. The panic hook has then written why.
+    // The runtime panics if it gets no descriptors. The panic hook has then written the reason.
     match catch_unwind(|| try_run(args)) {
         Ok(Ok(end)) => return end.exit(),
         Ok(Err(error)) => report::line(&format!("run: {error}")),

@@ -1,4 +1,4 @@
-//! Text of others in a message.
+//! Makes foreign text safe for a message.
 
 /// Returns `text` without line breaks and other control characters, so that a message stays one line.
 pub(super) fn printable(text: &str) -> String {

@@ -1,4 +1,4 @@
-//! The line that says how a run ended.
+//! The line about the end of a run.
 
 use std::{
     error::Error,
@@ -10,7 +10,7 @@ use ripcord_process::{Exit, InheritedDeadline, Process};
 
 use super::{Args, printable::printable, signals::Received};
 
-/// The deadline that a flag sets: the cause when it ends the command.
+/// The deadline that a flag sets. This is the cause when the deadline ends the command.
 #[derive(Debug)]
 pub(super) struct FlagDeadline {
     pub(super) flag: &'static str,
@@ -26,18 +26,18 @@ impl fmt::Display for FlagDeadline {
 
 impl Error for FlagDeadline {}
 
-/// Writes one line to stderr, in one piece.
+/// Writes one line to stderr, with one write.
 pub(super) fn line(text: &str) {
-    // If stderr is closed, the exit code still says what has happened.
+    // If stderr is closed, the exit code still reports the end.
     let _closed = io::stderr().write_all(format!("ripcord: {text}\n").as_bytes());
 }
 
-/// Returns why nothing was started.
+/// Returns the message if nothing was started.
 pub(super) fn not_started(name: &str, error: &ripcord::Error) -> String {
     format!("{name}: not started: {} has passed", deadline(error))
 }
 
-/// Returns how a run ended. `None` if there is nothing to say: the command ended on its own, and nothing was left or forwarded.
+/// Returns the message about the end of a run. `None` if the command ended on its own, no process was left and no signal forwarded.
 pub(super) fn ended(
     args: &Args,
     name: &str,
@@ -71,7 +71,7 @@ pub(super) fn ended(
     Some(format!("{name}: {}", parts.join("; ")))
 }
 
-/// Returns whose deadline has passed.
+/// Returns the text for the deadline that has passed.
 fn deadline(error: &ripcord::Error) -> String {
     let cause = error.cause();
     if let Some(inherited) = cause.and_then(|cause| cause.downcast_ref::<InheritedDeadline>()) {

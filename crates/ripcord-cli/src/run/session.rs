@@ -24,7 +24,7 @@ use super::{
     terminal::Terminal,
 };
 
-/// The wait before the first retry is at most this long. It doubles each time.
+/// Maximum wait before the first retry. The maximum doubles with each retry.
 const FIRST_DELAY: Duration = Duration::from_millis(500);
 const MAX_DELAY: Duration = Duration::from_secs(30);
 
@@ -35,15 +35,15 @@ pub(super) struct Session<'a> {
     args: &'a Args,
     name: String,
     terminal: Option<Terminal>,
-    /// The command of the attempt that is running.
+    /// The command of the running attempt.
     current: RefCell<Option<ChildHandle>>,
     /// The first signal that was forwarded.
     forwarded: RefCell<Option<Received>>,
-    /// Whether a signal has arrived, also one that the terminal has sent to the command itself: there are no further attempts.
+    /// Whether a signal has arrived, even one that the terminal also sent to the command. Then there are no further attempts.
     is_interrupted: Cell<bool>,
 }
 
-/// How an attempt ended.
+/// The result of an attempt.
 type Attempt = Result<Exit, Error>;
 
 impl<'a> Session<'a> {
@@ -52,7 +52,7 @@ impl<'a> Session<'a> {
         Session { args, name, terminal, current, forwarded, is_interrupted: Cell::new(false) }
     }
 
-    /// Makes the attempts and forwards signals meanwhile. Writes the last line.
+    /// Makes the attempts and forwards signals meanwhile. Then writes the last line.
     pub(super) async fn run(&self, ctx: &Context, signals: &mut Signals) -> io::Result<End> {
         let attempts = pin!(self.attempts(ctx));
         let forward = pin!(self.forward(ctx, signals));
@@ -65,7 +65,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Makes attempts until one succeeds or another one cannot help. Returns the last one.
+    /// Makes attempts until one succeeds or a further attempt cannot help. Returns the result of the last attempt.
     async fn attempts(&self, ctx: &Context) -> io::Result<Attempt> {
         let retry = Retry::builder()
             .max_attempts(self.args.retries.0.saturating_add(1))
@@ -80,7 +80,7 @@ impl<'a> Session<'a> {
             Ok(exit) => Ok(Ok(exit)),
             Err(error) => match error.into_last() {
                 Some(failed) => Ok(failed.attempt),
-                // The deadline has passed before the first attempt. The command reports it and starts nothing.
+                // The deadline has passed before the first attempt. `run_once` reports this and starts nothing.
                 None => Ok(self.run_once(ctx).await),
             },
         }
@@ -101,7 +101,7 @@ impl<'a> Session<'a> {
 
     async fn run_once(&self, ctx: &Context) -> Attempt {
         let mut spawned = self.command(&self.args.command).spawn(ctx);
-        // As execvp(3) does, and so timeout(1).
+        // Runs the file in a shell, like execvp(3) and timeout(1).
         if let Err(error) = &spawned
             && error.io_error().and_then(io::Error::raw_os_error) == Some(ENOEXEC)
             && let Some(script) = find(error.program())
@@ -122,20 +122,20 @@ impl<'a> Session<'a> {
         command
     }
 
-    /// Forwards signals to the command. Returns the first one that arrives while no command runs.
+    /// Forwards signals to the command. Returns the first signal that arrives while no command runs.
     async fn forward(&self, ctx: &Context, signals: &mut Signals) -> Received {
         let mut is_ending = false;
         loop {
             let received = signals.next().await;
             self.is_interrupted.set(true);
             let Some(handle) = self.current.borrow().clone() else { return received };
-            // The terminal has sent it to the command as well.
+            // The terminal has also sent this signal to the command.
             if self.terminal.is_some() && received.is_from_terminal() {
                 continue;
             }
             let signal = received.signal;
-            // After the deadline, the command has received SIGTERM. A caller whose deadline is the same sends one to this program
-            // at that moment: two would mean "at once" to the command.
+            // After the deadline, the command has received SIGTERM. A caller with the same deadline sends SIGTERM to this program
+            // at that moment. It is not forwarded, because a second SIGTERM would kill the command.
             if received.asks_to_end() && !is_ending && ctx.is_done() {
                 is_ending = true;
                 continue;
@@ -145,7 +145,7 @@ impl<'a> Session<'a> {
                 true => handle.end(signal),
                 false => handle.signal(signal),
             };
-            // The command may have ended just now. If none of its processes may be signaled, there is nothing else to do.
+            // The command may have just ended. If none of its processes can be signaled, nothing else can be done.
             if let Ok(false) = sent {
                 return received;
             }
@@ -154,7 +154,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Writes the last line, if there is something to say, and returns how to exit.
+    /// Writes the last line, if there is a message. Returns the exit.
     fn report(&self, last: Attempt) -> End {
         let forwarded = self.forwarded.borrow();
         let (end, error, exit) = match &last {
@@ -192,7 +192,7 @@ struct Failed {
 
 /// Returns the exit code for a command that could not be started or watched.
 fn code_of(error: &Error) -> u8 {
-    /// `EAGAIN`, `ENOMEM`, `ENFILE` and `EMFILE`: the system has no room for another process or descriptor.
+    /// `EAGAIN`, `ENOMEM`, `ENFILE` and `EMFILE`: the system is out of processes, memory or descriptors.
     const NO_ROOM: [i32; 4] = [11, 12, 23, 24];
 
     match error.io_error() {
@@ -203,7 +203,7 @@ fn code_of(error: &Error) -> u8 {
     }
 }
 
-/// Returns the file that a program's name stands for.
+/// Returns the file of a program, searched in `PATH` if necessary.
 fn find(program: &OsStr) -> Option<PathBuf> {
     if program.as_bytes().contains(&b'/') {
         return Some(program.into());

@@ -1,8 +1,8 @@
 //! The signals that are forwarded to the command.
 //!
-//! Each has a handler, which the command does not inherit: in the command, a signal with a handler has its default again. A signal
-//! that this program was started to ignore, by nohup say, gets no handler and stays ignored, also in the command. Nothing is
-//! blocked, because the command would inherit that.
+//! Each signal has a handler. The command does not inherit handlers: in the command, such a signal has its default action again. If
+//! the caller, such as nohup, has set a signal to be ignored, the signal gets no handler. Then this program and the command ignore
+//! the signal. No signal is blocked, because the command would inherit the blocked signals.
 
 use std::{fmt, fs, io, thread};
 
@@ -28,17 +28,17 @@ enum Sender {
         pid: u32,
         name: Option<String>,
     },
-    /// Outside of this container.
+    /// The sender is outside this container.
     Unknown,
 }
 
 impl Received {
-    /// Returns whether a terminal has sent it, to every process of the group.
+    /// Returns whether a terminal has sent the signal. A terminal sends it to every process of the group.
     pub(super) fn is_from_terminal(&self) -> bool {
         matches!(self.sender, Sender::Terminal)
     }
 
-    /// Returns whether it asks the command to end, and so starts the grace period.
+    /// Returns whether the signal asks the command to end. Such a signal starts the grace period.
     pub(super) fn asks_to_end(&self) -> bool {
         [Signal::TERM, Signal::INT].contains(&self.signal)
     }
@@ -62,15 +62,15 @@ impl fmt::Display for Received {
 pub(super) struct Signals(mpsc::UnboundedReceiver<Received>);
 
 impl Signals {
-    /// Starts to receive the signals to forward. Unblocks all signals: some callers leave signals blocked.
+    /// Starts to receive the signals to forward. Unblocks all signals, because some callers leave signals blocked.
     ///
-    /// Call it before any thread is started, because threads inherit what is blocked.
+    /// Call this function before any thread is started, because threads inherit the blocked signals.
     pub(super) fn start() -> io::Result<Signals> {
         let ignored = ignored();
         let forwarded = [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2];
         let numbers = forwarded.map(Signal::as_raw).into_iter().filter(|number| ignored & 1 << (number - 1) == 0);
         let mut signals = SignalsInfo::<WithOrigin>::new(numbers)?;
-        // After there are handlers: what is pending would end this process.
+        // The handlers must be installed first. Otherwise, a pending signal would end this process.
         SigSet::empty().thread_set_mask()?;
         let (sender, receiver) = mpsc::unbounded_channel();
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
@@ -81,7 +81,7 @@ impl Signals {
         Ok(Signals(receiver))
     }
 
-    /// Waits for the next signal. Loses none when it is dropped.
+    /// Waits for the next signal. Dropping the future loses no signal.
     pub(super) async fn next(&mut self) -> Received {
         match self.0.recv().await {
             Some(received) => received,
@@ -104,7 +104,7 @@ impl Received {
     }
 }
 
-/// Returns the signals that this process ignores, one bit for each. Without `/proc`, none.
+/// Returns the signals that this process ignores, one bit per signal. Without `/proc`, returns no signal.
 fn ignored() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

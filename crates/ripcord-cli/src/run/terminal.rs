@@ -1,8 +1,8 @@
 //! The terminal that this program shares with its command.
 //!
-//! With a controlling terminal, the command stays in this program's process group: it can read the terminal and receives Ctrl-C,
-//! and the job control of the caller's shell treats both as one job. In a group of its own, the other commands of a pipeline, such
-//! as a pager, would lose the terminal.
+//! With a controlling terminal, the command stays in this program's process group. The command can then read the terminal and
+//! receives Ctrl-C, and the job control of the caller's shell treats both as one job. If the command had its own group, the other
+//! commands of a pipeline, such as a pager, would lose the terminal.
 
 use std::{fs::File, fs::OpenOptions, os::unix::fs::OpenOptionsExt as _};
 
@@ -29,15 +29,15 @@ impl Terminal {
         Some(Terminal { file, foreground, modes })
     }
 
-    /// Gives the terminal back to this program's group, if that had it and the command has taken it. After a command that was
-    /// ended, also restores the modes: an editor that is killed leaves no echo.
+    /// Returns the terminal to this program's group, if the command has taken it from this group. If the command was ended, also
+    /// restores the modes, because a killed editor leaves the echo turned off.
     pub(super) fn give_back(&self, was_ended: bool) {
         let own = getpgrp();
         if self.foreground != Some(own) {
             return;
         }
         if tcgetpgrp(&self.file) != Ok(own) {
-            // Without SIGTTOU, which would stop a background group. On failure the terminal is gone.
+            // SIGTTOU is blocked, because it would stop a background group. A failure means that the terminal is closed.
             let _blocked = SigSet::from(SIGTTOU).thread_block();
             let _hung_up = tcsetpgrp(&self.file, own);
         }

@@ -14,8 +14,8 @@
 //! }
 //! ```
 //!
-//! The status is 200 if any backend answered. Otherwise it is 504 if a backend was late, 502 if one failed, and 503 with a
-//! `Retry-After` if all were rejected by a policy or the server is shutting down.
+//! The status is 200 if any backend answered. Otherwise, it is 504 if a backend was late, 502 if a backend failed, and 503 with a
+//! `Retry-After` if policies rejected all requests or the server is shutting down.
 
 use std::{
     error::Error as _,
@@ -63,7 +63,7 @@ pub struct Answer {
     pub(super) trace: Vec<Line>,
 }
 
-/// A document, and the backend that found it.
+/// A document and the backend that found it.
 #[derive(Debug, Serialize)]
 pub(super) struct NamedHit {
     pub(super) title: String,
@@ -88,16 +88,16 @@ pub struct Report {
     pub(super) error: Option<String>,
 }
 
-/// The number of requests sent to one backend for one search. Clones share it.
+/// The number of requests sent to one backend for one search. Clones share the number.
 ///
-/// It is a value of the context, so that it reaches the place that sends requests through all policies between.
+/// This is a context value, so that it passes through all policies to the code that sends requests.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Requests(Arc<AtomicU32>);
 
 impl Value for Requests {}
 
 impl Requests {
-    /// Counts a request, and returns its number.
+    /// Counts a request. Returns its number.
     pub(super) fn count_one(&self) -> u32 {
         self.0.fetch_add(1, Ordering::Relaxed) + 1
     }
@@ -218,7 +218,7 @@ impl Report {
                 self.outcome = Outcome::Ok;
                 self.hits = Some(found.value);
                 self.source = Some(match found.source {
-                    // A search that joined a request just as it ended sends one of its own.
+                    // A search that joined a request at the request's end sends its own request.
                     Source::Joined if self.requests.count() == 0 => "shared",
                     Source::Joined | Source::Loaded => "miss",
                     _ => "hit",
@@ -227,7 +227,7 @@ impl Report {
             Err(error) => {
                 self.outcome = Outcome::new(&error);
                 self.retry_after_ms = error.retry_after().map(milliseconds);
-                // If a retry stopped, the last attempt's failure or rejection is the source.
+                // If a retry stopped, the source is the failure or rejection of the last attempt.
                 self.error = Some(
                     match error.source().filter(|_| error.context_error().is_none() && error.stop_reason().is_some()) {
                         Some(last) => format!("{error}, last error: {last}"),
@@ -238,7 +238,7 @@ impl Report {
         }
     }
 
-    /// Records the end of the search as the result, if the backend has none.
+    /// Records the end of the search as the result, if the backend has no result.
     pub(super) fn cut_short(&mut self, error: &ripcord::Error, took: Duration) {
         if self.outcome == Outcome::Canceled && self.error.is_none() {
             self.end(Found { took, result: Err(error.clone().into()) });
@@ -251,7 +251,7 @@ impl Outcome {
         match error.context_error() {
             Some(end) if end.is_canceled() => Outcome::Canceled,
             Some(_) if !error.is_attempt_timeout() => Outcome::Late,
-            // The last attempt was rejected locally. That counts, even if the retry gave up because its wait was too long.
+            // The last attempt was rejected locally. This counts even if the retry stopped because its wait was too long.
             _ if error.is_rejected() => Outcome::Rejected,
             _ => Outcome::Failed,
         }

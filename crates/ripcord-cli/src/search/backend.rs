@@ -1,4 +1,4 @@
-//! A backend, behind its policies.
+//! A backend with its policies.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,10 +16,10 @@ use super::{
 };
 use crate::backends::Hit;
 
-/// The maximum wait before the first retry. It doubles with each retry.
+/// Maximum wait before the first retry. The maximum doubles with each retry.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 
-/// Requests to one backend at once.
+/// Maximum number of concurrent requests to one backend.
 const AT_ONCE: usize = 64;
 
 pub(super) type Hits = Arc<[Hit]>;
@@ -33,7 +33,7 @@ pub struct Backend {
     stack: Stack<Hits, Failure, Arc<str>>,
 }
 
-/// What came of asking a backend.
+/// The result of a search in one backend.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) took: Duration,
@@ -67,10 +67,10 @@ impl Backend {
                     .jitter(Jitter::Full)
                     .retry_if(Failure::is_transient)
                     .retry_after(Failure::retry_after)
-                    // In an outage the budget ends the retries and hedges of all searches.
+                    // In an outage, the budget ends the retries and hedges of all searches.
                     .budget(Arc::new(RetryBudget::new())),
             )
-            // A lost packet costs a second; a second request does not.
+            // A lost packet costs a second. A second request is faster.
             .hedge(hedge.map(Hedge::after))
             .breaker(
                 CircuitBreaker::builder(name.to_owned())
@@ -94,22 +94,22 @@ impl Backend {
         &self.stack
     }
 
-    /// Asks for `words`, by way of the cache. Each request that is sent for it is counted in the context's [`Requests`].
+    /// Searches for `words` in the cache or the backend. Counts each sent request in the context's [`Requests`].
     pub(super) fn ask(&self, ctx: &Context, words: &Arc<str>) -> impl Future<Output = Found> + use<> {
         let (ctx, span) = ctx.start_span(format!("backend {}", self.name));
         let (backend, words) = (self.clone(), Arc::clone(words));
         async move {
             let (stack, key) = (backend.stack.clone(), Arc::clone(&words));
-            // Owned, because all searches for these words share the request, and it may outlive this search.
+            // The request is owned, because all searches for these words share the request. The request may outlive this search.
             let request = move |ctx| backend.clone().request(ctx, Arc::clone(&words));
             let result = stack.find_keyed(&ctx, key, request).await;
             Found { took: span.end().duration(), result }
         }
     }
 
-    /// Sends one request. The backend learns how much time the most patient search has left.
+    /// Sends one request. The request carries the time left of the search with the latest deadline.
     async fn request(self, ctx: Context, words: Arc<str>) -> Result<Hits, Failure> {
-        // A shared request has the values of the search that began it.
+        // A shared request has the values of the search that started the request.
         let number = ctx.value().map_or(1, Requests::count_one);
         let (ctx, _span) = ctx.start_span(format!("request {number} to {}", self.name));
         call(&self.client, &self.url, &words, &ctx).await

@@ -47,7 +47,7 @@ pub(super) async fn call(client: &Client, url: &Url, words: &str, ctx: &Context)
     }
 }
 
-/// Why a request to a backend failed.
+/// The reason why a request to a backend failed.
 #[derive(Clone, Debug)]
 pub(crate) enum Failure {
     /// The backend could not be reached, the connection was lost, or the answer's status is an error.
@@ -73,13 +73,13 @@ impl Failure {
         self.call().is_some_and(|error| error.context_error().is_some() || error.is_deadline_exceeded())
     }
 
-    /// Returns whether another attempt may help. A search changes nothing, so it may be sent again even if the backend has seen it.
+    /// Returns whether another attempt may help. A search changes nothing, so it may be sent again after the backend received it.
     pub(super) fn is_transient(&self) -> bool {
         let may_change = |status: StatusCode| status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error();
         self.call().is_some_and(|error| error.status().is_none_or(may_change))
     }
 
-    /// Returns what the failure says about the backend: one that rejects the request itself is healthy.
+    /// Returns the outcome for the circuit breaker. A backend that rejects the request itself is healthy.
     pub(super) fn outcome(&self) -> Outcome {
         match self.status() {
             Some(status) if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => Outcome::Success,
@@ -88,7 +88,7 @@ impl Failure {
         }
     }
 
-    /// Returns how long the backend asks to wait before the next request.
+    /// Returns the time that the backend asks to wait before the next request.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         let value = self.call()?.headers()?.get(RETRY_AFTER)?;
         parse_retry_after(value.to_str().ok()?, SystemTime::now())

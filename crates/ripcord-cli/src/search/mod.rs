@@ -11,10 +11,10 @@
 //!    └─ backend flaky         the same
 //! ```
 //!
-//! | file | holds |
+//! | file | contents |
 //! |---|---|
 //! | `query.rs` | the query: `q` and `timeout` |
-//! | `backend.rs` | a backend behind its policies |
+//! | `backend.rs` | a backend with its policies |
 //! | `policies.rs` | the policies' settings |
 //! | `call.rs` | one request to a backend |
 //! | `answer.rs` | the answer as JSON, and its status |
@@ -87,13 +87,13 @@ impl Search {
         let started = ctx.clock().now();
         let mut reports: Vec<_> = self.backends.iter().map(|backend| Report::begin(backend.name())).collect();
         {
-            // In this task, not in tasks of their own, so that they are dropped with this future.
+            // The requests run in this task, not in spawned tasks, so that they are dropped with this future.
             let mut asked = FuturesUnordered::new();
             for (at, (backend, report)) in self.backends.iter().zip(&reports).enumerate() {
                 let found = backend.ask(&ctx.with_value(report.requests.clone()), &query.words);
                 asked.push(async move { (at, found.await) });
             }
-            // Each of them also ends with the context, but perhaps not in this poll. There may be no other poll, because the
+            // Each request also ends with the context, but perhaps not in this poll. There may be no later poll, because the HTTP
             // request may end at the same time.
             while let Ok(Some((at, found))) = ctx.run(asked.next()).await {
                 reports[at].end(found);
@@ -125,7 +125,7 @@ where
         Ok(query) => query,
         Err(error) => return error.into_response(),
     };
-    // It can only shorten the server's limit, because the earlier deadline counts.
+    // The query can only shorten the server's limit, because the earlier deadline counts.
     let ctx = match query.timeout() {
         Some(timeout) => ctx.with_timeout(timeout),
         None => ctx,

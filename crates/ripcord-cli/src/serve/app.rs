@@ -37,7 +37,7 @@ pub struct Service {
     search: Search,
     refusals: Refusals,
     metrics: Arc<Metrics>,
-    /// `None` if it is not served.
+    /// `None` if the inspector is not served.
     inspector: Option<Inspector>,
 }
 
@@ -51,7 +51,7 @@ impl Service {
         recorder: Recorder,
         inspector: Option<Inspector>,
     ) -> Service {
-        // The cause names the flag, because a line of this file says nothing to an operator.
+        // The cause names the flag, because a line of this file does not help an operator.
         let (timeout, flag) = match settings.max_timeout < settings.timeout {
             true => (settings.max_timeout, "--max-timeout"),
             false => (settings.timeout, "--timeout"),
@@ -59,7 +59,7 @@ impl Service {
         let cause = format!("the service's {flag} of {timeout:?}");
         let layer = ContextLayer::new(shutdown.context()).timeout_cause(timeout, cause).name(method_and_path);
         let layer = layer.make_id(request_id::make_id);
-        // Trusted peers only.
+        // `remote_cancel` applies only to trusted peers.
         let layer = layer.half_close(settings.half_close.into()).remote_cancel(true);
         let layer = match &inspector {
             Some(inspector) => layer.inspector(inspector),
@@ -110,7 +110,7 @@ impl Service {
 
     fn routes(&self, layer: ContextLayer) -> Router {
         let work = Router::new()
-            // `any`, because the chapter's mux ignores the method too.
+            // Accepts any method, like the mux of the chapter.
             .route("/", any(handlers::index))
             .route("/slow", any(handlers::slow))
             .route("/search", get(search::handler::<Service>))
@@ -118,7 +118,7 @@ impl Service {
         let watching = Router::new().route("/healthz", get(handlers::health)).route("/metrics", get(handlers::metrics));
         let app = work.merge(watching).layer(layer).with_state(self.clone());
         match &self.inspector {
-            // Outside the layer: it does not show itself, and its streams have no deadline.
+            // The inspector is outside the layer, so it does not show its own requests, and its streams have no deadline.
             Some(inspector) => {
                 app.nest("/debug/contexts", inspector.router()).route("/debug/contexts/", get(without_slash))
             }
@@ -136,8 +136,8 @@ impl Service {
     }
 }
 
-/// Creates the inspector, unless the settings turn it off. Its streams end when the drain begins, so that the shutdown does not wait for
-/// them.
+/// Creates the inspector, unless the settings turn it off. The streams of the inspector end when the drain begins, so that the
+/// shutdown does not wait for them.
 ///
 /// # Errors
 ///
@@ -160,7 +160,7 @@ impl FromRef<Service> for Search {
     }
 }
 
-/// Redirects to the inspector's path, which has no slash at its end.
+/// Redirects to the inspector's path without a slash at the end.
 async fn without_slash(RawQuery(query): RawQuery) -> Redirect {
     Redirect::permanent(&query.map_or("/debug/contexts".to_owned(), |query| format!("/debug/contexts?{query}")))
 }

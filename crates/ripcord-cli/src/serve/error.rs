@@ -1,4 +1,4 @@
-//! Why the service did not start.
+//! The reason why the service did not start.
 
 use std::{fmt, io};
 

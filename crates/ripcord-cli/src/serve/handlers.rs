@@ -1,7 +1,7 @@
 //! The handlers.
 //!
-//! A handler takes its request's [`Context`] and passes it to everything that takes time. When the context has ended, `?` returns
-//! [`Ended`], which knows the status. No handler has a timeout of its own, watches its client, or handles the shutdown.
+//! A handler takes its request's [`Context`] and passes it to each call that takes time. When the context has ended, `?` returns
+//! [`Ended`], which contains the status. No handler has its own timeout, watches its client, or handles the shutdown.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ const WORK: Duration = Duration::from_secs(2);
 /// Duration of the work of `/slow`: longer than the timeout of a request.
 const SLOW_WORK: Duration = Duration::from_secs(10);
 
-/// `/`
+/// Handles `/`.
 pub(super) async fn index(Ctx(ctx): Ctx, headers: HeaderMap) -> Result<Response, Ended> {
     if wants_page(&headers) {
         return Ok(Html(page::INDEX).into_response());
@@ -40,7 +40,7 @@ pub(super) async fn index(Ctx(ctx): Ctx, headers: HeaderMap) -> Result<Response,
     Ok(format!("Request processed successfully. Request ID: {id}").into_response())
 }
 
-/// `/slow`
+/// Handles `/slow`.
 pub(super) async fn slow(Ctx(ctx): Ctx) -> Result<String, Ended> {
     let id = request_id(&ctx);
     tracing::info!(request_id = id, "Slow request started");
@@ -53,7 +53,7 @@ pub(super) async fn slow(Ctx(ctx): Ctx) -> Result<String, Ended> {
     Ok(format!("Slow request processed. Request ID: {id}"))
 }
 
-/// `/healthz`
+/// Handles `/healthz`.
 pub(super) async fn health(State(service): State<Service>) -> (StatusCode, &'static str) {
     match service.is_draining() {
         false => (StatusCode::OK, "ready"),
@@ -61,13 +61,13 @@ pub(super) async fn health(State(service): State<Service>) -> (StatusCode, &'sta
     }
 }
 
-/// `/metrics`
+/// Handles `/metrics`.
 pub(super) async fn metrics(State(service): State<Service>, headers: HeaderMap) -> impl IntoResponse {
     let format = Format::negotiate(&headers);
     ([(CONTENT_TYPE, format.content_type())], service.metrics().text(format))
 }
 
-/// All other paths. The chapter's mux sends them to `/`, which hides misspelled paths.
+/// Handles all other paths. The chapter's mux routes them to `/`, which hides misspelled paths.
 pub(super) async fn not_found() -> (StatusCode, &'static str) {
     (StatusCode::NOT_FOUND, "Not found")
 }

@@ -14,10 +14,10 @@ use tracing_subscriber::fmt::{format::Writer, time::FormatTime};
 
 use super::LogFormat;
 
-/// Starts writing log lines to stderr. Before this call, as in tests, they are dropped.
+/// Starts writing log lines to stderr. Without this call, as in tests, log lines are dropped.
 pub(super) fn start(format: LogFormat) {
     let lines = tracing_subscriber::fmt().with_writer(io::stderr).with_target(false).with_timer(Utc);
-    // Fails only if there is a subscriber, and nothing else sets one.
+    // This fails only if there already is a subscriber, and no other code sets one.
     let _ = match format {
         LogFormat::Text => {
             let colors =
@@ -50,9 +50,10 @@ pub(super) fn write_line(request: &Finished<'_>) {
     }
 }
 
-/// Describes the end of a request's context: why it ended, and the name of the context that ended first.
+/// Describes the end of a request's context: the reason, and the name of the context that ended first.
 ///
-/// It has no line of code, as `{:#}` has: to an operator, a line of this program says nothing. The cause names the setting.
+/// Unlike `{:#}`, the text has no line of code, because a line of this program does not help an operator. The cause names the
+/// setting.
 pub(super) fn describe(error: &ripcord::Error) -> String {
     let cause = error.cause().map(|cause| format!(": {cause}")).unwrap_or_default();
     let name = error.origin().name().map(|name| format!(" (in {name})")).unwrap_or_default();

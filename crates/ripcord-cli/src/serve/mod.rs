@@ -9,7 +9,7 @@
 //!
 //! [`ripcord_http::serve`](ripcord_http::serve()) serves the connections, and [`ripcord_http::server`] gives each request its context.
 //!
-//! | file | holds |
+//! | file | contents |
 //! |---|---|
 //! | `handlers.rs` | the handlers |
 //! | `app.rs` | the routes and their state |
@@ -19,7 +19,7 @@
 //! | `peers.rs` | trusted peers |
 //! | `shutdown.rs` | the settings of the shutdown, and its log |
 //! | `config/` | the settings |
-//! | `error.rs` | why the service did not start |
+//! | `error.rs` | the reason why the service did not start |
 
 mod app;
 mod config;
@@ -68,17 +68,17 @@ pub fn run(args: Args) -> Result<(), Error> {
 }
 
 async fn serve(settings: &Settings) -> Result<(), Error> {
-    // Before the first task, so that the gauges of tasks count it.
+    // Installed before the first task starts, so that the gauges count all tasks.
     let recorder = Recorder::install();
     let fail = |source| Error::Listen { listen: settings.listen.clone(), source };
     let listener = ripcord_http::listen(&settings.listen).await.map_err(fail)?;
     let address = listener.local_addr().map_err(Error::Start)?;
     let shutdown = shutdown::shutdown(settings);
-    // Before the address is printed, because a reader may send a signal at once.
+    // Set up before the address is printed, because a reader may send a signal at once.
     shutdown.on_signals().map_err(Error::Start)?;
 
     let inspector = inspector(settings, &shutdown)?;
-    // Not below the shutdown: they answer until the last request in flight has ended.
+    // The backends are not below the shutdown, because they must answer until the last request in flight has ended.
     let backends = match settings.backends.is_empty() {
         true => Some(
             Backends::start(&Context::background(), settings.database.clone(), inspector.as_ref())
@@ -91,7 +91,7 @@ async fn serve(settings: &Settings) -> Result<(), Error> {
     let service = Service::new(&shutdown, settings, search, recorder, inspector);
     announce(address, settings.inspector);
 
-    // Together, so that the beginning of the shutdown is logged before its end.
+    // These run concurrently, so that the start of the shutdown is logged before its end.
     tokio::join!(service.serve(listener), shutdown::log_begin(shutdown.clone(), settings.drain_delay, settings.grace));
     shutdown::log_end(&shutdown.run().await);
     Ok(())
@@ -113,7 +113,7 @@ fn search(server: &Context, settings: &Settings, backends: Option<&Backends>) ->
     Ok(Search::new(given.chain(started).collect::<Result<Vec<_>, _>>()?)?)
 }
 
-/// Prints the address to stdout, unlike the log: a script that asked for port 0 reads the port here.
+/// Prints the address to stdout. A script that uses port 0 reads the port here.
 fn announce(address: SocketAddr, inspector: bool) {
     let inspector = match inspector {
         true => format!("\x20 - http://{address}/debug/contexts (requests in flight, live)\n"),

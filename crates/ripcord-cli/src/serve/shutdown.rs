@@ -1,4 +1,4 @@
-//! The shutdown: its settings, and what the log says about it.
+//! The settings and the log of the shutdown.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::Settings;
 /// Creates the shutdown of the service. Its work is named after `serve`.
 pub(super) fn shutdown(settings: &Settings) -> Shutdown {
     let root = Context::background().with_name("serve");
-    // The grace counts from the end of the drain delay.
+    // The grace starts at the end of the drain delay.
     let drain = settings.drain_delay.saturating_add(settings.grace);
     Shutdown::builder().context(&root).drain_delay(settings.drain_delay).drain(drain).build()
 }
@@ -25,7 +25,7 @@ pub(super) async fn log_begin(shutdown: Shutdown, drain_delay: Duration, grace: 
     tracing::info!("Shutting down ({cause}): requests in flight have {grace:?} to finish");
 }
 
-/// Logs what became of the work in flight.
+/// Logs the end of the shutdown and the work that did not end in time.
 pub(super) fn log_end(report: &Report) {
     if report.canceled().is_empty() && report.left().is_empty() {
         tracing::info!("Every request has been answered");

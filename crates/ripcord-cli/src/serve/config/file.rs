@@ -62,7 +62,7 @@ impl fmt::Display for FileError {
             Kind::Content { position: Some(Position { line, column, key }), message } => {
                 write!(f, "{path}:{line}:{column}: ")?;
                 match key {
-                    // The message may already name the key.
+                    // The message may already contain the key.
                     Some(key) if !message.contains(&format!("`{key}`")) => write!(f, "{key}: {message}"),
                     _ => f.write_str(message),
                 }
@@ -73,7 +73,7 @@ impl fmt::Display for FileError {
 
 impl Error for FileError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        // The message already contains it.
+        // The message already contains the source.
         None
     }
 }

@@ -1,6 +1,6 @@
 //! Values with bounds, for the command line and the file.
 //!
-//! The error of each type says what was expected, so declarations of settings need no messages.
+//! The error of each type contains the expected form, so declarations of settings need no messages.
 
 use std::{fmt, marker::PhantomData, net::IpAddr, str::FromStr, time::Duration};
 
@@ -72,7 +72,7 @@ impl<'de, const MIN: u32, const MAX: u32> Deserialize<'de> for Whole<MIN, MAX> {
 
 // ===== PerSecond =====
 
-/// A rate per second: above zero, at most a million.
+/// A rate per second, above zero and at most a million.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct PerSecond(pub(crate) f64);
 

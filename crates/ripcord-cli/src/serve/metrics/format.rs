@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, header::ACCEPT};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::serve) enum Format {
     OpenMetrics,
-    /// The format of version 0.0.4, which every scraper and person reads.
+    /// The format of version 0.0.4, which every scraper supports.
     Prometheus,
 }
 
@@ -27,7 +27,7 @@ impl Format {
                 _ => {}
             }
         }
-        // On a tie, the client has named OpenMetrics and accepts text too.
+        // If the weights are equal, the client has named OpenMetrics and also accepts text.
         if open_metrics > 0 && open_metrics >= text { Format::OpenMetrics } else { Format::Prometheus }
     }
 
@@ -49,8 +49,8 @@ fn thousandths(weight: &str) -> u32 {
 
 /// Rewrites Prometheus' text of version 0.0.4 as OpenMetrics.
 ///
-/// There a counter's `HELP` and `TYPE` name the family, without the `_total` of its samples. No line is empty, and the last one is
-/// `# EOF`.
+/// In OpenMetrics, `HELP` and `TYPE` of a counter name the family, without the `_total` of its samples. No line is empty, and the
+/// last line is `# EOF`.
 pub(super) fn to_open_metrics(prometheus: &str) -> String {
     let mut text = String::with_capacity(prometheus.len());
     let mut lines = prometheus.lines().filter(|line| !line.is_empty()).peekable();
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn accept_chooses_the_format_and_text_is_the_default() {
-        // What Prometheus 2 and 3 send.
+        // The headers of Prometheus 2 and 3.
         let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,\
                           text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
         assert_eq!(negotiated(&[prometheus]), Format::OpenMetrics);

@@ -1,7 +1,7 @@
 //! The metrics, for Prometheus.
 //!
-//! The crates of this workspace record them. Requests are recorded when they end. The figures of the layer, the policies and the
-//! process are read at each scrape.
+//! The crates of this workspace record the metrics. Requests are recorded when they end. The numbers of the layer, the policies and
+//! the process are read at each scrape.
 
 mod format;
 mod process;
@@ -33,11 +33,11 @@ impl Recorder {
     /// Call it before the service's first task starts: a gauge of tasks does not know the tasks that started before. In a process with
     /// several services, as in tests, only the first recorder gets the metrics that are recorded as they happen.
     pub fn install() -> Recorder {
-        // From a millisecond to eight seconds, which is above the default timeout.
+        // From one millisecond to eight seconds, which is longer than the default timeout.
         let buckets: [f64; 14] = std::array::from_fn(|power| 0.001 * f64::from(1 << power));
         let builder = PrometheusBuilder::new().set_buckets(&buckets).expect("there are buckets");
         let recorder = Arc::new(builder.build_recorder());
-        // Fails if the process has one.
+        // This fails if the process already has a recorder.
         let _ = metrics::set_global_recorder(Arc::clone(&recorder));
         with_local_recorder(&recorder, || {
             ripcord::describe_metrics();
@@ -69,7 +69,7 @@ impl Metrics {
         with_local_recorder(&self.recorder.recorder, || request.record_metrics());
     }
 
-    /// Returns all metrics in this format.
+    /// Returns all metrics as text in this format.
     pub(super) fn text(&self, format: Format) -> String {
         with_local_recorder(&self.recorder.recorder, || self.read());
         let mut text = self.recorder.text.render();
@@ -80,7 +80,7 @@ impl Metrics {
         }
     }
 
-    /// Reads the figures that others count.
+    /// Records the numbers of the layer, the policies and the refusals.
     fn read(&self) {
         self.layer.record_metrics();
         for backend in self.search.backends() {

@@ -1,4 +1,4 @@
-//! The standard `process_*` metrics, read from `/proc`. On other systems than Linux there are none.
+//! The standard `process_*` metrics, read from `/proc`. Only Linux has these metrics.
 
 use std::fmt::Write as _;
 
@@ -54,7 +54,7 @@ impl Process {
 
     /// Parses `/proc/self/stat` and the boot time in `/proc/stat`: see proc(5).
     fn parse(stat: &str, system: &str, ticks_per_second: f64, page_size: f64) -> Option<Self> {
-        // The second field is the program's name in parentheses, which may itself contain spaces and parentheses.
+        // The second field is the program's name in parentheses. The name may contain spaces and parentheses.
         let fields: Vec<&str> = stat.get(stat.rfind(')')? + 1..)?.split_ascii_whitespace().collect();
         // `fields` begins with the third field.
         let number = |field: usize| fields.get(field - 3)?.parse::<f64>().ok();

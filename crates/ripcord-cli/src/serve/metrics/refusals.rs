@@ -7,11 +7,11 @@ use std::sync::{
 
 use ripcord_http::Refusal;
 
-/// The statuses that the server refuses with.
+/// The statuses of refusals.
 const STATUSES: [u16; 3] = [400, 414, 431];
 
-/// Counts of requests that were refused because they did not parse or were too large, by status.
-/// Clones share the counts.
+/// Numbers of requests, by status, that were refused because they did not parse or were too large.
+/// Clones share the numbers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Refusals(Arc<[AtomicU64; STATUSES.len()]>);
 
