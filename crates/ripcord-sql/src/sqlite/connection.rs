@@ -105,7 +105,7 @@ impl Lease {
 
     /// Takes an idle connection, or opens one. Blocks.
     pub(super) fn connect(&mut self, ctx: &Context) -> Result<(), Kind> {
-        // The context may have ended before a thread was free.
+        // No thread may have been free until now.
         ctx.check().map_err(Kind::Waiting)?;
         let connection = match self.shared.take_idle() {
             Some(connection) => connection,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context as Task, Poll};
 
 use ripcord::{Context, TaskError};
@@ -71,16 +72,26 @@ where
     }
     let grace = shared.grace;
     let (mut lease, watched) = (Lease::new(shared, permit), ctx.clone());
+    // Set by the first of the two: the thread, which then makes the call, or this task, which then gives it up.
+    let is_decided = Arc::new(AtomicBool::new(false));
+    let decide = Arc::clone(&is_decided);
     // The context of the call stops the closure. The task waits a grace longer for the result of the closure.
     let task = ctx.shielded(grace).spawn_blocking_at(location, move |_| {
         lease.connect(&watched)?;
         #[cfg(feature = "metrics")]
         crate::metrics::waited(super::SYSTEM, clock.now().saturating_duration_since(started));
-        lease.run(&watched, call)
+        match watched.err() {
+            Some(end) => Err(Kind::Waiting(end)),
+            // The task has returned an error already.
+            None if decide.swap(true, Ordering::Relaxed) => Err(Kind::Other("the call was given up")),
+            None => lease.run(&watched, call),
+        }
     });
     match task.await {
         Ok(result) => result,
         Err(TaskError::Panicked(panic)) => std::panic::resume_unwind(panic.into_payload()),
+        // No thread was free, or opening a connection takes too long.
+        Err(TaskError::Ended(end)) if !is_decided.swap(true, Ordering::Relaxed) => Err(Kind::Waiting(end)),
         Err(TaskError::Ended(end)) => Err(Kind::Unanswered(end)),
         Err(_) => Err(Kind::Other("the call has no result")),
     }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ripcord::{Context, Value};
+use ripcord_sql::sqlite::rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use ripcord_sql::sqlite::{Pool, rusqlite::Connection};
 
 use crate::common::{ENDLESS, File, PATIENCE, TestPool, hold, in_use};
@@ -118,6 +119,23 @@ async fn pool_opens_no_more_connections_than_its_limit_and_reuses_them() {
     }
     assert!((1..=2).contains(&opened.load(std::sync::atomic::Ordering::SeqCst)));
     assert_eq!((in_use(&pool), pool.stats().max_size), (0, 2));
+}
+
+#[tokio::test]
+async fn connection_whose_transaction_cannot_be_rolled_back_is_closed() {
+    let test = TestPool::new();
+    let stuck = test.pool.run(&Context::background(), |_, connection| {
+        connection.execute_batch("BEGIN; INSERT INTO t VALUES (1)")?;
+        connection.authorizer(Some(|context: AuthContext<'_>| match context.action {
+            AuthAction::Transaction { .. } => Authorization::Deny,
+            _ => Authorization::Allow,
+        }))?;
+        Ok(())
+    });
+    stuck.await.expect("nothing ends it");
+    let stats = test.pool.stats();
+    assert_eq!((stats.size, stats.idle, stats.discarded), (0, 0, 1));
+    assert_eq!(test.count().await, 0, "the next operation opens a connection");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! How an operation ends with its context.
 
 use ripcord::{Clock, Context};
-use ripcord_sql::sqlite::PoolBuilder;
+use ripcord_sql::sqlite::{Pool, PoolBuilder, rusqlite::Connection};
 
 use crate::common::{ENDLESS, PATIENCE, SECOND, TestPool, gate, hold, in_use};
 
@@ -92,6 +92,33 @@ async fn connection_whose_init_is_stopped_is_closed_and_the_error_says_so() {
     assert!(error.is_deadline_exceeded() && error.is_waiting_for_connection() && error.is_not_sent(), "{error:#}");
     assert_eq!(test.pool.stats().idle, 0);
     assert_eq!(test.count().await, 0, "the next call opens a connection");
+}
+
+#[tokio::test]
+async fn operation_whose_connection_is_not_open_in_time_is_not_sent() {
+    let (clock, time) = Clock::manual();
+    let (ctx, cancel) = Context::background().with_clock(clock).with_cancel();
+    let ((open, wait), (begin, begun)) = (gate(), tokio::sync::oneshot::channel());
+    let first = std::sync::Mutex::new(Some((wait, begin)));
+    let opener = move || {
+        if let Some((wait, begin)) = first.lock().expect("no panic").take() {
+            let _ = begin.send(());
+            wait();
+        }
+        Connection::open_in_memory()
+    };
+    let pool = Pool::builder(opener).max_size(1).grace(SECOND).build().expect("a size above 0");
+    let run = tokio::spawn(pool.run(&ctx, |_, _| -> Result<(), _> { unreachable!("the operation has failed before") }));
+    begun.await.expect("it is being opened");
+    cancel.cancel();
+    time.advance(SECOND);
+    let error = run.await.expect("no panic").expect_err("the connection is not open");
+    assert!(error.is_canceled() && error.is_waiting_for_connection() && error.is_not_sent(), "{error:#}");
+    assert!(!error.is_outcome_unknown());
+
+    open.send(()).expect("it waits");
+    let one = pool.query_one(&Context::background(), "SELECT 1", (), |row| row.get::<_, i64>(0)).await;
+    assert_eq!((one.expect("nothing ends it"), pool.stats().size), (1, 1), "the next operation has the connection");
 }
 
 #[tokio::test]

@@ -9,4 +9,5 @@ mod ends;
 mod locks;
 mod random;
 mod spans;
+mod telemetry;
 mod writes;
