@@ -1,4 +1,4 @@
-//! The real binary, over real sockets.
+//! Tests the real binary over real sockets.
 
 mod common;
 
@@ -38,7 +38,7 @@ fn unknown_path_is_404() {
     assert!(answer.header("x-request-id").starts_with("req-"));
 }
 
-// The chapter's own server answers an empty 200 to up to 36 of 100 such requests: handler and timeout race to write.
+// The server of the chapter answers up to 36 of 100 such requests with an empty 200, because its handler and timeout race.
 #[test]
 fn slow_times_out_every_time() {
     let server = Server::start(&[]);
@@ -48,7 +48,7 @@ fn slow_times_out_every_time() {
     for answer in &answers {
         assert_eq!((answer.status, answer.body.as_str()), (504, "Request timed out"));
         assert_eq!(answer.header("content-type"), "text/plain; charset=utf-8");
-        // How much later depends on what else the machine does; `service.rs` bounds it, on a clock that stands still meanwhile.
+        // The additional time depends on the load of the machine. `service.rs` limits it, on a manual clock.
         assert!(answer.took >= Duration::from_secs(5), "{answer:?}");
     }
     let ids: HashSet<_> = answers.iter().map(|answer| answer.header("x-request-id")).collect();
@@ -73,7 +73,6 @@ fn client_disconnect_cancels_its_request() {
     assert!(line.contains("context canceled") && line.contains("client disconnected"), "{line}");
 }
 
-// Fast, slow and flaky, over real HTTP and in real time; the flaky one has to be asked twice.
 #[test]
 fn trusted_client_that_cancels_with_a_cause_is_logged_with_it() {
     let server = Server::start(&["--trusted-peer", "127.0.0.0/8"]);
@@ -86,7 +85,7 @@ fn trusted_client_that_cancels_with_a_cause_is_logged_with_it() {
     let request = send(&format!("GET / HTTP/1.1\r\nX-Request-Id: req-17\r\nTraceparent: {traceparent}"));
     let cancel =
         format!("OPTIONS / HTTP/1.1\r\nRipcord-Cancel: {traceparent}\r\nRipcord-Cause: GET /page: client disconnected");
-    // It is not found before the request has arrived.
+    // The cancel is refused until the request has arrived.
     let is_canceled = (0..10_000).any(|_| {
         let mut answer = String::new();
         send(&cancel).read_to_string(&mut answer).expect("an answer");
@@ -98,6 +97,7 @@ fn trusted_client_that_cancels_with_a_cause_is_logged_with_it() {
     drop(request);
 }
 
+// The backends answer over real HTTP and in real time. The flaky backend needs two requests.
 #[test]
 fn search_without_backend_settings_asks_the_built_in_backends() {
     let server = Server::start(&["--timeout", "60s", "--attempt-timeout", "30s"]);
@@ -114,7 +114,7 @@ fn search_without_backend_settings_asks_the_built_in_backends() {
     assert!(backends[2]["requests"].as_u64() >= Some(2), "{json:#}");
     assert!(backends.iter().all(|backend| backend["hits"].as_u64() >= Some(1)), "{json:#}");
 
-    // From the cache now, also what is slow. What was asked for by the id above says so in the log.
+    // The log has a line with the request ID. The second search gets all answers from the cache.
     let line = server.wait_for_log("Request answered");
     assert!(line.contains("route=\"/search\"") && line.contains(answer.header("x-request-id")), "{line}");
     let json: Value = serde_json::from_str(&server.request("/search?q=context").answer().body).expect("JSON");
@@ -180,7 +180,7 @@ fn inspector_token_is_never_logged() {
     let token = "correct-horse-battery-staple";
     for format in ["text", "json"] {
         let mut server = Server::start(&["--log-format", format, "--inspector-token", token]);
-        // Once where it opens the page, and where it does not belong: all of these are a line each or none.
+        // Sends the token to the page, and to paths that do not use it. Each request has at most one log line.
         for path in ["/debug/contexts", "/debug/contexts/", "/slow/", "/no/such"] {
             server.request(&format!("{path}?token={token}")).answer();
         }
@@ -265,7 +265,7 @@ fn term_under_load_loses_nothing() {
         let answer = request.answer();
         assert_eq!((answer.status, answer.header("connection")), (200, "close"));
     }
-    // The grace is an hour: the process ends with the last request.
+    // The grace is an hour, so the process ends because the last request has ended.
     let (code, log) = server.wait();
     assert_eq!(code, Some(0));
     assert!(log.iter().any(|line| line.contains("Every request has been answered")), "{log:#?}");
@@ -275,7 +275,7 @@ fn term_under_load_loses_nothing() {
 #[cfg(unix)]
 fn ctrl_c_ends_an_idle_server() {
     let mut server = Server::start(&[]);
-    // A connection with nothing on it holds up nobody.
+    // An idle connection does not delay the end.
     let _idle = TcpStream::connect(&server.address).expect("it accepts");
 
     server.interrupt();
@@ -357,7 +357,7 @@ fn file_that_is_not_understood_is_one_line_and_exit_2() {
     let missing = refused(&["serve", "--config", "/nonexistent/ripcord.toml"]);
     assert!(missing.starts_with("ripcord: cannot read /nonexistent/ripcord.toml: "), "{missing}");
 
-    // A directory can be opened, and not be read.
+    // A directory can be opened, but not read.
     let directory = refused(&["serve", "--config", env!("CARGO_TARGET_TMPDIR")]);
     assert!(directory.starts_with(&format!("ripcord: cannot read {}: ", env!("CARGO_TARGET_TMPDIR"))), "{directory}");
 
@@ -430,7 +430,7 @@ fn settings_file(name: &str, text: &str) -> String {
     path.into_os_string().into_string().expect("text")
 }
 
-/// Runs the binary, which has to refuse with one line and exit code 2.
+/// Runs the binary, which must print a one-line error and exit with code 2. Returns the line.
 #[track_caller]
 fn refused(args: &[&str]) -> String {
     let (code, stdout, mut stderr) = run(args);
@@ -449,7 +449,7 @@ fn drain_delay_reports_draining_while_requests_are_still_served() {
     server.wait_for_log("Draining: requests are accepted for another 2s");
     let health = server.request("/healthz").answer();
     assert_eq!((health.status, health.body.as_str()), (503, "draining"));
-    // New work, on the listener that is still open. The client asks for no close.
+    // The listener still accepts new requests. The client does not ask for a close.
     for path in ["/search?q=context&timeout=100ms", "/healthz", "/metrics", "/debug/contexts", "/nosuch"] {
         let answer = server.request_kept(path).answer();
         assert_eq!(answer.header("connection"), "close", "{answer:?}");
@@ -494,7 +494,7 @@ fn clients_beyond_the_connection_limit_wait_for_a_permit() {
     let server = Server::start(&["--max-connections", "1", "--keep-alive", "50ms"]);
     let first = TcpStream::connect(&server.address).expect("it accepts");
     write!(&first, "GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n").expect("it reads");
-    // Answered once the first connection is idle for too long.
+    // The answer arrives when the idle timeout has closed the first connection.
     assert_eq!(server.request("/healthz").answer().status, 200);
     drop(first);
 }
@@ -535,7 +535,7 @@ fn help_documents_each_setting_and_the_proxy_that_exposes_the_inspector() {
     }
 }
 
-// In the binary, because a process has one recorder of the metrics that the core records at any time.
+// Tested with the binary, because a process has only one recorder for the metrics that the core records.
 #[test]
 fn metrics_count_ended_contexts_by_name_and_the_tasks() {
     let server = Server::start(&["--timeout", "100ms"]);
@@ -553,8 +553,8 @@ fn metrics_count_ended_contexts_by_name_and_the_tasks() {
     assert_eq!(value("ripcord_tasks{task=\"listener\"}"), 4.0, "the service and its three backends");
 }
 
-/// The log and the answers name the setting or the caller, never a line of code. The inspector shows lines, as it must for those who
-/// write handlers: the service's own, because the service is the user of the libraries there, and none of the libraries.
+/// The log and the answers name the setting or the caller, never a line of code. The inspector shows lines for developers. These
+/// are lines of the service, which uses the libraries, and never lines of the libraries.
 #[test]
 #[cfg(unix)]
 fn log_and_answers_name_no_line_of_code_and_the_inspector_only_the_services() {

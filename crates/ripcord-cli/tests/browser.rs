@@ -1,4 +1,4 @@
-//! The inspector's page in a real browser, on the real binary. Run them with `scripts/browser-test`, which installs the browser.
+//! Tests the inspector's page in a real browser, with the real binary. `scripts/browser-test` installs the browser and runs this.
 
 mod chromium;
 #[expect(dead_code, reason = "shared with tests that need more of it")]
@@ -32,13 +32,13 @@ async fn slow_request_is_shown_and_canceled_from_the_page() {
 
     browser.see("#live button[aria-label^='Cancel GET /slow']", "Cancel").await.click().await.expect("it is clicked");
     let verdict = browser.see("#live .verdict.canceled", CANCELED).await.text().await.expect("it is there");
-    // The line is that of the program that has the inspector, not one of the library.
+    // The line belongs to the program with the inspector, not to the library.
     assert!(verdict.contains("src/serve/app.rs:") && verdict.contains("in GET /slow"), "{verdict}");
     let answer = slow.answer();
     assert_eq!(answer.status, 503);
     assert!(answer.took.as_secs() < 5, "the cancel did not reach the request, its deadline did");
 
-    // Afterwards it is among those that were cut short, with its calls.
+    // Afterwards, the request and its calls are in the list "Cut short".
     browser.see("#buckets .cut-short", "Cut short").await.click().await.expect("it is clicked");
     browser.see("#kept button", CANCELED).await.click().await.expect("it is clicked");
     browser.see("#kept .verdict", CANCELED).await;
@@ -76,7 +76,7 @@ async fn page_is_usable_with_the_keyboard_alone() {
     let said = browser.script("return document.getElementById('announce').textContent").await;
     assert_eq!(said, "Canceled GET /slow");
 
-    // The row leaves after a while, and the focus is not lost with it.
+    // The row disappears after some time, and the focus moves to another element.
     browser.see_gone("#live > li[data-state='canceled']").await;
     let lost = browser.script("return document.activeElement === document.body").await;
     assert_eq!(lost, false, "the focus is lost");
@@ -110,14 +110,14 @@ async fn narrow_screen_needs_no_horizontal_scrolling_and_dark_mode_is_dark() {
         let lightness = "return getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)[0]";
         let lightness = browser.script(lightness).await.as_u64().expect("a number");
         assert_eq!(lightness < 60, is_phone, "a background of {lightness} in the wrong scheme");
-        // WCAG 1.4.11: what shows where a control is stands out from what lies around it, three to one.
+        // WCAG 1.4.11: the border of a control has a contrast of at least three to one with the adjacent colors.
         for control in ["#pause", "#json", "#filter", "#live .cancel:not(:disabled)", ".buckets [aria-pressed='true']"]
         {
             let contrast = browser.script(&contrast_of_border(control)).await.as_f64().expect("a number");
             assert!(contrast >= 3.0, "the border of {control} has a contrast of {contrast:.2}");
         }
         if is_phone {
-            // Large enough for a finger.
+            // The button is large enough for a finger.
             let height = "return document.querySelector('#live .cancel:not([hidden])').getBoundingClientRect().height";
             assert!(browser.script(height).await.as_f64() >= Some(40.0));
         }
@@ -126,7 +126,8 @@ async fn narrow_screen_needs_no_horizontal_scrolling_and_dark_mode_is_dark() {
     browser.close().await;
 }
 
-/// The lower one of a control's border, with its own background and with the page's, as WCAG computes it.
+/// Returns a script that computes WCAG's contrast of a control's border with the backgrounds of the control and the page. The
+/// script returns the lower contrast.
 fn contrast_of_border(selector: &str) -> String {
     format!(
         r#"const control = getComputedStyle(document.querySelector("{selector}"));
@@ -212,7 +213,7 @@ async fn token_in_the_url_gives_access_and_is_removed_from_it() {
     browser.see(".status", "Live").await;
     assert_eq!(browser.address().await, page);
     assert_eq!(browser.script("return document.cookie").await, "", "a script can read the cookie");
-    // From now on the cookie does, also for a cancel.
+    // From now on, the cookie gives access, also for a cancel.
     browser.open(&page).await;
     let slow = server.request("/slow");
     browser.see("#live > li", "GET /slow").await;
@@ -233,7 +234,7 @@ async fn page_of_another_origin_can_neither_read_nor_cancel() {
     let browser = Browser::start().await;
     browser.open(&elsewhere).await;
     browser.see(".status", "Live").await;
-    // The page's own policy would keep it from asking; a page of another site has none.
+    // The policy of the inspector's page would block these requests. A page of another site has no such policy.
     browser.open("about:blank").await;
     let ask = format!(
         "const ask = (path, options) => fetch('{address}' + path, options).then((answer) => answer.type, () => 'failed');
@@ -248,7 +249,7 @@ async fn page_of_another_origin_can_neither_read_nor_cancel() {
     browser.close().await;
 }
 
-/// An inspector alone, and the address of its page.
+/// Serves an inspector without requests. Returns the address of its page.
 async fn serve() -> (String, Inspector) {
     let inspector = Inspector::new();
     let app: Router = Router::new().nest("/debug/contexts", inspector.router());

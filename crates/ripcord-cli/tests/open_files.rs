@@ -1,4 +1,4 @@
-//! The service with fewer file descriptors than clients.
+//! Tests the service with fewer file descriptors than clients.
 #![cfg(unix)]
 
 #[expect(dead_code, reason = "shared with tests that need more of it")]
@@ -12,7 +12,7 @@ use std::{
 
 use common::Server;
 
-// With the head timeout's default of 30 s: within 40 s.
+// With the default head timeout of 30 s, the limit would be 40 s.
 #[test]
 fn silent_clients_that_hold_every_descriptor_lock_nobody_out_for_longer_than_the_head_timeout() {
     let mut command = Command::new("sh");

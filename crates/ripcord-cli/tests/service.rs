@@ -1,4 +1,4 @@
-//! The service in-process, on tokio's paused clock or over a loopback socket. No test takes the time it speaks of.
+//! Tests the service in-process, on tokio's paused clock or over a loopback socket. No test waits for a timeout in real time.
 
 use std::{convert::Infallible, future::IntoFuture as _, net::SocketAddr, time::Duration};
 
@@ -20,15 +20,15 @@ use tower::ServiceExt as _;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// When to give up on what happens in real time.
+/// The maximum time to wait for events in real time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A server's context on the paused clock of the test.
+/// Creates a server's context on the paused clock of the test.
 fn server() -> Context {
     Context::background().with_clock(Clock::tokio()).with_name("serve")
 }
 
-/// The service, without a backend to search.
+/// Creates the service without backends.
 fn service(server: &Context) -> Router {
     let search = Search::new([]).expect("no two of the same name");
     on(&Shutdown::builder().context(server).build(), search).app()
@@ -208,7 +208,7 @@ async fn malformed_request_gets_an_explanation() {
         ("GET / HTTP/1.1\r\nno colon\r\n\r\n", "400 Bad Request", "invalid header name in the headers"),
         (&long_path, "414 URI Too Long", "its path and query are too long"),
         (&many_headers, "431 Request Header Fields Too Large", "its headers are too large, or too many"),
-        // Not the first one of its connection.
+        // The malformed request is the second request of its connection.
         ("GET /nosuch HTTP/1.1\r\nHost: test\r\n\r\n\u{7f}", "400 Bad Request", "it does not parse as HTTP/1.1"),
     ];
     for (request, status, expected) in cases {

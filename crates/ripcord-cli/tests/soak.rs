@@ -3,8 +3,8 @@
 #[path = "../examples/soak/load.rs"]
 mod load;
 
-/// Maximum growth of the process's memory during the last nine tenths of the requests. It leaves room for the allocator, and is
-/// exceeded by a leak of 500 bytes per request.
+/// Maximum growth of the process's memory during the last nine tenths of the requests. The value allows some growth of the
+/// allocator, but not a leak of 500 bytes per request.
 const GROWTH: u64 = 16 << 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -26,7 +26,7 @@ struct Found {
     hits: Arc<[Hit]>,
 }
 
-/// Asks the backend at `url` for `words`. The request carries the time left, the request id and the trace.
+/// Sends `words` to the backend at `url`. The request carries the time left, the request ID and the trace.
 ///
 /// Dropping the future closes the connection, which cancels the request in the backend.
 pub(super) async fn call(client: &Client, url: &Url, words: &str, ctx: &Context) -> Result<Arc<[Hit]>, Failure> {

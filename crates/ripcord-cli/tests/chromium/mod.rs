@@ -1,4 +1,4 @@
-//! A headless Chromium, driven by WebDriver as a person would: what is there is looked for on the page, and waited for.
+//! A headless Chromium, controlled over WebDriver. The helpers wait until an element is on the page.
 
 use std::{
     env,
@@ -18,10 +18,10 @@ use thirtyfour::{
 
 use crate::common::PATIENCE;
 
-/// How often the page is looked at while something is waited for.
+/// The polling interval of a wait.
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// No sandbox, for it cannot be had by root, whom containers run as; and none of what a browser does on its own.
+/// Turns off the sandbox, which is not available to root in a container. Turns off the background activity of the browser.
 const FLAGS: [&str; 11] = [
     "--headless=new",
     "--no-sandbox",
@@ -36,15 +36,15 @@ const FLAGS: [&str; 11] = [
     "--force-prefers-reduced-motion",
 ];
 
-/// A browser with a profile of its own. It is closed by [`close`](Browser::close), or killed when dropped.
+/// A browser with its own profile. [`close`](Browser::close) closes the browser. A drop kills it.
 pub(crate) struct Browser {
     driver: WebDriver,
-    // Below what talks to it, for fields are dropped from the top.
+    // This field is after `driver`, because fields are dropped in order, and `driver` uses the process.
     _process: Driver,
 }
 
 impl Browser {
-    /// Starts chromedriver on a free port, and a browser that it drives.
+    /// Starts chromedriver on a free port, and a browser controlled by it.
     pub(crate) async fn start() -> Browser {
         let process = Driver::start();
         let mut capabilities = DesiredCapabilities::chrome();
@@ -62,7 +62,7 @@ impl Browser {
         self.driver.goto(url).await.expect("it navigates");
     }
 
-    /// The first element that matches, when there is one that is displayed and contains `text`.
+    /// Waits for a displayed element that matches and contains `text`. Returns the first such element.
     pub(crate) async fn see(&self, selector: &str, text: &str) -> WebElement {
         let wanted = text.to_owned();
         let query = self.query(selector).and_displayed();
@@ -73,7 +73,7 @@ impl Browser {
         }
     }
 
-    /// Waits until nothing matches any more.
+    /// Waits until no element matches.
     pub(crate) async fn see_gone(&self, selector: &str) {
         let gone = self.query(selector).not_exists().await.expect("it looks");
         assert!(gone, "there is still {selector}: {}", self.text().await);
@@ -87,7 +87,7 @@ impl Browser {
         self.script("return document.body.innerText").await.as_str().unwrap_or_default().to_owned()
     }
 
-    /// What a script returns.
+    /// Runs a script. Returns its result.
     pub(crate) async fn script(&self, script: &str) -> Value {
         self.driver.execute(script, Vec::new()).await.expect("the script runs").json().clone()
     }
@@ -100,7 +100,7 @@ impl Browser {
         self.driver.current_url().await.expect("it has one").to_string()
     }
 
-    /// As wide and high as given in CSS pixels, on a phone or not, in the dark or not.
+    /// Emulates a screen of this size in CSS pixels, a phone or not, in dark mode or not.
     pub(crate) async fn emulate(&self, width: u32, height: u32, is_phone: bool, is_dark: bool) {
         let metrics = json!({
             "width": width, "height": height, "mobile": is_phone, "deviceScaleFactor": if is_phone { 2 } else { 1 },
@@ -112,7 +112,7 @@ impl Browser {
         cdp.send_raw("Emulation.setEmulatedMedia", media).await.expect("Chromium knows it");
     }
 
-    /// What the browser complained of: errors of the script, and what the page's policy kept from running.
+    /// Returns the browser's log: errors of the script, and violations of the page's policy.
     pub(crate) async fn complaints(&self) -> Vec<String> {
         let log = self.driver.browser_log().await.expect("chromedriver has one");
         log.into_iter().map(|entry| format!("{} {}", entry.level, entry.message)).collect()
@@ -123,7 +123,7 @@ impl Browser {
     }
 }
 
-/// A chromedriver process, killed when dropped, and the profile of its browser.
+/// A chromedriver process and the profile of its browser. The process is killed when dropped.
 struct Driver {
     process: Child,
     port: u16,
@@ -145,7 +145,7 @@ impl Driver {
             let (_, port) = line.split_once("started successfully on port ")?;
             port.trim_end_matches('.').parse().ok()
         });
-        // The pipe is drained, so that the process never blocks on it.
+        // The pipe is drained, so that the process never blocks on the pipe.
         thread::spawn(move || output.for_each(drop));
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("chromium-{}-{number}", std::process::id());
@@ -156,7 +156,7 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        // Already ended: fine as well.
+        // The process may have ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
         let _ = std::fs::remove_dir_all(&self.profile);

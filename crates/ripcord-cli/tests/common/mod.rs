@@ -1,6 +1,6 @@
-//! The real binary, started on a free port, and a client that speaks just enough HTTP.
+//! Helpers: the real binary, started on a free port, and a minimal HTTP client.
 //!
-//! Nothing here sleeps: it waits on output and sockets, each with a deadline far beyond what is expected.
+//! The helpers do not sleep. They wait for output and sockets, with a deadline far longer than the expected time.
 
 use std::{
     io::{BufRead as _, BufReader, Read, Write as _},
@@ -11,10 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// When to give up on anything.
+/// The maximum time to wait.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A command that runs the binary.
+/// Returns a command that runs the binary.
 fn ripcord(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ripcord"));
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -25,18 +25,18 @@ fn ripcord(args: &[&str]) -> Command {
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
-    /// What it listens on, as `127.0.0.1:40123`.
+    /// The address of the listener, such as `127.0.0.1:40123`.
     pub(crate) address: String,
     stderr: Receiver<String>,
 }
 
 impl Server {
-    /// Starts `ripcord serve` on a free port, and waits until it says it listens.
+    /// Starts `ripcord serve` on a free port. Waits until the service reports its address.
     pub(crate) fn start(args: &[&str]) -> Server {
         Server::spawn(ripcord(&[&["serve", "--listen", "127.0.0.1:0"], args].concat()))
     }
 
-    /// Starts the service with this command, and waits until it says it listens.
+    /// Starts the service with this command. Waits until the service reports its address.
     pub(crate) fn spawn(mut command: Command) -> Server {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("it starts");
@@ -47,13 +47,13 @@ impl Server {
         Server { child, address, stderr }
     }
 
-    /// The next line of the log that contains `part`. Lines before it are skipped for good.
+    /// Returns the next line of the log that contains `part`. Discards the lines before.
     #[track_caller]
     pub(crate) fn wait_for_log(&self, part: &str) -> String {
         self.log_until(part).pop().expect("the line that was waited for")
     }
 
-    /// The next lines of the log, up to the first one that contains `part`.
+    /// Returns the next lines of the log, up to the first line that contains `part`.
     #[track_caller]
     pub(crate) fn log_until(&self, part: &str) -> Vec<String> {
         let until = Instant::now() + PATIENCE;
@@ -72,9 +72,9 @@ impl Server {
         }
     }
 
-    /// Connects, sends a request for `path`, and leaves the answer to be read.
+    /// Connects and sends a request for `path`. Does not read the answer.
     pub(crate) fn request(&self, path: &str) -> Exchange {
-        // Before the server can begin to count, so that what it takes is never seen as less.
+        // Taken before the server can start its timer, so that the measured time is never too short.
         let started = Instant::now();
         let mut stream = TcpStream::connect(&self.address).expect("it accepts");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout above zero");
@@ -82,7 +82,7 @@ impl Server {
         Exchange { stream, started }
     }
 
-    /// Sends a request on a connection that the client would keep.
+    /// Sends a request without asking for the close of the connection.
     pub(crate) fn request_kept(&self, path: &str) -> Exchange {
         let started = Instant::now();
         let mut stream = TcpStream::connect(&self.address).expect("it accepts");
@@ -98,16 +98,16 @@ impl Server {
         kill_process(Pid::from_child(&self.child), Signal::TERM).expect("it is a child of ours");
     }
 
-    /// Sends INT, as Ctrl-C does.
+    /// Sends INT, like Ctrl-C.
     #[cfg(unix)]
     pub(crate) fn interrupt(&self) {
         use rustix::process::{Pid, Signal, kill_process};
         kill_process(Pid::from_child(&self.child), Signal::INT).expect("it is a child of ours");
     }
 
-    /// Waits for the end of the process; returns its exit code and the lines of the log not yet seen.
+    /// Waits for the end of the process. Returns its exit code and the lines of the log that have not been read.
     pub(crate) fn wait(&mut self) -> (Option<i32>, Vec<String>) {
-        // The end of its log is its own end, and can be waited for with a deadline.
+        // The log ends with the process, and a wait for the end of the log can have a deadline.
         let rest = until_closed(&self.stderr);
         (self.child.wait().expect("it is a child of ours").code(), rest)
     }
@@ -115,13 +115,13 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Already ended: fine as well.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Runs the binary to its end; returns its exit code and the lines of its stdout and stderr.
+/// Runs the binary to its end. Returns its exit code and the lines of its stdout and stderr.
 pub(crate) fn run(args: &[&str]) -> (Option<i32>, Vec<String>, Vec<String>) {
     let mut child = ripcord(args).spawn().expect("it starts");
     let stdout = lines(child.stdout.take().expect("it is piped"));
@@ -130,7 +130,7 @@ pub(crate) fn run(args: &[&str]) -> (Option<i32>, Vec<String>, Vec<String>) {
     (child.wait().expect("it is a child of ours").code(), output.0, output.1)
 }
 
-/// All lines until the writer is gone.
+/// Returns all lines until the writer closes the pipe.
 fn until_closed(lines: &Receiver<String>) -> Vec<String> {
     let until = Instant::now() + PATIENCE;
     let mut all = Vec::new();
@@ -147,14 +147,14 @@ fn lines(output: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         for line in BufReader::new(output).lines() {
-            // The test may have stopped listening; the pipe is drained all the same, so the child never blocks on it.
+            // The test may have dropped the receiver. The pipe is drained anyway, so that the child never blocks on the pipe.
             let _ = sender.send(line.unwrap_or_default());
         }
     });
     receiver
 }
 
-/// A request that has been sent. Dropping it is a client going away.
+/// A request that has been sent. Dropping this value disconnects the client.
 #[derive(Debug)]
 pub(crate) struct Exchange {
     stream: TcpStream,
@@ -162,7 +162,7 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    /// Says that nothing more is sent, and waits for the answer all the same.
+    /// Closes the sending half of the connection. The answer can still be read.
     pub(crate) fn half_close(&self) {
         self.stream.shutdown(Shutdown::Write).expect("it is open");
     }
@@ -187,7 +187,7 @@ impl Exchange {
     }
 }
 
-/// An answer, read to its end.
+/// An answer that was read completely.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -197,7 +197,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// The header of that name in lower case; panics when it is not there exactly once.
+    /// Returns the header with this name, which is in lower case. Panics unless there is exactly one such header.
     #[track_caller]
     pub(crate) fn header(&self, name: &str) -> &str {
         let mut values = self.headers.iter().filter(|(other, _)| other == name);

@@ -1,4 +1,4 @@
-//! The flags, and what is passed on.
+//! Tests the flags, and the data that is passed on to the command.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -103,7 +103,7 @@ fn name_with_control_characters_stays_on_one_line() {
 
 #[test]
 fn no_descriptor_of_its_own_is_inherited_but_those_of_the_caller_are() {
-    // The shell itself opens none: it lists its own descriptors by name.
+    // The shell opens no descriptor to list its own descriptors.
     let list = "cd /proc/self/fd; echo *";
     let expected = run_plain(&format!("exec 7</dev/null; exec sh -c '{list}'"));
     let under = run_plain(&format!("exec 7</dev/null; exec \"$0\" run --timeout 60 sh -c '{list}'"));
@@ -124,7 +124,7 @@ fn closed_standard_streams_do_not_hurt() {
     assert_eq!(run_plain("\"$0\" run --timeout 10ms sleep 60 2>&-; echo $?"), "124\n");
     assert_eq!(run_plain("\"$0\" run --timeout 10ms sleep 60 >&- 2>&- <&-; echo $?"), "124\n");
     assert_eq!(run_plain("\"$0\" run --timeout 10ms sleep 60 2>/dev/full; echo $?"), "124\n");
-    // Nobody reads the pipe anymore when the last line is written.
+    // The reader of the pipe has ended when the last line is written.
     let script = "exec 3>&1; { \"$0\" run --timeout 100ms sleep 60 2>&1 >/dev/null; echo $? >&3; } | true";
     assert_eq!(run_plain(script), "124\n");
 }

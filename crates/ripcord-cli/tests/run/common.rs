@@ -1,4 +1,4 @@
-//! Starting `ripcord run`, and looking at processes.
+//! Helpers that start `ripcord run` and inspect processes.
 
 use std::{
     ffi::OsStr,
@@ -15,7 +15,7 @@ use std::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
-/// An upper bound. No test waits for it to pass.
+/// The maximum time to wait. No successful test waits this long.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) const RIPCORD: &str = env!("CARGO_BIN_EXE_ripcord");
@@ -27,7 +27,7 @@ pub(crate) struct Running {
     stderr: Option<ChildStderr>,
 }
 
-/// How a program has ended.
+/// The result of a program that has ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
@@ -36,7 +36,7 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    /// Returns the exit code, or 128+N as a shell does.
+    /// Returns the exit code, or 128+N for signal N, like a shell.
     pub(crate) fn code(&self) -> i32 {
         self.status.code().unwrap_or_else(|| 128 + self.status.signal().expect("it has ended"))
     }
@@ -51,7 +51,7 @@ impl Ended {
 pub(crate) fn ripcord<S: AsRef<OsStr>>(args: &[S]) -> Command {
     let mut command = Command::new(RIPCORD);
     command.arg("run").args(args);
-    // No variable of the caller's, and no terminal unless a test gives one.
+    // Removes the variables of the caller.
     for name in ["RIPCORD_DEADLINE", "RIPCORD_DEADLINE_NAME", "TRACEPARENT", "TRACESTATE", "BAGGAGE"] {
         command.env_remove(name);
     }
@@ -73,7 +73,7 @@ pub(crate) fn start_sh(flags: &[&str], script: &str) -> Running {
     start(ripcord(&[flags, &["sh", "-c", script]].concat()))
 }
 
-/// Starts a command in a session of its own, so that it has no terminal.
+/// Starts a command in a new session, so that the command has no terminal.
 pub(crate) fn start(command: Command) -> Running {
     let mut session = Command::new("setsid");
     session.arg("--wait").arg(command.get_program()).args(command.get_args());
@@ -110,7 +110,7 @@ impl Running {
         kill(self.pid(), signal);
     }
 
-    /// Waits for the end, and reads the rest of the output meanwhile. The output ends when nobody holds its pipe.
+    /// Waits for the end, and reads the rest of the output meanwhile. The output ends when no process has the pipe open.
     pub(crate) fn end(mut self) -> Ended {
         let mut stdout = mem::replace(&mut self.stdout, Box::new(io::empty()));
         let mut stderr = self.stderr.take().unwrap();
@@ -132,10 +132,10 @@ impl Drop for Running {
     }
 }
 
-/// Waits for a child, and kills it at the limit.
+/// Waits for a child. Kills the child after [`LIMIT`].
 pub(crate) fn wait(child: &mut Child) -> ExitStatus {
     let pid = Pid::from_child(child);
-    // Readable once the child has exited. Fails if it has been waited for.
+    // The descriptor is readable once the child has exited. `pidfd_open` fails if the child has been reaped.
     if let Ok(exit) = pidfd_open(pid, PidfdFlags::empty()) {
         let limit = Timespec::try_from(LIMIT).unwrap();
         if poll(&mut [PollFd::new(&exit, PollFlags::IN)], Some(&limit)).unwrap() == 0 {
@@ -167,18 +167,18 @@ pub(crate) fn until(is_true: impl Fn() -> bool) {
     }
 }
 
-/// Returns whether a process has ended. A zombie has.
+/// Returns whether a process has ended. A zombie has ended.
 pub(crate) fn is_gone(pid: u32) -> bool {
     stat(pid).is_none_or(|fields| fields[0] == "Z")
 }
 
-/// Returns the fields of `/proc/PID/stat` from the state on.
+/// Returns the fields of `/proc/PID/stat`, starting with the state.
 pub(crate) fn stat(pid: u32) -> Option<Vec<String>> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     Some(stat.rsplit(')').next()?.split_ascii_whitespace().map(str::to_owned).collect())
 }
 
-/// A directory of one test, removed at its end.
+/// A directory of one test. It is removed at the end of the test.
 pub(crate) struct Directory(std::path::PathBuf);
 
 impl Directory {

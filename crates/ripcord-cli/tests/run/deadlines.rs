@@ -1,4 +1,4 @@
-//! Deadlines, and how a command ends at one.
+//! Tests deadlines, and the end of a command at a deadline.
 
 use std::{
     fs,
@@ -72,10 +72,10 @@ fn stopped_command_ends() {
 
 #[test]
 fn double_fork_that_ignores_term_and_has_left_the_group_is_killed() {
-    // `env -i` takes away whatever could mark the process.
+    // `env -i` removes all variables that could mark the process.
     let daemon = "env -i setsid sh -c 'trap \"\" TERM HUP; echo $$; while :; do sleep 0.05; done' &";
     let ended = run_sh(&["--timeout", "2s", "--grace", "200ms"], &format!("({daemon}); sleep 60"));
-    // TERM was enough for the command itself.
+    // The command itself ended at TERM.
     assert_eq!(ended.code(), 124);
     assert!(ended.stderr.ends_with(", and SIGKILL after a grace period of 200ms\n"), "{ended:?}");
     let pids = ended.pids();
@@ -85,7 +85,7 @@ fn double_fork_that_ignores_term_and_has_left_the_group_is_killed() {
 
 #[test]
 fn grandchild_that_holds_stdout_does_not_hang_the_reader() {
-    // `run_sh` reads until nobody holds the pipe.
+    // `run_sh` reads until no process has the pipe open.
     let ended = run_sh(&["--grace", "100ms"], "echo early; (trap '' TERM; setsid sleep 60 &) ; exit 5");
     assert_eq!((ended.code(), ended.stdout.as_str()), (5, "early\n"));
     assert!(ended.stderr.contains("ripcord: sh: left running: "), "{ended:?}");
@@ -96,7 +96,7 @@ fn grandchild_that_holds_stdout_does_not_hang_the_reader() {
 fn processes_that_fork_while_they_are_killed_do_not_survive() {
     let directory = Directory::new("fork-during-kill");
     let (script, log) = (directory.path().join("script"), directory.path().join("pids"));
-    // Each link starts the next one in a session of its own and exits. The chain has an end, should nothing end it.
+    // Each process starts the next process in a new session and exits. The chain is finite, in case the test does not end it.
     let text = format!(
         "trap '' TERM HUP; echo $$ >> {log}; [ $1 -lt 5000 ] && setsid sh \"$0\" $(($1 + 1)) & exit",
         log = log.display()

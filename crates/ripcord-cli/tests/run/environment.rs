@@ -1,4 +1,4 @@
-//! The variables between processes.
+//! Tests the environment variables between processes.
 
 use crate::common::{Ended, RIPCORD, ripcord, run_sh, start};
 

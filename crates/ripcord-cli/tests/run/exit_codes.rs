@@ -1,4 +1,4 @@
-//! What the caller sees.
+//! Tests the exit codes and signals that the caller sees.
 
 use std::{fs, os::unix::process::ExitStatusExt as _, process::Command};
 
@@ -54,7 +54,7 @@ fn command_that_cannot_be_run_exits_with_126() {
 
 #[test]
 fn command_that_dies_of_a_signal_takes_ripcord_with_it() {
-    // 34 and 64 are the first and the last real-time signal that programs may use.
+    // 34 and 64 are the first and the last real-time signals that programs may use.
     for signal in [1, 2, 3, 6, 9, 11, 13, 14, 15, 10, 34, 64] {
         let ended = start_here(ripcord(&["sh", "-c", &format!("kill -{signal} $$")])).end();
         assert_eq!((ended.status.signal(), ended.stderr.as_str()), (Some(signal), ""));

@@ -1,4 +1,4 @@
-//! What a command leaves behind when it ends on its own.
+//! Tests the processes that a command leaves when it ends on its own.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ fn process_left_in_the_group_receives_term_immediately_and_is_named() {
     assert!(is_gone(pid));
 }
 
-/// Starts a process that ignores `SIGTERM`, and waits until it does.
+/// A script that starts a process, and waits until the process ignores `SIGTERM`.
 const LEAVE_STUBBORN_PROCESS: &str =
     "mkfifo \"$0\"; sh -c 'trap \"\" TERM; echo > \"$0\"; while :; do sleep 0.01; done' \"$0\" & read line < \"$0\"";
 
@@ -48,7 +48,7 @@ fn processes_that_were_there_before_are_left_alone() {
     let script = format!("sleep 60 & echo $! > {}; exec \"$0\" run sh -c 'sleep 60 & exit 0'", file.display());
     let mut command = std::process::Command::new("sh");
     command.args(["-c", &script, crate::common::RIPCORD]);
-    // Its output is not read to the end: the sleep that goes on holds it.
+    // The output is not read to its end, because the remaining `sleep` has the pipe open.
     let mut child = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
     assert!(crate::common::wait(&mut child).success());
     let pid = fs::read_to_string(&file).unwrap().trim().parse().unwrap();
@@ -70,7 +70,7 @@ fn quick_runs_leave_no_process() {
 
 #[test]
 fn kill_by_somebody_else_is_not_taken_for_its_own() {
-    // What is left has to be killed, but the command itself was not.
+    // `ripcord run` must kill the remaining process, but it did not kill the command.
     let directory = Directory::new("foreign-kill");
     let mut command = ripcord(&["--grace", "100ms", "sh", "-c"]);
     command.arg(format!("{LEAVE_STUBBORN_PROCESS}; kill -KILL $$")).arg(directory.path().join("fifo"));

@@ -1,5 +1,5 @@
-//! `ripcord run` as a caller sees it: the binary, with real processes. Each wait has an outer limit, and what a test starts is
-//! killed by its number when the test ends.
+//! Tests the binary `ripcord run` with real processes. Each wait has a time limit. A test kills the processes that it started by
+//! their numbers when it ends.
 #![cfg(target_os = "linux")]
 
 mod arguments;

@@ -1,4 +1,4 @@
-//! `ripcord run` as process 1 of a PID namespace.
+//! Tests `ripcord run` as process 1 of a PID namespace.
 
 use std::process::Command;
 
@@ -19,7 +19,7 @@ fn process_one(args: &[&str]) -> Option<Command> {
 
 #[test]
 fn inherited_processes_are_reaped_while_the_command_runs() {
-    // Each subshell leaves an orphan that exits at once. The loop ends when none of them is a zombie.
+    // Each subshell leaves an orphan that exits at once. The loop ends when no orphan is a zombie.
     let script = "for i in 1 2 3 4 5 6 7 8 9 10; do (sh -c 'exit 0' & ); done; \
                   until [ -z \"$(grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null)\" ]; do sleep 0.01; done; \
                   [ \"$(cat /proc/1/comm)\" = ripcord ] && exit 3";

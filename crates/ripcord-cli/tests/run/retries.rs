@@ -1,4 +1,4 @@
-//! Further attempts after a failure.
+//! Tests further attempts after a failure.
 
 use std::{
     path::Path,
@@ -72,7 +72,7 @@ fn signal_between_two_attempts_ends_the_run() {
     let start = Instant::now();
     for _ in 0..3 {
         let directory = format!("/proc/{}", running.line());
-        // It is reaped, and the next one starts after a wait.
+        // The process is reaped. The next process starts after a wait.
         until(|| !Path::new(&directory).exists());
     }
     running.signal(Signal::TERM);

@@ -1,4 +1,4 @@
-//! Signals to `ripcord run`.
+//! Tests signals to `ripcord run`.
 
 use std::{
     os::unix::process::ExitStatusExt as _,
@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use crate::common::{Running, is_gone, ripcord, run_sh, start_here};
 
-/// Starts a script without a terminal whose parent is this test, so that its number is known. The script prints `ready`.
+/// Starts a script that prints `ready`, and waits for this line. The script's parent is this test, so that its number is known.
 fn start_ready(flags: &[&str], script: &str) -> Running {
     let mut running = start_here(ripcord(&[flags, &["sh", "-c", script]].concat()));
     assert_eq!(running.line(), "ready");
@@ -89,7 +89,7 @@ fn user_signal_starts_no_grace_period() {
 
 #[test]
 fn signal_ignored_by_the_caller_stays_ignored_in_both() {
-    // As nohup does, and as a shell does for INT and QUIT of a background command.
+    // nohup ignores HUP. A shell ignores INT and QUIT for a background command.
     let script = "trap '' HUP INT; exec \"$0\" run sh -c 'grep SigIgn /proc/$$/status; echo ready; read line < \"$1\"' sh \"$1\"";
     let directory = crate::common::Directory::new("nohup");
     let fifo = directory.path().join("fifo");
@@ -129,7 +129,7 @@ fn mask_of_the_command_is_empty_and_pipe_has_its_default() {
 
 #[test]
 fn caller_that_blocks_signals_or_ignores_its_children_does_not_hurt() {
-    // Python can block signals and ignore SIGCHLD for what it executes.
+    // Python can block signals and ignore SIGCHLD before it executes a program.
     if Command::new("python3").arg("--version").output().is_err() {
         crate::common::not_checked("there is no python3");
         return;

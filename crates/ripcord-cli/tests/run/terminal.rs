@@ -1,6 +1,6 @@
-//! `ripcord run` on a terminal.
+//! Tests `ripcord run` on a terminal.
 //!
-//! A pseudoterminal and `setsid --ctty` give a session of its own to a shell, as a terminal emulator does.
+//! With a pseudoterminal and `setsid --ctty`, a shell has its own session, as in a terminal emulator.
 
 use std::{
     fs::{File, OpenOptions},
@@ -19,7 +19,7 @@ use rustix::{
 
 use crate::common::{RIPCORD, until, wait};
 
-/// A shell on a terminal of its own. The shell's `$R` is `ripcord run`.
+/// A shell on its own terminal. The shell's `$R` is `ripcord run`.
 struct Terminal {
     controller: File,
     shell: Child,
@@ -39,13 +39,13 @@ impl Terminal {
             .env("R", RIPCORD)
             .env("PS1", "$ ")
             .env_remove("RIPCORD_DEADLINE");
-        // The terminal that is standard input becomes the controlling terminal.
+        // The terminal of the standard input becomes the controlling terminal.
         let shell = command.stdin(tty()).stdout(tty()).stderr(tty()).spawn().unwrap();
         drop(command);
         let controller = File::from(controller);
         let screen = Arc::new(Mutex::new(String::new()));
         let (mut reader, text) = (controller.try_clone().unwrap(), Arc::clone(&screen));
-        // Ends when nobody has the terminal open.
+        // The thread ends when no process has the terminal open.
         thread::spawn(move || {
             let mut bytes = [0; 1024];
             while let Ok(count @ 1..) = reader.read(&mut bytes) {
@@ -138,15 +138,15 @@ fn command_on_a_terminal_is_ended_with_its_descendants() {
 
 #[test]
 fn killed_interactive_shell_gives_the_terminal_back() {
-    // An interactive bash takes the terminal for groups of its own, and turns its echo off.
+    // An interactive bash takes the terminal for its own groups, and turns the echo off.
     let script =
         "set -m; PS1='prompt> ' \"$R\" run --grace 1h bash --norc -i; echo code $?; read line; echo \"got <$line>\"";
     let mut terminal = Terminal::new(script);
     terminal.wait_for("prompt> ");
-    // The second signal kills it. Two of the same kind could arrive as one.
+    // The second signal kills the command. The signals differ, because two equal signals could arrive as one.
     terminal.keys("trap '' TERM; stty -echo; kill $PPID; kill -INT $PPID; sleep 60\n");
     terminal.wait_for("code 137");
-    // The outer shell would be stopped, if the terminal did not belong to its group.
+    // If the terminal did not belong to the group of the outer shell, the outer shell would be stopped.
     terminal.keys("hello\n");
     terminal.wait_for("got <hello>");
     let screen = terminal.end();

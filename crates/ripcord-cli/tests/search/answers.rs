@@ -1,4 +1,4 @@
-//! What is answered, and what backends are told.
+//! Tests the answers, and the requests to the backends.
 
 use axum::http::StatusCode;
 
@@ -51,7 +51,7 @@ async fn backend_gets_the_request_id_and_the_time_left() {
     arrival.find("it");
     assert_eq!(searching.await.expect("no panic").header("x-request-id"), id);
 
-    // The server's own limit counts if that is less.
+    // The shorter limit of the server counts.
     let searching = service.get("/search?q=b&timeout=1h");
     let arrival = backend.arrival().await;
     assert_eq!(arrival.header("x-request-timeout-ms"), "5000");

@@ -1,4 +1,4 @@
-//! A backend whose answers are the test's.
+//! Helper: a backend whose answers the test sends.
 
 use std::{future::IntoFuture as _, time::Duration};
 
@@ -17,7 +17,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// When to give up on what happens in real time.
+/// The maximum time to wait for events in real time.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A backend on a loopback port. Each request waits until the test answers it.
@@ -28,7 +28,7 @@ pub(crate) struct Backend {
     serving: JoinHandle<()>,
 }
 
-/// A request that has come to a backend.
+/// A request that a backend has received.
 pub(crate) struct Arrival {
     pub(crate) headers: HeaderMap,
     pub(crate) query: String,
@@ -42,7 +42,7 @@ impl Backend {
         Backend { arrivals, ..Backend::serve(Router::new().fallback(wait).layer(layer).with_state(arrive)).await }
     }
 
-    /// One that answers by itself.
+    /// Starts a backend that answers with `app`.
     pub(crate) async fn serve(app: Router) -> Backend {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}/search", listener.local_addr().expect("it is bound"));
@@ -51,12 +51,12 @@ impl Backend {
         Backend { url, arrivals: mpsc::unbounded_channel().1, shutdown, serving }
     }
 
-    /// The name that the service gives it.
+    /// Returns the backend's name in the service.
     pub(crate) fn name(&self) -> &str {
         self.url.trim_start_matches("http://")
     }
 
-    /// The next request.
+    /// Waits for the next request.
     #[track_caller]
     pub(crate) fn arrival(&mut self) -> impl Future<Output = Arrival> {
         let place = std::panic::Location::caller();
@@ -66,13 +66,13 @@ impl Backend {
         }
     }
 
-    /// Stops it: from then on its port refuses connections.
+    /// Stops the backend. From now on, its port refuses connections.
     pub(crate) async fn stop(self) {
         self.shutdown.begin("stopped");
         self.serving.await.expect("no panic");
     }
 
-    /// Whether a request has come that was not looked at.
+    /// Returns whether the backend has received a request that the test has not taken.
     pub(crate) fn has_arrivals(&self) -> bool {
         !self.arrivals.is_empty()
     }
@@ -83,7 +83,7 @@ impl Arrival {
         self.headers.get(name).unwrap_or_else(|| panic!("no {name}: {:?}", self.headers)).to_str().expect("text")
     }
 
-    /// Answers with one hit of this title.
+    /// Answers with one hit that has this title.
     pub(crate) fn find(self, title: &str) {
         self.answer((StatusCode::OK, serde_json::json!({ "hits": [{ "title": title, "snippet": "…" }] }).to_string()));
     }
@@ -96,7 +96,7 @@ impl Arrival {
         self.answer.send(response).expect("somebody waits for the answer");
     }
 
-    /// Waits until whoever asked has gone.
+    /// Waits until the client has disconnected.
     pub(crate) async fn gone(mut self) {
         tokio::time::timeout(PATIENCE, self.answer.closed()).await.expect("whoever asked goes away");
     }

@@ -1,4 +1,4 @@
-//! How a search ends before its backends do.
+//! Tests searches that end before their backends answer.
 
 use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
 
@@ -34,7 +34,7 @@ async fn late_backend_loses_only_its_own_hits() {
     hanging.gone().await;
 }
 
-// The server's limit is the end of the request itself: the handler has its last word, and no time after it.
+// The server's limit ends the request itself. The handler is polled once more, and has no later time.
 #[tokio::test]
 async fn late_backend_without_a_client_timeout_ends_at_the_server_limit() {
     let (mut fast, mut slow) = (Backend::start().await, Backend::start().await);
@@ -50,14 +50,14 @@ async fn late_backend_without_a_client_timeout_ends_at_the_server_limit() {
     hanging.gone().await;
 }
 
-// A Context that has ended asks for nothing more, so after the first of them the others were taken for late.
+// A regression test: after the end of the context, the search took only one ready answer, and the others counted as late.
 #[tokio::test]
 async fn answers_ready_at_the_deadline_count() {
     let mut backends = [Backend::start().await, Backend::start().await, Backend::start().await];
     let [one, other, late] = &backends;
     let service = TestService::new(&[one, other, late]);
     let (ctx, query) = (service.server.with_timeout(SECOND), Query::parse("q=a").expect("well-formed"));
-    // Polled by hand, so that the answers and the deadline are there in one poll.
+    // The search is polled by hand, so that the answers and the deadline are ready in one poll.
     let mut searching = pin!(service.search.run(&ctx, &query));
     assert!(poll_fn(|task| Poll::Ready(searching.as_mut().poll(task).is_pending())).await);
     let [one, other, late] = &mut backends;
@@ -149,19 +149,19 @@ async fn draining_service_says_so_and_serves() {
     service.shutdown.begin("SIGTERM");
     let health = service.get("/healthz").await.expect("no panic");
     assert_eq!((health.status, health.body.as_str()), (StatusCode::SERVICE_UNAVAILABLE, "draining"));
-    // Only the listener keeps new requests out.
+    // Only a closed listener refuses new requests.
     let search = service.get("/search?q=a");
     backend.arrival().await.find("during the drain");
     assert_eq!(search.await.expect("no panic").status, StatusCode::OK);
     assert_eq!(service.get("/metrics").await.expect("no panic").status, StatusCode::OK);
 }
 
-/// The line of the metrics that says that the backend's answer has come in.
+/// Returns the line of the metrics that counts the arrival of the backend's answer.
 fn loaded(backend: &Backend) -> String {
     format!("ripcord_policy_calls_total{{policy=\"cache\",name=\"{}\",outcome=\"succeeded\"}} 1", backend.name())
 }
 
-// The deadline header has milliseconds, so the client sends nothing.
+// The deadline header cannot express less than a millisecond, so the client sends nothing.
 #[tokio::test]
 async fn request_with_too_little_time_to_be_sent_says_nothing_about_the_backend() {
     let mut backend = Backend::start().await;

@@ -1,6 +1,6 @@
-//! `/search`, over real HTTP to backends that the tests answer for, on a clock that the tests move.
+//! Tests `/search` over real HTTP, with backends whose answers the tests send, on a manual clock.
 //!
-//! Nothing here sleeps: a test waits for a request to arrive, for one to be given up, or for a figure to be counted.
+//! The tests do not sleep. They wait for the arrival of a request, for a disconnect, or for a line of the metrics.
 
 mod answers;
 mod backend;

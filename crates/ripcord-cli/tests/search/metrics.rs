@@ -1,4 +1,4 @@
-//! `/metrics`: its two formats and what it counts.
+//! Tests `/metrics`: its two formats and its numbers.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 
 use super::{backend::Backend, service::TestService};
 
-/// The samples by name and labels, once every line has been found to be as the format has it.
+/// Checks that every line follows the format. Returns the samples by name and labels.
 #[track_caller]
 fn parse(text: &str) -> BTreeMap<&str, f64> {
     let (mut kinds, mut samples) = (BTreeMap::new(), BTreeMap::new());

@@ -1,4 +1,4 @@
-//! What the policies around a backend do for a search.
+//! Tests the effects of a backend's policies on a search.
 
 use std::time::Duration;
 
@@ -83,7 +83,7 @@ async fn failing_backend_opens_its_breaker() {
     assert!(rejected["error"].as_str().expect("text").contains("is OPEN"), "{rejected}");
     assert!(!backend.has_arrivals());
 
-    // Then one is let through, to see.
+    // Then the breaker lets one request through as a probe.
     service.time.advance(8 * SECOND);
     let searching = service.get("/search?q=d");
     backend.arrival().await.find("well again");
@@ -91,7 +91,7 @@ async fn failing_backend_opens_its_breaker() {
     service.counted(&format!("ripcord_breaker_state{{name=\"{name}\"}} 0")).await;
 }
 
-// A rejection that the retry would have to wait out past the deadline is told as what it is.
+// If the retry would have to wait beyond the deadline, the answer reports the rejection.
 #[tokio::test]
 async fn open_breaker_below_a_retry_is_a_rejection() {
     let mut backend = Backend::start().await;
@@ -178,7 +178,7 @@ async fn concurrent_searches_for_the_same_words_share_a_request() {
     let name = backend.name().to_owned();
     service.counted(&format!("ripcord_cache_reads_total{{name=\"{name}\",result=\"shared\"}} 1")).await;
 
-    // Who began it may leave: there is somebody else who waits.
+    // If the first search disconnects, the shared request continues, because another search waits for it.
     first.abort();
     service.counted("ripcord_http_requests_total{method=\"GET\",route=\"/search\",status=\"499\"} 1").await;
     arrival.find("for both");
@@ -187,7 +187,7 @@ async fn concurrent_searches_for_the_same_words_share_a_request() {
     assert_eq!(report(&json, &backend)["requests"], 0);
 }
 
-// A backend knows the deadline that its request was sent with, and gives up at that time.
+// A backend gets the deadline with the request, and stops at this deadline.
 #[tokio::test]
 async fn search_with_more_time_sends_its_own_request_when_the_one_it_joined_times_out() {
     let mut backend = Backend::start().await;
@@ -210,8 +210,8 @@ async fn search_with_more_time_sends_its_own_request_when_the_one_it_joined_time
     assert_eq!((&report["outcome"], &json["took_ms"]), (&"ok".into(), &1000.0.into()), "{report}");
 }
 
-// What is left of an attempt may be too little to be told, which fails at once and not at its end. Other searches that have
-// more time are no reason to ask again then: nothing would be sent, as often as it is tried.
+// The time left of an attempt may be too short to be sent. Then the attempt fails at once. No second attempt is made for other
+// searches with more time, because no attempt could be sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn attempt_without_enough_time_is_made_once() {
     let backend = Backend::start().await;

@@ -1,4 +1,4 @@
-//! The service in-process, on a clock that stands still until the test moves it.
+//! Helper: the service in-process, on a manual clock.
 
 use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
@@ -20,15 +20,15 @@ use tower::ServiceExt as _;
 
 use super::backend::Backend;
 
-/// A service that asks the backends of a test.
+/// A service that uses the backends of a test.
 pub(crate) struct TestService {
     pub(crate) app: Router,
     pub(crate) time: ManualTime,
-    /// Ends all requests, as the end of the grace does.
+    /// Cancels all requests, like the end of the grace.
     pub(crate) cancel: Canceler,
-    /// Begins the shutdown, as a signal does.
+    /// Begins the shutdown, like a signal.
     pub(crate) shutdown: Shutdown,
-    /// The context of the service, which its requests' are below.
+    /// The context of the service, the parent of the contexts of requests.
     pub(crate) server: Context,
     pub(crate) search: Search,
     /// Keeps the drain open.
@@ -36,7 +36,7 @@ pub(crate) struct TestService {
     settings: Settings,
 }
 
-/// An answer of the service, read to its end.
+/// An answer of the service that was read completely.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -45,7 +45,7 @@ pub(crate) struct Answer {
 }
 
 impl TestService {
-    /// Without a hedge and with one attempt, which is enough for most tests.
+    /// Creates a service without a hedge and with one attempt, which is enough for most tests.
     pub(crate) fn new(backends: &[&Backend]) -> TestService {
         TestService::with(backends, |_| {})
     }
@@ -55,7 +55,7 @@ impl TestService {
         TestService::on(&Context::background().with_clock(clock), time, backends, change)
     }
 
-    /// On the system's clock: for waits of the service's own that are short and that no test can see beginning.
+    /// Creates a service on the system's clock, for short waits of the service whose start a test cannot detect.
     pub(crate) fn in_real_time(backends: &[&Backend], change: impl FnOnce(&mut Policies)) -> TestService {
         let (_, time) = Clock::manual();
         TestService::on(&Context::background(), time, backends, change)
@@ -82,7 +82,7 @@ impl TestService {
         TestService { app, time, cancel, shutdown, server, _in_flight, settings, search }
     }
 
-    /// The same, with peers whose headers count.
+    /// Returns the service with a network of trusted peers.
     pub(crate) fn trusting(mut self, network: &str) -> TestService {
         self.settings.trusted_peers.push(network.parse().expect("a network"));
         let inspector = serve::inspector(&self.settings, &self.shutdown).expect("valid settings");
@@ -91,7 +91,7 @@ impl TestService {
         self
     }
 
-    /// Sends a request, in a task of its own; aborting that is its client going away.
+    /// Sends a request in a new task. Aborting the task disconnects the client.
     pub(crate) fn get(&self, path: &str) -> JoinHandle<Answer> {
         self.get_with(path, &[])
     }
@@ -100,7 +100,7 @@ impl TestService {
         self.get_from(None, path, headers)
     }
 
-    /// As over a connection from `peer`.
+    /// Sends a request as over a connection from `peer`.
     pub(crate) fn get_from(&self, peer: Option<&str>, path: &str, headers: &[(&str, &str)]) -> JoinHandle<Answer> {
         let mut request = Request::get(path);
         if let Some(peer) = peer {
@@ -149,7 +149,7 @@ impl Answer {
     }
 }
 
-/// What the answer says of a backend.
+/// Returns the report about a backend in the answer.
 #[track_caller]
 pub(crate) fn report<'a>(answer: &'a Value, backend: &Backend) -> &'a Value {
     let reports = answer["backends"].as_array().expect("a list");

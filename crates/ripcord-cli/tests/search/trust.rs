@@ -1,4 +1,4 @@
-//! What of a request's headers counts, and what goes on to the backends.
+//! Tests the trusted headers of a request, and the headers that the backends get.
 
 use std::time::Duration;
 
@@ -66,7 +66,7 @@ async fn untrusted_client_can_shorten_the_deadline() {
         arrival.find("it");
         assert_eq!(searching.await.expect("no panic").status, StatusCode::OK);
     }
-    // Of the three, the shortest counts.
+    // The shortest of the three limits counts.
     let searching = service.get_with("/search?q=a&timeout=2s", &[("x-request-timeout-ms", "1500")]);
     assert_eq!(backend.arrival().await.header("x-request-timeout-ms"), "1500");
     searching.abort();
@@ -99,7 +99,7 @@ async fn malformed_deadline_is_counted_and_ignored() {
     service.counted("ripcord_http_malformed_headers_total{header=\"x-request-timeout-ms\"} 4").await;
 }
 
-// In real time: what passes between two hops is never nothing, and is rounded up.
+// In real time, some time passes between two hops, and the time left is rounded down.
 #[tokio::test]
 async fn deadline_shrinks_with_each_hop() {
     let mut last = Backend::start().await;
