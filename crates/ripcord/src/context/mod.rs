@@ -140,8 +140,8 @@ impl Context {
     /// This method also works before the deadline passes. For example, a function that refuses a call because too little
     /// time is left can report the line that set the deadline.
     ///
-    /// Returns `None` if this context has no deadline. Also returns `None` if the context on which the deadline was set
-    /// has ended for another reason than this deadline.
+    /// Returns `None` if this context has no deadline. Also returns `None` if something other than this deadline, such
+    /// as a cancel, has ended the context that was created with the deadline (this context or an ancestor).
     ///
     /// ```
     /// use std::time::Duration;

@@ -14,9 +14,10 @@ use crate::raw::tree;
 impl Context {
     /// Returns a child context with a deadline, and a [`MovableDeadline`] that moves this deadline later or earlier.
     ///
-    /// The child ends at its deadline, or when this context ends. Moving the deadline does not move the deadlines of
-    /// other contexts: an earlier deadline of an ancestor still ends the child. The child's
-    /// [`deadline`](Context::deadline) and [`remaining`](Context::remaining) follow each move.
+    /// The child ends at its deadline, or when this context ends. Contexts derived from the child inherit the deadline.
+    /// On the child and on these contexts, [`deadline`](Context::deadline) and [`remaining`](Context::remaining) follow
+    /// each move. A move changes no other deadline: an earlier deadline of an ancestor still ends the child, and a
+    /// descendant keeps a deadline of its own.
     ///
     /// With a deadline in the past, the returned child has already ended. A deadline more than 292 years away has no
     /// effect until it is moved. If this context has a [manual clock](Clock::manual), compute the deadline from
@@ -147,7 +148,7 @@ impl Context {
     /// [merged](Context::merge) context, it continues in both contexts that were merged, and restarts the nearest idle
     /// timeout in each.
     ///
-    /// Returns `false` if no idle timeout was found, or if the context of an idle timeout that was found has already ended.
+    /// Returns `false` if no idle timeout was found, or if the context of any idle timeout that was found has already ended.
     ///
     /// ```
     /// use std::time::Duration;

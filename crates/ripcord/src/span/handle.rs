@@ -72,7 +72,7 @@ impl Span {
         self.snapshot().is_ended()
     }
 
-    /// Returns whether a panic ended the span, by dropping its guard.
+    /// Returns whether the span ended because a panic dropped its guard.
     pub fn is_panicked(&self) -> bool {
         self.snapshot().is_panicked()
     }

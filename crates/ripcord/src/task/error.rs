@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::background;
 use crate::error::Error;
 
-/// The error of a spawned task that has no output: the task's context ended first, or the task panicked.
+/// The error that takes the place of a spawned task's output: the task's context ended first, or the task panicked.
 ///
 /// ```
 /// use ripcord::TaskError;

@@ -12,7 +12,7 @@ use crate::background;
 use crate::context::Context;
 use crate::value::Value;
 
-/// A list of the tasks that were started under one context. It counts, shows and waits for them.
+/// A list of the unfinished tasks that were started under one context. It counts, shows and waits for them.
 /// [`Context::with_tasks`] returns the list.
 ///
 /// Clones refer to the same list. Dropping a clone has no effect on the tasks.
