@@ -79,7 +79,7 @@
 //!   once.
 //! * Attempts do not multiply when one retry runs inside another: see [`Attempt`].
 //! * Dropping the future of `run` drops the call and releases what the policy holds for it: permits, unspent tokens and probes
-//!   of a breaker. A load of a cache and a task of a worker pool run in tasks of their own: see their docs.
+//!   of a breaker. A load of a cache and a job of a worker pool run in tasks of their own: see their docs.
 //! * The context of a call does not end when the call succeeds, so that a response can still be read afterwards. The context
 //!   still ends at its deadline.
 //! * No function panics because of an argument. Hooks and classifiers run outside all locks. A panicking hook affects only the
@@ -95,7 +95,7 @@
 //! | [`Hedge`] | all attempts are canceled and dropped |
 //! | [`Stack`] | the attempt is dropped |
 //! | [`Cache`] | the caller stops waiting; the load is dropped if no other caller waits for it |
-//! | [`WorkerPool`] | an async task is dropped; a blocking task must observe the context |
+//! | [`WorkerPool`] | an async job is dropped; a blocking job must observe the context |
 //!
 //! # What an error looks like
 //!
@@ -108,7 +108,7 @@
 //! the name of the caller's context. The column `{}` contains the short text of the error. The column `{:#}` contains the long
 //! text. "Sources" are the errors in the [`source`](std::error::Error::source) chain. "Outcome" is [`Error::outcome`].
 //!
-//! A panic of a call goes to the caller of `run`. A panic of a cache load or of a pool task becomes an error, because these run
+//! A panic of a call goes to the caller of `run`. A panic of a cache load or of a pool job becomes an error, because these run
 //! in tasks that the policy spawned.
 //!
 #![doc = include_str!("../docs/ends.md")]

@@ -7,8 +7,8 @@ use ripcord::Cause;
 
 use crate::error::is_neutral;
 
-/// The error of a load of a [`Cache`](crate::Cache) or of a task of a [`WorkerPool`](crate::WorkerPool), of any type. All
-/// callers that wait for the same load get a clone of the same error. Cloning is cheap.
+/// Wraps an error of any type: the error of a load of a [`Cache`](crate::Cache), or of a job of a
+/// [`WorkerPool`](crate::WorkerPool). All callers that wait for the same load get a clone of the same error. Cloning is cheap.
 ///
 /// `Display` prints the text of the wrapped error, and [`source`](StdError::source) returns the source of the wrapped error.
 /// Get the wrapped error with [`downcast_ref`](SharedError::downcast_ref) or [`as_error`](SharedError::as_error).
@@ -28,7 +28,7 @@ pub struct SharedError {
 }
 
 impl SharedError {
-    /// Wraps an error. A cache and a worker pool wrap the errors of loads and tasks themselves.
+    /// Wraps an error. A cache and a worker pool wrap the errors of loads and jobs themselves.
     ///
     /// A [`Cache`](crate::Cache) can remember the error of a failed load: see
     /// [`negative_ttl`](crate::cache::CacheBuilder::negative_ttl). It does not remember an error of this crate whose outcome is

@@ -84,7 +84,7 @@ use crate::{Bulkhead, CircuitBreaker, Error, Fallback, Hedge, RateLimiter, Retry
 ///
 /// The other policies cannot be layers. A [`Cache`](crate::Cache), a [`KeyedLimiter`](crate::KeyedLimiter) and a
 /// [`KeyedCircuitBreaker`](crate::KeyedCircuitBreaker) need a key, which only your handler knows. A
-/// [`WorkerPool`](crate::WorkerPool) runs tasks.
+/// [`WorkerPool`](crate::WorkerPool) runs jobs.
 ///
 /// # Errors
 ///

@@ -116,10 +116,11 @@ impl<C> CircuitBreakerBuilder<C> {
     }
 
     /// Sets the failure rate at which the breaker opens: the number of failures divided by the number of results in the
-    /// [`window`](Self::window). The rate must be above 0 and at most 1. Default: 0.5.
+    /// [`window`](Self::window). The rate must be above 0 and at most 1. Default: 0.5. The breaker opens only if the window
+    /// contains at least [`minimum_calls`](Self::minimum_calls) results.
     ///
-    /// If [`consecutive_failures`](Self::consecutive_failures) is set and none of `failure_rate`, `window` and
-    /// [`minimum_calls`](Self::minimum_calls) is set, the failure rate does not open the breaker.
+    /// Setting [`consecutive_failures`](Self::consecutive_failures) turns this rule off, unless `failure_rate`, `window` or
+    /// [`minimum_calls`](Self::minimum_calls) is also set.
     pub fn failure_rate(mut self, rate: f64) -> Self {
         self.settings.failure_rate = Some(rate);
         self
@@ -136,16 +137,16 @@ impl<C> CircuitBreakerBuilder<C> {
     /// Sets the number of failures in a row after which the breaker opens. The number must be at least 1. Default: not set, so
     /// failures in a row do not open the breaker.
     ///
-    /// If this number is set, the [`failure_rate`](Self::failure_rate) opens the breaker only if `failure_rate`,
-    /// [`window`](Self::window) or [`minimum_calls`](Self::minimum_calls) is set too.
+    /// Setting this number turns off the rule of the [`failure_rate`](Self::failure_rate), unless `failure_rate`,
+    /// [`window`](Self::window) or [`minimum_calls`](Self::minimum_calls) is also set.
     pub fn consecutive_failures(mut self, failures: u32) -> Self {
         self.settings.consecutive_failures = Some(failures);
         self
     }
 
     /// Makes the breaker open when too many calls are slow. A call that takes `duration` or longer is slow. The breaker opens
-    /// when the number of slow calls divided by the number of results in the [`window`](Self::window) is at least `rate`.
-    /// Default: no call is slow.
+    /// when the number of slow calls divided by the number of results in the [`window`](Self::window) is at least `rate`, and
+    /// the window contains at least [`minimum_calls`](Self::minimum_calls) results. Default: no call is slow.
     ///
     /// `duration` must be longer than zero. `rate` must be above 0 and at most 1. The breaker measures the duration of a call
     /// when the call ends. So a slow call in flight does not count yet. A slow probe of a half-open breaker counts as failed.

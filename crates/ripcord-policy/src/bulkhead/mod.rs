@@ -96,8 +96,8 @@ impl Bulkhead {
     ///
     /// * The call's own error.
     /// * All permits are in use and the queue is full ([`Error::is_full`]). The method then fails at once.
-    /// * `ctx` was canceled or its deadline passed before the call, during the wait or during the call ([`Error::context_error`]). The
-    ///   call's error, if any, is the source.
+    /// * `ctx` was canceled or its deadline passed before the call, during the wait or during the call
+    ///   ([`Error::context_error`]). The call's error, if any, is the source.
     ///
     /// # Panics
     ///
@@ -130,8 +130,8 @@ impl Bulkhead {
     /// # Errors
     ///
     /// * All permits are in use and the queue is full ([`Refused::is_full`]). The method then fails at once.
-    /// * `ctx` was canceled or its deadline passed before or during the wait ([`Refused::context_error`]). If a permit becomes free at
-    ///   the same moment, the method returns the permit instead, unless `ctx` had ended before the wait.
+    /// * `ctx` was canceled or its deadline passed before or during the wait ([`Refused::context_error`]). If a permit becomes
+    ///   free at the same moment, the method returns the permit instead, unless `ctx` had ended before the wait.
     ///
     /// # Cancel safety
     ///

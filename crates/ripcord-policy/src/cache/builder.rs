@@ -126,12 +126,12 @@ where
     /// [`get_or_load`](Cache::get_or_load) returns a stale value, it also loads a new value in the background. Default: expired
     /// values are not returned.
     ///
-    /// Requires a [`ttl`](Self::ttl). If only [`insert_with_ttl`](Cache::insert_with_ttl) or
-    /// [`set_load_ttl`](super::set_load_ttl) sets TTLs, set the `ttl` to `Duration::MAX`. `window` must be longer than zero.
+    /// Requires a [`ttl`](Self::ttl). If all TTLs come from [`insert_with_ttl`](Cache::insert_with_ttl) or
+    /// [`set_load_ttl`](super::set_load_ttl), set the `ttl` to `Duration::MAX`. `window` must be longer than zero.
     ///
-    /// If a background load fails, the cache still returns the stale value. The next background load of the key starts at the
-    /// earliest after the time [`negative_ttl`](Self::negative_ttl), or after one second if the error is not remembered. When
-    /// the time `window` is over, the value is no longer returned, and callers wait for a load.
+    /// If a background load fails, the cache still returns the stale value. It then waits for the time
+    /// [`negative_ttl`](Self::negative_ttl) before it loads the key in the background again. If the error is not remembered, it
+    /// waits for one second. After the time `window`, the stale value is no longer returned, and callers wait for a load.
     #[track_caller]
     pub fn stale_for(mut self, window: Duration) -> Self {
         self.settings.stale_for = Some((window, Location::caller()));

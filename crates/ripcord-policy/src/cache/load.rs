@@ -60,9 +60,9 @@ where
     ///
     /// # Errors
     ///
-    /// * `ctx` was canceled or its deadline passed before or during the wait ([`Error::context_error`]). If the result of the load is
-    ///   ready at the same moment, the result is returned instead, unless `ctx` had ended before the call. If the cache is
-    ///   closed too, the error is still the error of `ctx`.
+    /// * `ctx` was canceled or its deadline passed before or during the wait ([`Error::context_error`]). If the result of the
+    ///   load is ready at the same moment, the result is returned instead, unless `ctx` had ended before the call. If the cache
+    ///   is closed too, the error is still the error of `ctx`.
     /// * The load returned an error ([`Error::last`]). All callers of the load get a clone of this error, as a [`SharedError`].
     ///   If [`negative_ttl`](super::CacheBuilder::negative_ttl) is set, later callers get the error too, until this time has
     ///   passed.

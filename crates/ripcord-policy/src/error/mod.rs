@@ -107,7 +107,7 @@ impl<E> Error<E> {
     ///
     /// This is the context that was passed to the policy, or a context that the policy derived from it: the context of an
     /// attempt that [timed out](Error::is_attempt_timeout), of a call that reached the deadline of a [`Stack`](crate::Stack),
-    /// or of a task of a [`WorkerPool`](crate::WorkerPool).
+    /// or of a job of a [`WorkerPool`](crate::WorkerPool).
     pub fn context_error(&self) -> Option<&ripcord::Error> {
         match &self.0.stop {
             Some(StopDetails::Ended(end)) => Some(end),
@@ -175,7 +175,7 @@ impl<E> Error<E> {
         self.refused().is_some_and(Refused::is_load_cycle)
     }
 
-    /// Returns whether a load of a [`Cache`](crate::Cache) or a task of a [`WorkerPool`](crate::WorkerPool) panicked. All other
+    /// Returns whether a load of a [`Cache`](crate::Cache) or a job of a [`WorkerPool`](crate::WorkerPool) panicked. All other
     /// policies pass a panic of the call on to the caller.
     pub fn is_panicked(&self) -> bool {
         matches!(self.failure(), Some(Failure::Panicked(_)))

@@ -4,8 +4,8 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-/// The error of a load of a [`Cache`](crate::Cache) or a task of a [`WorkerPool`](crate::WorkerPool) that panicked. Contains
-/// the message of the panic.
+/// The error of a load of a [`Cache`](crate::Cache) or a job of a [`WorkerPool`](crate::WorkerPool) that panicked. Contains the
+/// message of the panic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Panicked {
     message: Arc<str>,

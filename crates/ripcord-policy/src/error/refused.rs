@@ -187,8 +187,9 @@ impl Refused {
         matches!(&*self.0, Reason::LoadCycle { .. })
     }
 
-    /// Returns whether the same operation can succeed later. Returns `true` if a breaker was open, if too many waiters of a
-    /// limiter came first, or if a worker pool or bulkhead was full. Returns `false` for all other errors.
+    /// Returns whether the same operation can succeed later. Returns `true` if a breaker refused the operation, if a rate
+    /// limiter had too many waiters and reservations already, or if a worker pool or bulkhead was full. Returns `false` for all
+    /// other errors.
     pub fn is_transient(&self) -> bool {
         match &*self.0 {
             Reason::BreakerOpen { .. }

@@ -70,7 +70,7 @@ impl<T: 'static, E: 'static> Fallback<T, E> {
         FallbackBuilder { handler: None, condition: None }
     }
 
-    /// Creates a fallback that runs `handler` for every error.
+    /// Creates a fallback that runs `handler` when a call fails with any error, unless the caller's context has ended.
     ///
     /// `handler` gets the context passed to [`run`](Fallback::run) and the error of the call. It returns a value, or an error:
     /// the same error or another one.
@@ -82,7 +82,8 @@ impl<T: 'static, E: 'static> Fallback<T, E> {
         Self { handler: boxed(handler), condition: None, tally: Arc::new(Tally::new()) }
     }
 
-    /// Creates a fallback that returns a clone of `value` for every error.
+    /// Creates a fallback that returns a clone of `value` when a call fails with any error, unless the caller's context has
+    /// ended.
     pub fn value(value: T) -> Self
     where
         T: Clone + Send + Sync,
@@ -91,13 +92,15 @@ impl<T: 'static, E: 'static> Fallback<T, E> {
         Self::new(move |_, _| std::future::ready(Ok(value.clone())))
     }
 
-    /// Makes a call. If the call fails, runs the fallback and returns its result. `call` gets a clone of `ctx`.
+    /// Makes a call. If the call fails and `ctx` has not ended, runs the fallback and returns its result. `call` gets a clone
+    /// of `ctx`.
     ///
     /// If `ctx` ends, neither a running call nor a running fallback is dropped. Both must observe the context that they get.
     ///
     /// # Errors
     ///
-    /// * `ctx` was canceled or its deadline passed before the call, during the call or during the fallback ([`Error::context_error`]).
+    /// * `ctx` was canceled or its deadline passed before the call, during the call or during the fallback
+    ///   ([`Error::context_error`]).
     /// * The call failed, and the condition set with [`FallbackBuilder::when`] returned `false` for the error. The error of the
     ///   call is returned.
     /// * The fallback returned an error.
@@ -180,7 +183,8 @@ impl<T: 'static, E: 'static> FallbackBuilder<T, E> {
     }
 
     /// Sets a function that returns whether the fallback runs for the given error. If `condition` returns `false`, the caller
-    /// gets the error of the call. Default: the fallback runs for every error.
+    /// gets the error of the call. Default: the fallback runs for every error. If the caller's context has ended, the fallback
+    /// never runs, and `condition` is not called.
     ///
     /// A panic of `condition` goes to the caller of [`Fallback::run`].
     pub fn when(mut self, condition: impl Fn(&Error<E>) -> bool + Send + Sync + 'static) -> Self {

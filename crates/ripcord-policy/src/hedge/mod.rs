@@ -131,8 +131,8 @@ impl Hedge {
     /// # Errors
     ///
     /// * All attempts that were sent have failed. The error is the error of the attempt that failed last.
-    /// * `ctx` was canceled or its deadline passed before or during the call ([`Error::context_error`]). If an attempt succeeds at the
-    ///   same moment, its value is returned instead, unless `ctx` had ended before the call.
+    /// * `ctx` was canceled or its deadline passed before or during the call ([`Error::context_error`]). If an attempt succeeds
+    ///   at the same moment, its value is returned instead, unless `ctx` had ended before the call.
     ///
     /// # Panics
     ///

@@ -39,19 +39,20 @@ impl Rate {
     /// The rate of zero. A limiter with this rate grants the tokens that are in its bucket, and earns no further tokens.
     pub const ZERO: Rate = Rate(Kind::PerSecond(0.0));
 
-    /// Creates a rate of `tokens` per second. `tokens` must not be negative or NaN. `f64::INFINITY` is [`Rate::INFINITE`].
+    /// Creates a rate of `tokens` per second. `f64::INFINITY` is [`Rate::INFINITE`]. A limiter rejects a negative rate or NaN
+    /// with a [`ConfigError`].
     ///
     /// A finite rate above 2^37 (1.4e11) tokens per second counts as 2^37. The precision is 2^-64 of a token per second.
     pub const fn per_second(tokens: f64) -> Rate {
         Rate(Kind::PerSecond(tokens))
     }
 
-    /// Creates a rate of one token per `period`. `period` must be longer than zero.
+    /// Creates a rate of one token per `period`. A limiter rejects a `period` of zero with a [`ConfigError`].
     pub const fn every(period: Duration) -> Rate {
         Rate::per(1, period)
     }
 
-    /// Creates a rate of `tokens` per `period`. `period` must be longer than zero.
+    /// Creates a rate of `tokens` per `period`. A limiter rejects a `period` of zero with a [`ConfigError`].
     pub const fn per(tokens: u32, period: Duration) -> Rate {
         Rate(Kind::Per { tokens, period })
     }

@@ -201,9 +201,9 @@ impl WorkerPool {
     ///
     /// # Errors
     ///
-    /// * `ctx` was canceled or its deadline passed before there was room in the queue ([`Refused::context_error`]). The job is then not
-    ///   submitted. If there is room at the moment when `ctx` ends, the job is submitted, unless `ctx` had ended before the
-    ///   call.
+    /// * `ctx` was canceled or its deadline passed before there was room in the queue ([`Refused::context_error`]). The job is
+    ///   then not submitted. If there is room at the moment when `ctx` ends, the job is submitted, unless `ctx` had ended
+    ///   before the call.
     /// * The queue is full ([`Refused::is_full`]), and the pool was built with [`Overflow::Reject`] or the caller is a job of
     ///   the same pool.
     /// * The pool is closed ([`Refused::is_closed`]).
@@ -251,15 +251,16 @@ impl WorkerPool {
     /// Submits a blocking job. Returns a handle as soon as the pool has accepted the job. Await the handle to get the result
     /// of the job.
     ///
-    /// The job runs on a thread of tokio's blocking pool, and occupies a worker until it returns. Its argument is the job's
-    /// own context: see [`submit`](Self::submit). A running job is not interrupted when its context ends, so it must check its
-    /// context. If the queue is full, this method waits like `submit`.
+    /// The job runs on a thread of tokio's blocking pool, and occupies a worker until it returns. Its argument is the job's own
+    /// context: see [`submit`](Self::submit). A running job is not interrupted when its context ends, so it must check its
+    /// context. If the queue is full, this method waits for room or fails at once, like `submit`.
     ///
     /// # Errors
     ///
     /// * `ctx` was canceled or its deadline passed before there was room in the queue ([`Refused::context_error`]). The job is
     ///   not submitted.
-    /// * The queue is full ([`Refused::is_full`]).
+    /// * The queue is full ([`Refused::is_full`]), and the pool was built with [`Overflow::Reject`] or the caller is a job of
+    ///   the same pool.
     /// * The pool is closed ([`Refused::is_closed`]).
     ///
     /// # Cancel safety
@@ -333,8 +334,8 @@ impl WorkerPool {
     ///
     /// # Errors
     ///
-    /// `ctx` was canceled or its deadline passed before all jobs had finished ([`Refused::context_error`]). If `ctx` had ended before
-    /// the call, the jobs are canceled at once.
+    /// `ctx` was canceled or its deadline passed before all jobs had finished ([`Refused::context_error`]). If `ctx` had ended
+    /// before the call, the jobs are canceled at once.
     ///
     /// # Cancel safety
     ///

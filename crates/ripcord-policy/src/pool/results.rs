@@ -69,8 +69,8 @@ impl Results {
     ///
     /// # Errors
     ///
-    /// `ctx` was canceled or its deadline passed before or during the wait ([`Refused::context_error`]). If a finished job is available
-    /// at the moment when `ctx` ends, the job is returned instead, unless `ctx` had ended before the call.
+    /// `ctx` was canceled or its deadline passed before or during the wait ([`Refused::context_error`]). If a finished job is
+    /// available at the moment when `ctx` ends, the job is returned instead, unless `ctx` had ended before the call.
     ///
     /// # Cancel safety
     ///

@@ -170,17 +170,19 @@ impl<E> Retry<E> {
         })
     }
 
-    /// Makes a blocking call on the current thread, and repeats it like [`run`](Retry::run). The waits block the thread. They
-    /// end early when `ctx` ends. A running call must observe its context.
+    /// Makes a blocking call on the current thread, and repeats it like [`run`](Retry::run). The waits block the thread. If
+    /// `ctx` ends during a wait, the wait ends. If `ctx` ends during an attempt, the attempt continues. The call must observe
+    /// its context.
     ///
     /// # Errors
     ///
-    /// All attempts that were made have failed. The error contains the [last error](Error::last), the [number of
-    /// attempts](Error::attempts), and the [reason](Error::stop_reason) why no further attempt was made.
+    /// * All attempts that were made have failed. The error contains the [last error](Error::last) of the call, the [number of
+    ///   attempts](Error::attempts), and the [reason](Error::stop_reason) why the retry stopped.
+    /// * `ctx` was canceled or its deadline passed, before, between or during attempts ([`Error::context_error`]).
     ///
     /// # Panics
     ///
-    /// Passes on a panic of the call or of a hook. The panic counts as a failure.
+    /// Passes on a panic of the call, or of a function or hook that is set in the builder. The panic counts as a failure.
     pub fn run_blocking<T, F>(&self, ctx: &Context, mut call: F) -> Result<T, Error<E>>
     where
         F: FnMut(Context) -> Result<T, E>,

@@ -110,9 +110,12 @@ impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
     }
 
     /// Adds a circuit breaker, which refuses attempts while the called service keeps failing. The breaker's
-    /// [classifier](CircuitBreakerBuilder::classify) judges the results of the call itself. The duration of a [slow
-    /// call](CircuitBreakerBuilder::slow_call) and the [timeout of a probe](CircuitBreakerBuilder::half_open_timeout) are
-    /// measured from the moment when the attempt is sent.
+    /// [classifier](CircuitBreakerBuilder::classify) judges only the results that the call returned. An attempt timeout is a
+    /// failure. A refusal by a layer below is neutral.
+    ///
+    /// The duration of a [slow call](CircuitBreakerBuilder::slow_call) and the [timeout of a
+    /// probe](CircuitBreakerBuilder::half_open_timeout) are measured from the moment when the attempt is sent. The waits in the
+    /// limiter and the bulkhead do not count.
     pub fn breaker<C>(mut self, breaker: impl IntoLayer<CircuitBreaker<C>>) -> Self
     where
         C: Classify<T, E> + Send + Sync + 'static,

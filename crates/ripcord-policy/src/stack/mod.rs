@@ -84,8 +84,8 @@ use layers::Layers;
 ///
 /// # Policies that are not layers
 ///
-/// * A [`WorkerPool`](crate::WorkerPool) runs tasks. Submit a task that makes the call through the stack. If the pool is full,
-///   it refuses the task before any layer runs.
+/// * A [`WorkerPool`](crate::WorkerPool) runs jobs. Submit a job that makes the call through the stack. If the pool is full, it
+///   refuses the job before any layer runs.
 /// * A [`KeyedLimiter`](crate::KeyedLimiter) limits the calls of each client. Wait for a token of the client before the call
 ///   through the stack. One token is enough for all attempts. The limiter layer of the stack limits the attempts that are sent
 ///   to the service.
