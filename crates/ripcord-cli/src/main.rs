@@ -60,7 +60,7 @@ fn first_line(error: &clap::Error) -> String {
 /// The exit code for invalid settings.
 const USAGE: u8 = 2;
 
-/// Returns the exit code for invalid arguments: `ripcord run` leaves the low ones to the command.
+/// Returns the exit code for invalid arguments. `ripcord run` reserves the low exit codes for the command.
 fn usage_code() -> u8 {
     #[cfg(target_os = "linux")]
     if std::env::args_os().nth(1).is_some_and(|command| command == "run") {

@@ -572,7 +572,7 @@ fn log_and_answers_name_no_line_of_code_and_the_inspector_only_the_services() {
     outputs.extend(server.log_until("client disconnected"));
     server.terminate();
     outputs.extend(server.wait().1);
-    // A cancel from the inspector, on a server whose deadline leaves time for it.
+    // A cancel from the inspector, on a server whose deadline is late enough.
     let mut server = Server::start(&["--grace", "100ms", "--log-format", "json"]);
     let exchange = server.request("/slow");
     outputs.extend(server.log_until("Slow request started"));

@@ -1,6 +1,6 @@
 //! A stream of tokens like the stream of a language model: slow, long, and not always complete.
 //!
-//! `cargo run --example streaming` asks for five streams and prints how each one ends. With an address, as in
+//! `cargo run --example streaming` requests five streams and prints how each stream ends. With an address, as in
 //! `cargo run --example streaming 127.0.0.1:8080`, it serves `/chat/steady` and the others until Ctrl-C.
 //!
 //! A fixed timeout would also cut long streams that make progress. The idle timeout ends a stream only if no token was sent for
@@ -59,7 +59,7 @@ fn app(server: &Context, ends: UnboundedSender<String>) -> Router {
     Router::new().route("/chat/{model}", get(chat)).layer(layer)
 }
 
-/// Returns a text that says how a request ended. A log would print the error with `{:#}`, which prints all details.
+/// Describes the end of a request. A log would print the error with `{:#}`, which prints all details.
 fn explain(request: &Finished<'_>) -> String {
     let is_idle = request.error.as_ref().is_some_and(|error| format!("{error:#}").contains("(idle for"));
     match request.outcome {

@@ -1,4 +1,4 @@
-//! A WebSocket echo server. A connection's context ends when the client disconnects or the server drains. Its cause says which.
+//! A WebSocket echo server. A connection's context ends when the client disconnects or the server drains. Its cause is the reason.
 //!
 //! `cargo run --example websocket_echo` connects to itself and prints what happens. With an address, as in
 //! `cargo run --example websocket_echo 127.0.0.1:8080`, it serves until Ctrl-C.

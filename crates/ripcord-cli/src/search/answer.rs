@@ -49,7 +49,7 @@ pub struct Answer {
     pub(super) query: Arc<str>,
     /// Whether every backend has answered.
     pub(super) complete: bool,
-    /// The request id.
+    /// The request ID.
     pub(super) request_id: Option<String>,
     /// The time limit of the search, in milliseconds.
     pub(super) timeout_ms: Option<f64>,

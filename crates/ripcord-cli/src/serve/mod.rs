@@ -3,7 +3,7 @@
 //! ```text
 //! serve                  the shutdown's root
 //! └─ (work)              the shutdown's context: canceled when the grace is over
-//!    └─ GET /slow        one for each request: named after its route, with its id and its deadline;
+//!    └─ GET /slow        one for each request: named after its route, with its ID and its deadline;
 //!       └─ …             canceled when the client disconnects, and when the response has been sent
 //! ```
 //!

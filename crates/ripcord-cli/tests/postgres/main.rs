@@ -1,6 +1,6 @@
-//! `ripcord serve --database-url` with a real Postgres, which the tests start as those of ripcord-sql do.
+//! Tests `ripcord serve --database-url` with a real Postgres. Like the tests of ripcord-sql, these tests start Postgres.
 //!
-//! Without a server, the tests report themselves as ignored: `scripts/postgres` installs it, and runs this.
+//! `scripts/postgres` installs Postgres and runs these tests. Without Postgres, the tests are reported as ignored.
 
 #[path = "../common/mod.rs"]
 #[expect(dead_code, reason = "for the tests of the binary")]

@@ -1,4 +1,4 @@
-//! Searches in the documents that the service has stored in Postgres.
+//! Tests searches in the documents that the service has stored in Postgres.
 
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use crate::{
     server::Server as Postgres,
 };
 
-/// The password in the URL. The server of the tests does not ask for it.
+/// The password in the URL. The server of the tests does not check passwords.
 const PASSWORD: &str = "hunter2";
 
 fn serve(postgres: &Postgres) -> Server {
@@ -42,7 +42,7 @@ fn report<'a>(answer: &'a Value, name: &str) -> &'a Value {
     backends.iter().find(|report| report["name"] == name).expect("it was asked")
 }
 
-/// Runs with a connection of the test's own.
+/// Calls `run` with a pool of the test.
 fn with_pool<T>(postgres: &Postgres, run: impl AsyncFnOnce(Pool) -> T) -> T {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
@@ -69,7 +69,7 @@ pub(crate) fn finds_documents(postgres: &Postgres) {
         (&"ok".into(), &0.into()),
         "{none:#}"
     );
-    // Words with the syntax of a query, and a character that Postgres has no text with.
+    // Words with the syntax of a query, and NUL, which text in Postgres cannot contain.
     for query in ["%27", "a%27b", "a+%26+b", "!a", "a:*", "%28", "%27%3B+DROP+TABLE+ripcord_documents", "deadline%00"] {
         let answer = search(&server, &format!("q={query}&timeout=1s"));
         assert_eq!(report(&answer, "fast")["outcome"], "ok", "{query}: {answer:#}");
@@ -109,7 +109,7 @@ pub(crate) fn ends_at_its_deadline(postgres: &Postgres) {
             "{answer:#}"
         );
 
-        // The deadline has reached the server: soon nothing waits for the lock.
+        // The deadline also ends the query at the server, so no query waits for the lock after some time.
         let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted";
         let until = Instant::now() + PATIENCE;
         while pool.query_one(ctx, waiting, &[]).await.expect("nothing is locked").get::<_, i64>(0) > 0 {

@@ -151,7 +151,7 @@ pub(crate) fn kill(pid: u32, signal: Signal) {
     kill_process(pid, signal).unwrap();
 }
 
-/// Reports that this machine lacks what a test needs.
+/// Reports that this machine does not meet the requirements of a test.
 #[expect(clippy::print_stdout, reason = "the runner shows it")]
 pub(crate) fn not_checked(reason: &str) {
     println!("NOT CHECKED: {reason}");

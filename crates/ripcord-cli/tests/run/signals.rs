@@ -159,7 +159,7 @@ fn first_term_after_the_deadline_is_not_sent_to_the_command_again() {
     running.signal(Signal::TERM);
     running.signal(Signal::USR1);
     let ended = running.end();
-    // USR1 ended the shell, so nothing was killed, and its output shows one signal.
+    // USR1 ended the shell, so nothing was killed. The shell's output shows one signal.
     assert_eq!((ended.code(), ended.stdout.as_str()), (124, ""), "{ended:?}");
 }
 

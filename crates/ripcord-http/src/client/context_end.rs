@@ -10,7 +10,7 @@ use ripcord::{Context, DoneOwned, Error};
 pub(super) struct ContextEnd {
     ctx: Context,
     done: DoneOwned,
-    /// Whether the call has an idle timeout of its own.
+    /// Whether the call has its own idle timeout.
     is_idle: bool,
 }
 

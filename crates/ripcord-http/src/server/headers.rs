@@ -91,7 +91,7 @@ impl<'a> Header<'a> {
     }
 }
 
-/// The headers to read. They are found in one pass.
+/// The headers to read, collected in one pass.
 #[derive(Default)]
 struct Found<'a> {
     deadlines: [Header<'a>; Dialect::ALL.len()],
@@ -121,7 +121,7 @@ impl<'a> Found<'a> {
     }
 }
 
-/// Reads one header after the other, and keeps the first error.
+/// Reads the headers in turn and keeps the first error.
 struct Reader<'a> {
     counters: &'a Counters,
     malformed: Option<Malformed>,

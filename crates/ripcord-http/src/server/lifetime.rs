@@ -1,6 +1,6 @@
 //! The events that end a request's context, and the references that keep it alive.
 //!
-//! 1. A request has one [`Lifetime`], however many layers it passes. Nothing else in this crate cancels the request's context.
+//! 1. A request has one [`Lifetime`], even if it passes several layers. Nothing else in this crate cancels the request's context.
 //! 2. The request in flight ([`InFlight`](super::request::InFlight)) and every [`Detached`](super::Detached) hold strong
 //!    references. The context holds a weak reference, so the lifetime and the context do not keep each other alive.
 //! 3. The end of the response or a disconnect ends the context at once or, if there is a `Detached`, when the last `Detached` is

@@ -29,8 +29,8 @@ use crate::{RemoteCause, RequestId};
 const X_REQUEST_ID: HeaderName = HeaderName::from_static(RequestId::HEADER);
 const RIPCORD_CAUSE: HeaderName = HeaderName::from_static(RemoteCause::HEADER);
 
-/// A request in flight, as one layer sees it. The [`ResponseFuture`](super::ResponseFuture) holds it first, then the
-/// [`ContextBody`](super::ContextBody). When it is dropped, the request is over and its context ends, unless something is
+/// A request in flight, from the view of one layer. First the [`ResponseFuture`](super::ResponseFuture) holds this value, then the
+/// [`ContextBody`](super::ContextBody). The drop of this value ends the request and its context, unless something is
 /// [detached](super::detach).
 #[derive(Debug)]
 pub(super) struct InFlight {
@@ -237,7 +237,7 @@ impl InFlight {
 }
 
 impl UpgradedRequest for InFlight {
-    /// Ends the context. The cause says whether the server was draining. If the client had disconnected, the context has already
+    /// Ends the context. The cause reports whether the server was draining. If the client has disconnected, the context has already
     /// ended.
     fn closed(self: Box<Self>) {
         match self.ctx.err() {

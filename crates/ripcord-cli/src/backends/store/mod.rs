@@ -9,7 +9,7 @@ use ripcord::Context;
 use ripcord_sql::Error;
 use serde::{Deserialize, Serialize};
 
-/// Maximum number of concurrent queries of one backend in SQLite. Further searches wait until one of them ends, or their own context.
+/// Maximum number of concurrent queries of one backend in SQLite. Further searches wait until a query or their own context ends.
 const MAX_QUERIES: usize = 2;
 
 /// Time limit for opening the documents of one backend.
@@ -30,9 +30,9 @@ pub struct Hit {
 /// The documents of one backend.
 #[derive(Clone, Debug)]
 pub(super) enum Store {
-    /// In memory.
+    /// A database in memory.
     Sqlite(ripcord_sql::sqlite::Pool),
-    /// In a table that the backends share.
+    /// A table that the backends share.
     Postgres { pool: ripcord_sql::postgres::Pool, backend: &'static str },
 }
 

@@ -1,11 +1,11 @@
-//! The documents in Postgres, in one table for all backends. The service creates it.
+//! The documents in Postgres. The service creates one table for all backends.
 
 use ripcord::Context;
 use ripcord_sql::{Error, postgres::Pool};
 
 use super::{Hit, MAX_HITS, documents};
 
-/// Services that start at the same time take turns, because `IF NOT EXISTS` alone fails if two of them create the table.
+/// Makes services that start at the same time take turns. Otherwise `IF NOT EXISTS` fails if two services create the table.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtext('ripcord_documents'))";
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS ripcord_documents \
@@ -19,7 +19,7 @@ const FIND: &str = "SELECT title, ts_headline('english', body, query, 'StartSel=
                     to_tsvector('english', title || ' ' || body) AS words, plainto_tsquery('english', $2) AS query \
                     WHERE backend = $1 AND words @@ query ORDER BY ts_rank(words, query) DESC, title LIMIT $3";
 
-/// Stores the documents of `backend`, unless they are there.
+/// Stores the documents of `backend`. Replaces the text of documents that already exist.
 pub(super) async fn store(pool: &Pool, ctx: &Context, backend: &str) -> Result<(), Error> {
     let transaction = pool.transaction(ctx).await?;
     transaction.query(ctx, LOCK, &[]).await?;
@@ -31,7 +31,7 @@ pub(super) async fn store(pool: &Pool, ctx: &Context, backend: &str) -> Result<(
 }
 
 pub(super) async fn find(pool: &Pool, ctx: &Context, backend: &str, words: &str) -> Result<Vec<Hit>, Error> {
-    // The one character that Postgres has no text with.
+    // Text in Postgres cannot contain NUL.
     let words = words.replace('\0', " ");
     let rows = pool.query(ctx, FIND, &[&backend, &words, &i64::from(MAX_HITS)]).await?;
     Ok(rows.iter().map(|row| Hit { title: row.get(0), snippet: row.get(1) }).collect())

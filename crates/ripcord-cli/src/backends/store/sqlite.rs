@@ -18,7 +18,7 @@ const INSERT: &str = "INSERT INTO documents (title, body) VALUES (?1, ?2)";
 const FIND: &str = "SELECT title, snippet(documents, 1, '[', ']', '…', 16) FROM documents WHERE documents MATCH ?1 \
                     ORDER BY rank LIMIT ?2";
 
-/// Opens a pool, and one connection of it, so that an error is found now.
+/// Opens a pool and its first connection, so that errors are detected now.
 pub(super) async fn open(ctx: &Context, backend: &'static str) -> Result<Pool, Error> {
     let load = move |connection: &mut Connection| -> rusqlite::Result<()> {
         connection.execute_batch(CREATE)?;
@@ -36,7 +36,7 @@ pub(super) async fn find(pool: &Pool, ctx: &Context, words: &str) -> Result<Vec<
     pool.query(ctx, FIND, (match_all(words), MAX_HITS), hit).await
 }
 
-/// Returns a query of FTS5 that matches all words. Each word is quoted, so none is read as syntax.
+/// Returns an FTS5 query that matches all words. Each word is quoted, so that no word is parsed as syntax.
 fn match_all(words: &str) -> String {
     let quoted = words.split_whitespace().map(|word| format!("\"{}\"", word.replace('"', "\"\"")));
     quoted.collect::<Vec<_>>().join(" ")

@@ -102,7 +102,7 @@ impl<'de> Deserialize<'de> for PerSecond {
 
 // ===== Address =====
 
-/// The address to listen on. Only its form is checked; names are resolved when the service listens.
+/// The address to listen on. Only the form is checked. Names are resolved when the service listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Address(pub(crate) String);
 
@@ -177,13 +177,12 @@ impl<'de> Deserialize<'de> for BackendUrl {
 
 // ===== DatabaseUrl =====
 
-/// The URL of a database, as it was given. Its parser accepts every text, because clap's error would repeat the text, and with it the
-/// password.
+/// The text of a database's URL. `FromStr` accepts every text, because clap's error would repeat the text and expose the password.
 #[derive(Clone)]
 pub(crate) struct DatabaseUrl(String);
 
 impl DatabaseUrl {
-    /// Parses the URL. The error does not repeat it.
+    /// Parses the URL. The error does not contain the URL.
     pub(crate) fn parse(&self) -> Result<tokio_postgres::Config, ConfigError> {
         let is_url = ["postgres://", "postgresql://"].iter().any(|scheme| self.0.starts_with(scheme));
         let config = self.0.parse().ok().filter(|_| is_url);

@@ -10,12 +10,12 @@ use ripcord::{Context, DoneOwned};
 
 use super::{activity::Writes, peer::Peer};
 
-/// Waits until a connection is useless. Its client has stopped reading, and either every request on it has ended, or it has no
-/// request and the send timeout has passed.
+/// Waits until a connection is useless: its client has stopped reading, and either every request on the connection has ended, or
+/// the connection has no request and the send timeout has passed.
 ///
 /// hyper polls a body only while the socket accepts data. Without this wait, a body that was cut at its deadline would stay,
-/// with its request and its connection, until the client leaves. The end of a response in hyper's buffer does not belong to a
-/// request any more.
+/// with its request and its connection, until the client disconnects. The end of a response in hyper's buffer no longer belongs to
+/// a request.
 #[derive(Debug)]
 pub(super) struct StallWatch {
     send_timeout: Duration,

@@ -86,7 +86,7 @@ impl WatchedStream {
 
     /// Closes the sending half. Returns whether the client may still be sending.
     fn shut_down(&self) -> io::Result<bool> {
-        // The system has closed the socket of a client that is gone. If a client has closed the connection, hyper drops the
+        // If the client is gone, the system has closed the socket. If the client has closed the connection, hyper drops the
         // stream after the shutdown, and the drop sends the FIN. An upgraded stream belongs to the handler, which may keep it.
         if self.peer.is_gone() || (self.is_at_end && self.peer.upgraded().is_none()) {
             return Ok(false);
@@ -152,7 +152,7 @@ impl AsyncWrite for WatchedStream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut task::Context<'_>) -> Poll<io::Result<()>> {
-        // A socket has no buffer of its own to flush.
+        // A socket has no buffer to flush.
         Poll::Ready(Ok(()))
     }
 

@@ -1,7 +1,7 @@
 //! The timeouts that close a connection without requests.
 //!
 //! One context with a timeout serves all waits of a connection. It is armed for the earliest known time. If it fires too early,
-//! it is armed again. So a busy connection touches no timer.
+//! it is armed again. So a busy connection sets no timer.
 
 use std::{
     pin::Pin,
