@@ -1,11 +1,11 @@
-//! The policy that decides which headers of a client are used.
+//! The policy that decides which of a client's headers are used.
 
 use std::time::Duration;
 
 use crate::RequestId;
 use crate::trace_context::{Baggage, Traceparent};
 
-/// Decides which headers of a client a server uses.
+/// Decides which of a client's headers the server uses.
 ///
 /// Create a policy with [`TrustPolicy::untrusted`] for clients you do not know, which is the default, or with
 /// [`TrustPolicy::trusted`] for your own services. Pass the policy to [`ContextLayer::trust`](crate::server::ContextLayer::trust),

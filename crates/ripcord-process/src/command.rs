@@ -231,8 +231,8 @@ impl Command {
         self
     }
 
-    /// Starts the command and returns immediately. The returned [`Child`] gives access to the command's pipes, and waits for the
-    /// command.
+    /// Starts the command and returns immediately. Use the returned [`Child`] to access the command's pipes and to wait for the
+    /// command. [Dropping the child](Child#dropping-a-child) sends `SIGKILL` to the command and all of its descendants.
     ///
     /// When `ctx` ends, a background task ends the command: see [When the context ends](Command#when-the-context-ends).
     ///

@@ -157,8 +157,8 @@ impl Error {
         self.context_error().is_some_and(ripcord::Error::is_canceled)
     }
 
-    /// Returns whether a context ended the call because its deadline or an idle timeout passed, or whether too little time was left
-    /// to send the call.
+    /// Returns whether a context ended the call because its deadline or an idle timeout passed, or whether the call was not sent
+    /// because too little time was left.
     ///
     /// A timeout that the wrapped client has set itself does not count. [`is_timeout`](Error::is_timeout) includes such timeouts.
     pub fn is_deadline_exceeded(&self) -> bool {
@@ -166,10 +166,10 @@ impl Error {
             || self.context_error().is_some_and(ripcord::Error::is_deadline_exceeded)
     }
 
-    /// Returns the error of the context whose end ended the call. Returns `None` if no context ended the call.
+    /// Returns the error of the context that ended the call: the context of the call, or a context inside the wrapped client, whose
+    /// error is among the sources of the client's error. Returns `None` if no context ended the call.
     ///
-    /// The sources of the wrapped client's error are searched too. If too little time was left to send the call, the context has
-    /// not ended, and the result is `None`.
+    /// If the call was not sent because too little time was left, the context had not ended yet, and the result is `None`.
     pub fn context_error(&self) -> Option<&ripcord::Error> {
         match &self.0.kind {
             Kind::Context(error) => Some(error),

@@ -72,7 +72,7 @@ use crate::{RequestId, TrustPolicy};
 /// For a WebSocket or a CONNECT request, the [`timeout`](ContextLayer::timeout) only limits the time until the response. After
 /// that, the layer sets no deadline.
 ///
-/// With `ripcord_http::serve`, and on other connections that `server::connection` (feature `connection`) watches, the context ends
+/// With `ripcord_http::serve`, and on connections wrapped with `server::connection::watch` (feature `connection`), the context ends
 /// when the upgraded connection or HTTP/2 stream is closed, when the client disconnects, or when the server's context ends. If the
 /// cause is the close, it does not tell which side closed the connection. On other connections, the context ends when the server's
 /// context ends.
@@ -142,8 +142,8 @@ impl ContextLayer {
     /// The timer starts when the request arrives. These events count as progress and restart the timer:
     ///
     /// - A chunk of the response's body is sent.
-    /// - The handler reads a chunk of the request's body. Only `ripcord_http::serve`, and other connections that
-    ///   `server::connection` (feature `connection`) watches, detect this.
+    /// - The handler reads a chunk of the request's body. This is detected only with `ripcord_http::serve`, and on connections
+    ///   wrapped with `server::connection::watch` (feature `connection`).
     /// - The handler calls [`Context::progress`](ripcord::Context::progress). Call it in a handler that works for a long time
     ///   before it sends the first chunk, or that reads an upload on another connection.
     ///
@@ -182,7 +182,7 @@ impl ContextLayer {
         self.set(|settings| settings.on_end = Some(Arc::new(hook)))
     }
 
-    /// Sets the policy that decides which headers of a client are used. [`TrustPolicy`] lists the headers. Default:
+    /// Sets the policy that decides which of a client's headers are used. [`TrustPolicy`] lists the headers. Default:
     /// [`TrustPolicy::untrusted`].
     ///
     /// If the policy has a [maximum timeout](TrustPolicy::with_max_timeout) and [`timeout`](ContextLayer::timeout) is also set, the
@@ -233,8 +233,8 @@ impl ContextLayer {
     /// Sets the effect of a half-close, where a client closes only its sending half of the connection. Default:
     /// [`HalfClose::Cancel`].
     ///
-    /// Only `ripcord_http::serve`, and other connections that `server::connection` (feature `connection`) watches, detect a
-    /// half-close.
+    /// A half-close is detected only with `ripcord_http::serve`, and on connections wrapped with `server::connection::watch`
+    /// (feature `connection`).
     #[must_use]
     pub fn half_close(self, half_close: HalfClose) -> Self {
         self.set(|settings| settings.half_close = half_close)

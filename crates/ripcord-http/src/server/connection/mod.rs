@@ -123,10 +123,13 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Sets how long a client may read nothing while hyper sends the last, buffered part of a response. Default: 30 seconds.
+    /// Sets how long a client may go without reading while hyper sends the last, buffered part of a response. Default: 30 seconds.
     ///
-    /// The timer restarts whenever the client reads data. The connection is dropped when the time is over, or when the context of
-    /// the [`ContextLayer`](super::ContextLayer) ends. While a request is in flight, the deadline of the request applies instead.
+    /// The timer restarts whenever the client reads data. The connection is dropped when the time is over, or when the server's
+    /// context, which was passed to [`ContextLayer::new`](super::ContextLayer::new), ends.
+    ///
+    /// The timeout does not apply while a request is in flight, which is until hyper has buffered the end of its response. The
+    /// deadline of the request applies instead.
     pub fn send_timeout(self, send_timeout: Duration) -> Self {
         Watch { send_timeout, ..self }
     }
@@ -160,8 +163,8 @@ impl Watch {
         Watch { until: Some(ctx.clone()), ..self }
     }
 
-    /// Wraps `inner`, the service that handles the requests of this connection. The context that a
-    /// [`ContextLayer`](super::ContextLayer) in `inner` gives to a request ends when the client disconnects.
+    /// Wraps `inner`, the service that handles the requests of this connection. If `inner` contains a
+    /// [`ContextLayer`](super::ContextLayer), the context of each request ends when the client disconnects.
     pub fn service<S>(&self, inner: S) -> WatchedService<S> {
         WatchedService::new(inner, self.peer.clone())
     }
