@@ -388,7 +388,7 @@ fn inspector_shows_the_queries_of_a_search() {
     assert!(inspector.contains("\"name\":\"SELECT documents\""), "{inspector}");
 }
 
-// The password is in the URL, so no message repeats any of it.
+// The URL contains the password, so no message contains a part of the URL.
 #[test]
 fn database_that_cannot_be_used_is_one_line_and_exit_2_without_the_password() {
     let expected =
@@ -406,7 +406,7 @@ fn database_that_cannot_be_used_is_one_line_and_exit_2_without_the_password() {
         assert_eq!(refused(&["serve", "--listen", "127.0.0.1:0", "--config", &file]), expected, "{url}");
     }
 
-    // Nothing listens there.
+    // No server listens on this port.
     let unreachable = "postgres://shop:hunter2@127.0.0.1:1/shop";
     let line = refused(&["serve", "--listen", "127.0.0.1:0", "--database-url", unreachable]);
     assert!(

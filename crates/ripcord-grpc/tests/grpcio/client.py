@@ -1,4 +1,4 @@
-"""A client of the echo service: `client.py DIRECTORY_OF_ECHO_PROTO ADDRESS CASE [ARGUMENT]...`. Exits with 0 if all is as expected."""
+"""A client of the echo service: `client.py DIRECTORY_OF_ECHO_PROTO ADDRESS CASE [ARGUMENT]...`. Exits with 0 on success."""
 
 import random
 import sys
@@ -12,12 +12,12 @@ echo_pb2, echo_pb2_grpc = grpc.protos_and_services("echo.proto")
 Request = echo_pb2.EchoRequest
 Code = grpc.StatusCode
 
-# Long enough for a loaded machine: nothing waits for it unless it fails.
+# The maximum time to wait. Only a failing case waits this long.
 PATIENCE = 60
 
 
 def calls(stub):
-    """Returns a function for each kind of call. It starts the call, and returns an iterator of its replies that can be canceled."""
+    """Returns a function for each kind of call. The function starts the call and returns a cancelable iterator of its replies."""
     return {
         "Unary": lambda request, **options: One(stub.Unary.future(request, **options)),
         "ServerStream": stub.ServerStream,
@@ -27,7 +27,7 @@ def calls(stub):
 
 
 class One:
-    """The call with one reply as a stream of one."""
+    """Makes a call with one reply look like a stream with one reply."""
 
     def __init__(self, future):
         self.future = future
@@ -51,7 +51,7 @@ def fails(start):
 
 
 class Canceled:
-    """What grpcio's future raises has no code."""
+    """The error of a canceled future of grpcio, with the code that grpcio's exception does not have."""
 
     def code(self):
         return Code.CANCELLED
@@ -117,7 +117,7 @@ def upstream(stub):
     for kind, start in calls(stub).items():
         [reply] = start(Request(text="a", via_upstream=True, count=1), timeout=PATIENCE, metadata=metadata)
         assert (reply.text, reply.has_deadline, reply.request_id) == ("a", True, "from-python"), (kind, reply)
-        # grpcio's server rounds the time left up, by up to a tenth of a second.
+        # grpcio's server rounds the time left up, by at most a tenth of a second.
         assert 0 < reply.remaining_ms <= PATIENCE * 1000 + 200, (kind, reply)
         error = fails(lambda: start(Request(text="abort", via_upstream=True, count=1), timeout=PATIENCE))
         assert (error.code(), error.details()) == (Code.DATA_LOSS, "no cheese → 0 %"), (kind, error)
@@ -130,7 +130,7 @@ def upstream(stub):
 
 
 def random_cancels(stub, seed):
-    """200 streams, 20 at a time. Each is canceled at a random moment, also before it is sent, or read to its end, or has a deadline."""
+    """Runs 200 streams, 20 at a time. Each is canceled at a random moment, even before it is sent, is read to its end, or times out."""
     random.seed(seed)
     names = ["ServerStream", "ClientStream", "Bidi"]
     plans = [(random.choice(names), random.random(), random.randrange(30), random.random()) for _ in range(200)]
@@ -168,7 +168,7 @@ def random_cancels(stub, seed):
 
 
 def drain(stub):
-    """Starts a call, says so, and expects its reply and then no other."""
+    """Starts a call, reports this, and expects exactly one reply."""
     call = stub.Unary.future(Request(text="a", delay_ms=1000), timeout=PATIENCE)
     stream = stub.ServerStream(Request(text="b", delay_ms=100, count=12), timeout=PATIENCE)
     next(stream)

@@ -19,7 +19,7 @@ def say(**line):
 
 
 class Call:
-    """A call: waits end with it."""
+    """A call. Its waits end with the call."""
 
     def __init__(self, method, context):
         self.context = context

@@ -1,8 +1,8 @@
 "use strict";
-// Everything is inserted as text, never as markup, so text from users cannot become part of the page.
+// The script inserts all data as text, never as markup, so text from users cannot change the page.
 {
   const base = location.pathname.replace(/\/$/, "");
-  // The token in the URL was exchanged for a cookie.
+  // Removes the token from the URL, because the page now has a cookie.
   if (location.search) history.replaceState(null, "", location.pathname);
 
   const byId = (id) => document.getElementById(id);
@@ -64,7 +64,7 @@
   })[deadline.source];
   const sourceWord = (deadline) => ({ local: "local", header: deadline.header, clamped: `clamped ${deadline.header}` })[deadline.source];
 
-  // One lane per call, on one scale.
+  // Draws one lane per call, all on the same scale.
   const calls = (entry, withRoot) => {
     const { spans, spans_not_shown: more } = entry;
     const shown = withRoot ? spans : spans.slice(1);
@@ -79,7 +79,7 @@
         el("span", { class: "lane", "aria-hidden": "true" }, bar),
         el("span", { class: "took" }, duration(span.took_ms)));
       line.style.setProperty("--depth", withRoot ? span.depth : span.depth - 1);
-      // The end of the whole entry is shown above, once.
+      // The end of the whole entry is already shown above.
       const isSaid = span.end && entry.end && ["kind", "location"].every((part) => span.end[part] === entry.end[part]);
       if (span.end && !isSaid) line.append(el("span", { class: "why" }, ...story(span.end)));
       else if (span.state === "panicked") line.append(el("span", { class: "why" }, "panicked"));
@@ -87,7 +87,7 @@
     }
     return [...(shown.length ? [list] : []), ...(more ? [el("p", { class: "more" }, `${number(more)} more calls not shown`)] : [])];
   };
-  // The tasks that are not gone, each with the line of its spawn.
+  // Lists the unfinished tasks, each with the line of its spawn.
   const tasks = ({ tasks: shown, tasks_not_shown: more }) => {
     const list = el("ol", { class: "calls tasks" });
     for (const task of shown) {
@@ -116,9 +116,9 @@
 
   const rows = new Map();
   const opened = new Set();
-  // A failed entry stays for a moment, so that a viewer sees why it failed.
+  // A failed entry stays for this time, so that a viewer can read the reason.
   const LINGER_MS = 6000;
-  // Maximum number of lingering entries, so that they do not hide live ones.
+  // Maximum number of lingering entries, so that they do not hide live entries.
   const MAX_LINGERING = 2;
 
   class Row {
@@ -150,7 +150,7 @@
       this.goneSince = null;
       this.draw();
     }
-    /** Its last words, when it is in a snapshot no more. */
+    /** Shows the end of an entry that is no longer in the snapshots. */
     finish(over) {
       this.goneSince ??= performance.now();
       this.entry = { ...this.entry, ...over, chain: this.entry.chain, deadline: null, held_ms: 0 };
@@ -166,7 +166,7 @@
       this.open.setAttribute("aria-label", `Details of ${entry.name}`);
       const canCancel = entry.state === "running" && !isGone && !this.sent;
       this.cancel.setAttribute("aria-label", `Cancel ${entry.name}${entry.request_id ? `, request ${entry.request_id}` : ""}`);
-      // Not `disabled`, which would move the focus away from the pressed button.
+      // Does not set `disabled`, which would move the focus away from the pressed button.
       this.cancel.setAttribute("aria-disabled", String(!canCancel));
       this.cancel.hidden = !canCancel && document.activeElement !== this.cancel;
       setText(this.cancel, this.sent && !isGone && entry.state === "running" ? "Canceling" : canCancel ? "Cancel" : "Ended");
@@ -176,7 +176,7 @@
       if (isGone && entry.state === "running") this.verdictAt.replaceChildren(el("p", { class: "verdict ended" }, el("b", {}, "answered")));
       this.tick();
     }
-    /** What moves between two snapshots. */
+    /** Updates the parts that move between two snapshots. */
     tick() {
       const { entry } = this, isGone = this.goneSince !== null;
       const since = isGone ? 0 : performance.now() - this.received;
@@ -224,7 +224,7 @@
     }
   }
 
-  // Parents before their children, with their depth; oldest first.
+  // Sorts entries, oldest first, with parents before their children. Adds their depth.
   const asTree = (live) => {
     const shown = new Set(live.map((entry) => entry.id)), children = new Map();
     for (const entry of live) {
@@ -249,13 +249,13 @@
     const seen = new Set(live.map(([entry]) => entry.id));
     const isPointedAt = matchMedia("(hover: hover)").matches && list.matches(":hover");
     let lingering = 0;
-    // From the back, so that the latest entries linger.
+    // Runs in reverse order, so that the latest entries linger.
     for (const [id, row] of [...rows].reverse()) {
       if (seen.has(id)) continue;
       const over = snapshot.cut_short.find((entry) => entry.id === id);
       if (over || row.goneSince === null) row.finish(over);
       const isFresh = performance.now() - row.goneSince < LINGER_MS;
-      // A row under the pointer does not move. A row that was canceled here or has the focus shows the reason.
+      // A row under the pointer does not move. A row that was canceled here or has the focus stays to show the reason.
       const isLookedAt = row.sent || isPointedAt || row.node.contains(document.activeElement);
       const stays = matches(row.entry) && isFresh && (isLookedAt || (over && ++lingering <= MAX_LINGERING));
       if (!stays) { rows.delete(id); opened.delete(id); leave(row.node); }
@@ -306,7 +306,7 @@
       buckets[at] ??= newBucket(bucket, at);
       const { button, count, fill } = buckets[at];
       button.setAttribute("aria-pressed", String(at === chosen));
-      // Of failed entries, only the last are known, not the total.
+      // The snapshot contains only the last failed entries, not their total.
       setText(count, bucket.isCutShort ? `last ${bucket.count}` : number(bucket.count));
       fill.style.transform = `scaleX(${Math.log1p(bucket.count) / most})`;
     });
@@ -431,7 +431,7 @@
     stream.onmessage = (event) => show(JSON.parse(event.data));
     stream.onerror = () => {
       const isOver = stream?.readyState === EventSource.CLOSED;
-      // A stream ends after a minute, and the browser reconnects at once, unless it was refused.
+      // A stream ends after a minute. The browser then reconnects at once, unless the server has refused the stream.
       failures += 1;
       if (isOver || failures > 1) status("Not connected: the server has stopped, or refuses this page", "off");
       if (isOver) { stream = null; setTimeout(connect, 3000); }
