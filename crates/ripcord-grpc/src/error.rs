@@ -133,8 +133,8 @@ impl Error {
         self.0.status.remote_cause()
     }
 
-    /// Returns the error of the local context, if the end of that context ended the call. Returns `None` for any other error, and
-    /// if too little time was left to send the call.
+    /// Returns the error of the local context that ended the call. Returns `None` for any other error. If the call was not sent because
+    /// too little time was left, the context had not ended yet, and this method returns `None` too.
     pub fn context_error(&self) -> Option<&ripcord::Error> {
         match &self.0.inside {
             Inside::Client(error) => error.context_error(),

@@ -79,7 +79,7 @@
 //! | end the calls of any tower client when their context ends | [`ClientLayer`](client::ClientLayer) |
 //! | decide whether to retry a call | [`client::Error`] |
 //! | end a call that makes no progress | [`ClientLayer::idle_timeout`](client::ClientLayer::idle_timeout), and [`ProgressLayer`](client::ProgressLayer) for its upload |
-//! | decide which headers of a client a server uses | [`TrustPolicy`] |
+//! | decide which of a client's headers the server uses | [`TrustPolicy`] |
 //! | read why a client or server ended a request | [`RemoteCause`] |
 //! | tell a server why a call was canceled | [`CauseLayer`](client::CauseLayer), [`ContextLayer::remote_cancel`](server::ContextLayer::remote_cancel) |
 //! | read or write a header yourself | [`deadline`], [`trace_context`] |

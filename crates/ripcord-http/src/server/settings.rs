@@ -92,8 +92,8 @@ type OnEnd = Arc<dyn Fn(&Finished<'_>) + Send + Sync>;
 /// The effect of a half-close: a client closes its sending half of the connection while its request is in flight.
 ///
 /// TCP sends the same signal, a FIN, for a client that has closed the connection and for a client that still waits for the
-/// response. So the server cannot tell them apart. Only `ripcord_http::serve`, and other connections that `server::connection`
-/// (feature `connection`) watches, detect the FIN.
+/// response. So the server cannot tell them apart. The FIN is detected only with `ripcord_http::serve`, and on connections wrapped with
+/// `server::connection::watch` (feature `connection`).
 ///
 /// Set it with [`ContextLayer::half_close`](super::ContextLayer::half_close).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -56,7 +56,7 @@ impl SpanSnapshot {
         self.data.end.is_some()
     }
 
-    /// Returns whether a panic ended the span, by dropping its guard.
+    /// Returns whether the span ended because a panic dropped its guard.
     pub fn is_panicked(&self) -> bool {
         self.data.end.as_ref().is_some_and(|end| end.panicked)
     }
