@@ -1,4 +1,4 @@
-"""A server of the echo service: `server.py DIRECTORY_OF_ECHO_PROTO`. Prints its port, then a line of JSON for the start and the end of
+"""A server of the echo service: `server.py DIRECTORY_OF_ECHO_PROTO`. Prints its port, then one JSON line for the start and end of
 each call, until its input ends."""
 
 import json

@@ -39,7 +39,7 @@ pin_project! {
         request: Option<InFlight>,
         // Whether the context ended before the head was sent.
         is_last_word: bool,
-        // The number of bytes left to pass on. Zero if the body is not to be sent: then its drop does not mean a disconnect.
+        // The number of bytes left to pass on. Zero if the body will not be sent: then its drop does not mean a disconnect.
         left: Option<u64>,
         #[pin]
         content: Content<B>,

@@ -29,7 +29,7 @@ impl Handle {
         Handle { lifetime: Arc::downgrade(lifetime), source, settings: Arc::clone(settings), place }
     }
 
-    /// Returns the lifetime of the request in flight that `ctx` belongs to, if there is one.
+    /// Returns the lifetime of the request that `ctx` belongs to, if this request is in flight.
     pub(super) fn in_flight(ctx: &Context) -> Option<Arc<Lifetime>> {
         let lifetime = ctx.value::<Handle>()?.lifetime.upgrade()?;
         (!lifetime.is_answered()).then_some(lifetime)

@@ -23,7 +23,7 @@ pub(super) trait Connection: Send + Sync {
     fn upgrade(self: Arc<Self>, request: Box<dyn UpgradedRequest>);
 }
 
-/// A request whose connection or HTTP/2 stream has switched to another protocol. It is in flight until this is dropped.
+/// A request whose connection or HTTP/2 stream has switched to another protocol. The request is in flight until this is dropped.
 #[cfg_attr(not(feature = "connection"), expect(dead_code, reason = "only the feature `connection` closes one"))]
 pub(super) trait UpgradedRequest: Send {
     /// Handles the close of the connection or stream.
@@ -63,7 +63,7 @@ impl Upload {
     }
 }
 
-/// The data about a request that a connection has.
+/// The data that a connection has about a request.
 #[cfg_attr(not(feature = "connection"), expect(dead_code, reason = "only the feature `connection` reads it"))]
 pub(super) struct Member {
     pub(super) half_close: HalfClose,

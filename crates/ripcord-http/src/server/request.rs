@@ -180,7 +180,7 @@ impl InFlight {
         Some(error.into())
     }
 
-    /// Returns the trailers of a gRPC response that the end of the context cuts short, or `None` if it is not a gRPC response.
+    /// Returns the trailers of a gRPC response that the end of the context cuts short. Returns `None` for other responses.
     pub(super) fn trailers(&self, error: &ripcord::Error) -> Option<HeaderMap> {
         let ended = Ended::from(error.clone());
         let mut trailers = self.is_grpc().then(|| grpc::trailers(ended.code(), ended.text()))?;
@@ -219,7 +219,7 @@ impl InFlight {
         self.lifetime.settle(outcome);
     }
 
-    /// Handles a failure of the handler or its body. If the context has ended, its end counts as the reason.
+    /// Handles a failure of the handler or its body. If the context has ended, the end counts as the reason.
     pub(super) fn failed(&mut self) {
         match self.ctx.err() {
             Some(error) => self.ended(error),

@@ -12,7 +12,7 @@ use crate::{RequestId, TrustPolicy};
 #[derive(Clone)]
 pub(super) struct Settings {
     pub(super) server: Context,
-    /// The line that created the layer. Ends that the layer causes report this line.
+    /// The line that created the layer. If the layer ends a context, the end reports this line.
     pub(super) location: &'static Location<'static>,
     pub(super) timeout: Option<Limit>,
     /// The idle timeout, and the line that set it.

@@ -93,7 +93,7 @@ use self::{
 
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longer than the 60 s for which nginx keeps a connection: the side that sends the requests should close the connection first.
+/// The default idle timeout. nginx keeps a connection for 60 s, and the side that sends the requests should close it first.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Wraps an accepted TCP stream to watch its client. Returns the stream to pass to hyper, and the [`Watch`] that serves the
