@@ -130,7 +130,7 @@ def upstream(stub):
 
 
 def random_cancels(stub, seed):
-    """Runs 200 streams, 20 at a time. Each is canceled at a random moment, maybe before it is sent, or read to its end, or times out."""
+    """Runs 200 streams, 20 at a time. Each is canceled at a random moment, read to its end, or ended by its deadline."""
     random.seed(seed)
     names = ["ServerStream", "ClientStream", "Bidi"]
     plans = [(random.choice(names), random.random(), random.randrange(30), random.random()) for _ in range(200)]
