@@ -281,7 +281,7 @@ fn control_characters_in_names_and_causes_are_escaped() {
 #[test]
 fn tree_read_during_starts_on_all_threads_loses_no_child() {
     const THREADS: usize = 8;
-    const EACH: usize = if cfg!(miri) { 10 } else { 500 };
+    const EACH: usize = if cfg!(miri) { 3 } else { 500 };
     within("children of all threads", || {
         let (root, _time) = manual();
         let (ctx, main) = root.start_span("main");
@@ -479,7 +479,7 @@ fn cause_panicking_in_display_breaks_nothing() {
 #[test]
 fn deep_tree_of_spans_is_started_printed_and_dropped_on_a_small_stack() {
     // Two bytes of stack for each level.
-    const LEVELS: usize = if cfg!(miri) { 1_000 } else { 131_072 };
+    const LEVELS: usize = 131_072;
     let work = || {
         // With a manual clock, or with an end to inherit, each new context walks up the tree. So the root is on the system's
         // clock, and each level is cut off from the ends above. Otherwise the number of steps would be the square of the number
