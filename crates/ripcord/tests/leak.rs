@@ -299,6 +299,25 @@ fn nothing_leaks_while_the_parent_lives() {
             drop((below, inner, ctx, span));
         }
     });
+    #[cfg(feature = "tokio")]
+    same_before_and_after("a stream, read and written until pending, drop", TIMES / 10, 0, |_| {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let (near, _far) = tokio::io::duplex(1);
+        let (mut stream, mut buf) = (parent.io(near), [0; 1]);
+        assert!(poll_pinned(pin!(stream.read(&mut buf)), waker).is_pending());
+        assert!(poll_pinned(pin!(stream.write_all(b"xx")), waker).is_pending());
+    });
+    #[cfg(feature = "sync")]
+    same_before_and_after("a permit, a lock and a value waited for, drop", TIMES / 10, 0, |_| {
+        use ripcord::sync::{Mutex, Semaphore, mpsc};
+        let (semaphore, mutex, (sender, mut receiver)) = (Semaphore::new(1), Mutex::new(()), mpsc::channel(1));
+        let _held = (semaphore.try_acquire(1), mutex.try_lock());
+        assert!(poll_pinned(pin!(semaphore.acquire(&parent, 1)), waker).is_pending());
+        assert!(poll_pinned(pin!(mutex.lock(&parent)), waker).is_pending());
+        assert!(poll_pinned(pin!(receiver.recv(&parent)), waker).is_pending());
+        sender.try_send(1).unwrap();
+        assert!(poll_pinned(pin!(sender.send(&parent, 2)), waker).is_pending());
+    });
     same_before_and_after("shielded, waited on, drop", TIMES / 10, 0, |_| {
         let shielded = parent.shielded(SEC);
         assert!(poll_with(&mut shielded.done(), waker).is_pending());
