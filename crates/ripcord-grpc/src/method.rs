@@ -7,12 +7,16 @@ const MAX_NAME: usize = 128;
 
 /// Returns a request's path, such as `/echo.Echo/Unary`. Returns `unmatched` if the path is not that of a method or is too long.
 pub(crate) fn name(path: &str) -> Cow<'static, str> {
-    let is_name = |name: &str| {
-        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'_')
+    let is_name = |name: &[u8]| {
+        !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'.' || *byte == b'_')
     };
-    let names = path.strip_prefix('/').and_then(|path| path.split_once('/'));
-    match names.filter(|(service, method)| is_name(service) && is_name(method) && path.len() <= MAX_NAME) {
-        Some(_) => Cow::Owned(path.to_owned()),
-        None => Cow::Borrowed("unmatched"),
+    let mut parts = path.as_bytes().split(|byte| *byte == b'/');
+    match [parts.next(), parts.next(), parts.next(), parts.next()] {
+        [Some(b""), Some(service), Some(method), None]
+            if path.len() <= MAX_NAME && is_name(service) && is_name(method) =>
+        {
+            Cow::Owned(path.to_owned())
+        }
+        _ => Cow::Borrowed("unmatched"),
     }
 }

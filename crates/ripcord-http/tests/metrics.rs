@@ -1,13 +1,15 @@
 //! Tests the metrics of the feature `metrics` with an exporter.
 
-use std::collections::BTreeSet;
+#[path = "common/exporter.rs"]
+mod exporter;
+
 use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::body::Body;
+use exporter::{assert_described, assert_has};
 use futures::FutureExt as _;
 use http::{Request, Response};
-use metrics_exporter_prometheus::PrometheusBuilder;
 use ripcord::{Clock, Context};
 use ripcord_http::client::{ClientLayer, RequestExt as _};
 use ripcord_http::server::ContextLayer;
@@ -15,21 +17,12 @@ use tower::{Layer as _, Service as _, service_fn};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Returns the exporter's text for the metrics that `record` records.
+/// Returns what an exporter shows after `record`.
 fn rendered(record: impl FnOnce()) -> String {
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let handle = recorder.handle();
-    metrics::with_local_recorder(&recorder, || {
+    exporter::rendered(|| {
         ripcord_http::describe_metrics();
         record();
-    });
-    handle.render()
-}
-
-fn assert_has(text: &str, samples: &[&str]) {
-    for sample in samples {
-        assert!(text.lines().any(|line| line == *sample), "{sample} is not in\n{text}");
-    }
+    })
 }
 
 #[test]
@@ -63,10 +56,7 @@ fn request_records_its_end_the_time_left_and_the_overrun() {
             r#"ripcord_http_malformed_headers_total{header="grpc-timeout"} 0"#,
         ],
     );
-    let names = |comment| text.lines().filter_map(move |line| line.strip_prefix(comment)?.split(' ').next());
-    let described: BTreeSet<_> = names("# HELP ").collect();
-    let recorded: BTreeSet<_> = names("# TYPE ").filter(|name| name.starts_with("ripcord_http_")).collect();
-    assert!(recorded.is_subset(&described), "{recorded:?} {described:?}");
+    assert_described(&text, "ripcord_http_", 16);
 }
 
 #[test]

@@ -1,13 +1,10 @@
 //! A running command.
 
-use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
-use std::panic::Location;
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Run};
 use crate::exit::{Exit, Output};
 use crate::pipe::{ChildInput, ChildOutput, read_both};
 use crate::signal::Signal;
@@ -36,20 +33,6 @@ pub struct Child {
     pub stderr: Option<ChildOutput>,
     pub(crate) handle: ChildHandle,
     pub(crate) run: Run,
-}
-
-/// The parts of a command that its errors name.
-#[derive(Clone)]
-pub(crate) struct Run {
-    pub(crate) program: OsString,
-    pub(crate) location: &'static Location<'static>,
-    pub(crate) grace: Duration,
-}
-
-impl fmt::Debug for Run {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at {}", OsStr::display(&self.program), self.location)
-    }
 }
 
 impl Child {
@@ -128,12 +111,6 @@ impl Drop for Child {
         // The kill is sent at once, even if the runtime no longer runs. The supervisor then ends the processes that have left the
         // group.
         self.handle.kill();
-    }
-}
-
-impl Run {
-    pub(crate) fn error(&self, kind: Kind) -> Error {
-        Error::new(&self.program, self.location, kind)
     }
 }
 

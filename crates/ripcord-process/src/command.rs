@@ -19,9 +19,9 @@ use rustix::process::{self, Pid};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{self, SignalKind};
 
-use crate::child::{Child, ChildHandle, Run};
+use crate::child::{Child, ChildHandle};
 use crate::environment;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Run};
 use crate::exit::{Exit, Output};
 use crate::pidfd::watch;
 use crate::pipe::{ChildInput, ChildOutput, Reader, Writer};

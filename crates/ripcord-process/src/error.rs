@@ -58,6 +58,26 @@ pub(crate) enum Kind {
     Watch(io::Error),
 }
 
+/// The parts of a command that its errors name.
+#[derive(Clone)]
+pub(crate) struct Run {
+    pub(crate) program: OsString,
+    pub(crate) location: &'static Location<'static>,
+    pub(crate) grace: Duration,
+}
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}", OsStr::display(&self.program), self.location)
+    }
+}
+
+impl Run {
+    pub(crate) fn error(&self, kind: Kind) -> Error {
+        Error::new(&self.program, self.location, kind)
+    }
+}
+
 impl Error {
     pub(crate) fn new(program: &OsStr, location: &'static Location<'static>, kind: Kind) -> Error {
         Error(Box::new(Repr { program: program.to_owned(), location, kind }))

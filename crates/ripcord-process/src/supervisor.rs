@@ -25,7 +25,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::signal::unix;
 use tokio::sync::mpsc;
 
-use crate::child::Run;
+use crate::error::Run;
 use crate::exit::Exit;
 #[cfg(feature = "metrics")]
 use crate::metrics::RunningCommand;

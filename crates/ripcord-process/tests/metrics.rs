@@ -2,13 +2,14 @@
 #![cfg(target_os = "linux")]
 
 mod common;
+#[path = "../../ripcord-http/tests/common/exporter.rs"]
+mod exporter;
 
-use std::collections::BTreeSet;
 use std::process::Stdio;
 use std::time::Duration;
 
 use common::{bounded, sh};
-use metrics_exporter_prometheus::PrometheusBuilder;
+use exporter::{assert_described, assert_has};
 use ripcord::{Clock, Context};
 use ripcord_process::{Command, Signal};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -17,21 +18,11 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Returns the text that an exporter shows after `run`, whose commands run on this thread's runtime.
 fn rendered<F: Future<Output = ()>>(run: F) -> String {
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let handle = recorder.handle();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    metrics::with_local_recorder(&recorder, || {
+    exporter::rendered(|| {
         ripcord_process::describe_metrics();
         runtime.block_on(run);
-    });
-    handle.render()
-}
-
-#[track_caller]
-fn assert_has(text: &str, samples: &[&str]) {
-    for sample in samples {
-        assert!(text.lines().any(|line| line == *sample), "{sample} is not in\n{text}");
-    }
+    })
 }
 
 #[test]
@@ -96,9 +87,5 @@ fn each_result_of_a_command_is_counted_and_each_metric_described() {
             r#"ripcord_process_command_overrun_seconds_count{program="sh"} 1"#,
         ],
     );
-    let names = |comment| text.lines().filter_map(move |line| line.strip_prefix(comment)?.split(' ').next());
-    let described: BTreeSet<_> = names("# HELP ").collect();
-    let recorded: BTreeSet<_> = names("# TYPE ").filter(|name| name.starts_with("ripcord_process_")).collect();
-    assert_eq!(recorded.len(), 6, "{recorded:?}");
-    assert!(recorded.is_subset(&described), "{recorded:?} {described:?}");
+    assert_described(&text, "ripcord_process_", 6);
 }

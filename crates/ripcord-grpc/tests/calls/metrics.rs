@@ -1,6 +1,5 @@
 //! Tests the metrics of the feature `metrics` with an exporter.
 
-use std::collections::BTreeSet;
 use std::convert::Infallible;
 
 use bytes::Bytes;
@@ -8,7 +7,6 @@ use futures::FutureExt as _;
 use http::{Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::StreamBody;
-use metrics_exporter_prometheus::PrometheusBuilder;
 use ripcord::Context;
 use ripcord_grpc::tonic::{RequestExt as _, ResultExt as _};
 use ripcord_grpc::{ClientLayer, ServerLayer};
@@ -16,24 +14,15 @@ use tonic::body::Body;
 use tower::{Layer as _, ServiceExt as _};
 
 use crate::common::{SECOND, UNARY, client, delayed, echo, echo_server, http_layer, manual, request, send};
+use crate::exporter::{self, assert_described, assert_has};
 use crate::generated::EchoRequest;
 
 /// Runs `run` and returns the exporter's text. The futures of `run` are ready at once or are polled by hand.
 fn rendered(run: impl FnOnce()) -> String {
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let handle = recorder.handle();
-    metrics::with_local_recorder(&recorder, || {
+    exporter::rendered(|| {
         ripcord_grpc::describe_metrics();
         run();
-    });
-    handle.render()
-}
-
-#[track_caller]
-fn assert_has(text: &str, samples: &[&str]) {
-    for sample in samples {
-        assert!(text.lines().any(|line| line == *sample), "{sample} is not in\n{text}");
-    }
+    })
 }
 
 #[test]
@@ -130,9 +119,5 @@ fn every_metric_has_a_help_text() {
         time.advance(SECOND);
         call.now_or_never().expect("the deadline has passed").expect_err("it is late");
     });
-    let names = |comment| text.lines().filter_map(move |line| line.strip_prefix(comment)?.split(' ').next());
-    let described: BTreeSet<_> = names("# HELP ").collect();
-    let recorded: BTreeSet<_> = names("# TYPE ").filter(|name| name.starts_with("ripcord_grpc_")).collect();
-    assert_eq!(recorded.len(), 5, "{recorded:?}");
-    assert!(recorded.is_subset(&described), "{recorded:?} {described:?}");
+    assert_described(&text, "ripcord_grpc_", 5);
 }

@@ -45,7 +45,7 @@ impl Traceparent {
     /// [`sampled`](Traceparent::is_sampled). The flag [`random`](Traceparent::is_random) is set.
     pub fn start(sampled: bool) -> Self {
         let flags = if sampled { SAMPLED | RANDOM } else { RANDOM };
-        Traceparent { trace_id: random::id(), parent_id: span_id(), flags }
+        Traceparent { trace_id: random::id(), parent_id: random::short_id(), flags }
     }
 
     /// Returns `None` if either ID is all zeros.
@@ -58,7 +58,7 @@ impl Traceparent {
     /// Returns a child of this span. The child has a random span ID, and the same trace ID and flags.
     #[must_use]
     pub fn child(self) -> Self {
-        Traceparent { parent_id: span_id(), ..self }
+        Traceparent { parent_id: random::short_id(), ..self }
     }
 
     /// Parses a value of the header `traceparent`.
@@ -122,12 +122,6 @@ impl Traceparent {
     pub fn is_random(&self) -> bool {
         self.flags & RANDOM != 0
     }
-}
-
-/// Returns a random ID that is not all zeros.
-fn span_id() -> [u8; 8] {
-    let [.., a, b, c, d, e, f, g, h] = random::id();
-    u64::from_be_bytes([a, b, c, d, e, f, g, h]).max(1).to_be_bytes()
 }
 
 impl FromStr for Traceparent {
