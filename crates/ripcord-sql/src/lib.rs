@@ -47,7 +47,7 @@ pub use guard::ConnectionGuard;
 #[cfg(all(feature = "metrics", any(feature = "postgres", feature = "sqlite")))]
 pub use metrics::describe_metrics;
 
-/// Compiles the README's program.
-#[cfg(all(doctest, feature = "postgres"))]
+/// Tests the README's programs.
+#[cfg(all(doctest, feature = "postgres", feature = "sqlite"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -287,3 +287,18 @@ impl Default for Settings {
         Settings::new(Flags::default(), Flags::default()).expect("the defaults are within their bounds")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn password_of_the_database_is_not_in_the_debug_output() {
+        let url: DatabaseUrl = "postgres://shop:hunter2@localhost/shop".parse().expect("every text is accepted");
+        let flags = Flags { database_url: Some(url), ..Flags::default() };
+        let given = format!("{flags:?}");
+        let settings = format!("{:?}", Settings::new(flags, Flags::default()).expect("a URL"));
+        assert!(settings.contains("localhost"), "{settings}");
+        assert!(!given.contains("hunter2") && !settings.contains("hunter2"), "{given} {settings}");
+    }
+}
