@@ -133,7 +133,6 @@ mod outcome;
 mod panics;
 mod random;
 mod semaphore;
-mod shared_error;
 #[cfg(all(test, ripcord_shuttle))]
 mod shuttle_models;
 mod sync;
@@ -157,7 +156,7 @@ pub use breaker::{CircuitBreaker, KeyedCircuitBreaker};
 pub use bulkhead::Bulkhead;
 pub use cache::Cache;
 pub use config::ConfigError;
-pub use error::{Error, Panicked, Refused, StopReason};
+pub use error::{Error, Panicked, Refused, SharedError, StopReason};
 pub use fallback::Fallback;
 pub use hedge::Hedge;
 pub use limiter::{ExceedsBurst, KeyedLimiter, Quota, Rate, RateLimiter, Reservation};
@@ -167,7 +166,6 @@ pub use outcome::Outcome;
 pub use pool::{JobHandle, WorkerPool};
 pub use random::Random;
 pub use retry::{Jitter, Retry, RetryBudget, RetryEvent};
-pub use shared_error::SharedError;
 pub use stack::Stack;
 pub use stats::CallStats;
 

@@ -6,14 +6,15 @@ mod compose;
 mod neutral;
 mod panicked;
 mod refused;
+mod shared;
 mod stop;
 
 pub use panicked::Panicked;
 pub use refused::Refused;
+pub use shared::SharedError;
 pub use stop::StopReason;
 
 pub(crate) use attempt::{AttemptError, Failure};
-pub(crate) use neutral::is_neutral;
 pub(crate) use stop::Details as StopDetails;
 
 use std::time::Duration;

@@ -23,7 +23,7 @@ impl fmt::Display for Neutral {
 impl StdError for Neutral {}
 
 /// Returns whether an error of this crate in the chain says nothing about the callee.
-pub(crate) fn is_neutral(error: &(dyn StdError + 'static)) -> bool {
+pub(super) fn is_neutral(error: &(dyn StdError + 'static)) -> bool {
     let _asking = Asking::begin();
     std::iter::successors(Some(error), |&error| below(error)).any(|error| error.is::<Neutral>())
 }

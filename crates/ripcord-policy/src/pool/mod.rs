@@ -75,7 +75,7 @@ use worker::is_worker_of;
 ///
 /// * A job that waits for a worker leaves the queue and never runs. Its handle returns the error immediately.
 /// * A running async job is dropped as soon as it waits at an `.await`. If some work must always finish, spawn it as a
-///   separate tokio job under [`Context::without_cancel`].
+///   separate tokio task under [`Context::without_cancel`].
 /// * A running blocking job continues until it returns, so it must check its context. Its handle returns the result when the
 ///   job returns.
 ///

@@ -5,7 +5,7 @@ use std::fmt;
 
 use ripcord::Cause;
 
-use crate::error::is_neutral;
+use super::neutral::is_neutral;
 
 /// Wraps an error of any type: the error of a load of a [`Cache`](crate::Cache), or of a job of a
 /// [`WorkerPool`](crate::WorkerPool). All callers that wait for the same load get a clone of the same error. Cloning is cheap.
