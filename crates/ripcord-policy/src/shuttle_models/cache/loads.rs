@@ -77,7 +77,7 @@ fn callers_dropped_at_any_time_leave_nothing_behind() {
             leave.join().unwrap();
             model.at_rest();
             let stats = model.cache.stats();
-            assert_eq!(stats.inserted, stats.entries + stats.replaced, "{stats:?}");
+            assert_eq!(stats.inserted, stats.entries as u64 + stats.replaced, "{stats:?}");
             // A load that every caller has left may still return a value. It is not stored if another load has taken its place.
             assert!(stats.inserted <= stats.calls.succeeded, "{stats:?}");
             let value = model.cache.get(&model.ctx, KEY).unwrap();
