@@ -3,11 +3,10 @@
 use std::borrow::Cow;
 use std::panic::Location;
 use std::sync::Arc;
-use std::time::Instant;
 
 #[cfg(feature = "tracing")]
 use opentelemetry::trace::Status;
-use ripcord::{Clock, Context, Span, SpanGuard};
+use ripcord::{Context, Span, SpanGuard};
 #[cfg(feature = "tracing")]
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
@@ -27,13 +26,18 @@ pub(crate) struct Database {
 
 /// An operation in progress. Its span ends when this is dropped.
 pub(crate) struct Call {
-    guard: SpanGuard,
-    #[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "a label"))]
+    /// `None` if nobody could see the span.
+    guard: Option<SpanGuard>,
+    #[cfg(feature = "metrics")]
+    timing: Timing,
+}
+
+#[cfg(feature = "metrics")]
+struct Timing {
     system: &'static str,
-    #[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "a label"))]
     operation: Cow<'static, str>,
-    started: Instant,
-    clock: Clock,
+    started: std::time::Instant,
+    clock: ripcord::Clock,
 }
 
 impl Call {
@@ -55,45 +59,35 @@ impl Call {
         sql: Option<&str>,
         location: &'static Location<'static>,
     ) -> (Context, Call) {
-        let clock = ctx.clock();
-        let started = clock.now();
-        let (ctx, guard) = Span::builder(format!("{operation} {}", database.name)).location(location).start(ctx);
-        let call = Call { guard, system: database.system, operation, started, clock };
-        call.describe(database, sql);
+        #[cfg(feature = "metrics")]
+        let timing = {
+            let clock = ctx.clock();
+            Timing { system: database.system, operation: operation.clone(), started: clock.now(), clock }
+        };
+        // The root of a tree that nobody holds is seen only by a subscriber of `tracing` and in the core's metrics of calls.
+        let is_seen = cfg!(any(feature = "metrics", feature = "tracing")) || ctx.value::<Span>().is_some();
+        let (ctx, guard) = if is_seen {
+            let builder = Span::builder(format!("{operation} {}", database.name)).location(location);
+            let (ctx, guard) = builder.start(ctx);
+            describe(&guard, database, &operation, sql);
+            (ctx, Some(guard))
+        } else {
+            (ctx.clone(), None)
+        };
+        let call = Call {
+            guard,
+            #[cfg(feature = "metrics")]
+            timing,
+        };
         (ctx, call)
-    }
-
-    #[cfg(feature = "tracing")]
-    fn describe(&self, database: &Database, sql: Option<&str>) {
-        let span = self.guard.span().tracing_span();
-        if span.is_none() {
-            return;
-        }
-        span.record("otel.kind", "client");
-        span.set_attribute("db.system.name", database.system);
-        span.set_attribute("db.namespace", database.name.to_string());
-        span.set_attribute("db.operation.name", self.operation.to_string());
-        if let Some((host, port)) = &database.server {
-            span.set_attribute("server.address", host.to_string());
-            span.set_attribute("server.port", i64::from(*port));
-        }
-        if let Some(sql) = sql.filter(|_| database.has_text) {
-            span.set_attribute("db.query.text", sql.to_owned());
-        }
-    }
-
-    #[cfg(not(feature = "tracing"))]
-    fn describe(&self, database: &Database, sql: Option<&str>) {
-        let _ = (database.has_text, &database.server, sql);
     }
 
     /// Ends the operation: records its error in the span, and its duration in the metrics.
     pub(crate) fn end(self, error: Option<&Error>) {
-        let took = self.clock.now().saturating_duration_since(self.started);
         #[cfg(feature = "tracing")]
         // At the context's own end, the guard records the reason. A cancel is no error of the span.
-        if let Some(error) = error.filter(|error| !error.is_canceled()) {
-            let span = self.guard.span().tracing_span();
+        if let (Some(guard), Some(error)) = (&self.guard, error.filter(|error| !error.is_canceled())) {
+            let span = guard.span().tracing_span();
             let code = error.code();
             if error.context_error().is_none() {
                 span.set_attribute("db.response.status_code", code.clone());
@@ -102,12 +96,39 @@ impl Call {
             span.set_attribute("error.type", code);
         }
         #[cfg(feature = "metrics")]
-        crate::metrics::operation_ended(self.system, &self.operation, error, took);
-        #[cfg(not(feature = "metrics"))]
-        let _ = took;
+        {
+            let Timing { system, operation, started, clock } = &self.timing;
+            let took = clock.now().saturating_duration_since(*started);
+            crate::metrics::operation_ended(system, operation, error, took);
+        }
         let _ = error;
         drop(self.guard);
     }
+}
+
+/// Sets the attributes of OpenTelemetry's conventions.
+#[cfg(feature = "tracing")]
+fn describe(guard: &SpanGuard, database: &Database, operation: &str, sql: Option<&str>) {
+    let span = guard.span().tracing_span();
+    if span.is_none() {
+        return;
+    }
+    span.record("otel.kind", "client");
+    span.set_attribute("db.system.name", database.system);
+    span.set_attribute("db.namespace", database.name.to_string());
+    span.set_attribute("db.operation.name", operation.to_owned());
+    if let Some((host, port)) = &database.server {
+        span.set_attribute("server.address", host.to_string());
+        span.set_attribute("server.port", i64::from(*port));
+    }
+    if let Some(sql) = sql.filter(|_| database.has_text) {
+        span.set_attribute("db.query.text", sql.to_owned());
+    }
+}
+
+#[cfg(not(feature = "tracing"))]
+fn describe(_: &SpanGuard, database: &Database, _: &str, sql: Option<&str>) {
+    let _ = (database.system, database.has_text, &database.server, sql);
 }
 
 /// Returns the first word of a statement in upper case, as a name of few values: `SELECT`, or `SQL` if it does not begin with a word.

@@ -53,7 +53,7 @@ struct Repr {
 pub(crate) enum Kind {
     /// The context ended before there was a connection.
     Waiting(ripcord::Error),
-    /// The context had a connection, and ended before anything was sent.
+    /// The context ended before anything was sent.
     NotSent(ripcord::Error),
     /// The context ended the operation, which has had no effect. Holds what the database answered.
     Ended(ripcord::Error, Option<Driver>),

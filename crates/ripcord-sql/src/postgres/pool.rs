@@ -113,6 +113,9 @@ impl Pool {
 impl Inner {
     /// Waits for a connection.
     pub(super) async fn checkout(self: &Arc<Self>, ctx: &Context) -> Result<Checkout, Kind> {
+        if let Some(end) = ctx.err() {
+            return Err(Kind::NotSent(end));
+        }
         let clock = ctx.clock();
         #[cfg(feature = "metrics")]
         let started = clock.now();

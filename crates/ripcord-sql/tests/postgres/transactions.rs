@@ -48,7 +48,7 @@ pub(crate) async fn end_of_the_context_rolls_back_between_statements(fixture: &F
     cancel.cancel_with("the user has left");
     // Nobody uses the transaction, and its lock is free.
     admin.execute("SET lock_timeout = '10s'; LOCK TABLE locked IN ACCESS SHARE MODE").await;
-    admin.assert_nothing_runs().await;
+    admin.wait_for_nothing().await;
     let error = transaction.execute(&background(), "INSERT INTO locked VALUES (1)", &[]).await.unwrap_err();
     assert!(error.is_canceled() && error.is_not_sent(), "{error:?}");
     let error = transaction.commit(&background()).await.unwrap_err();
@@ -105,7 +105,7 @@ pub(crate) async fn statement_dropped_half_way_ends_the_transaction(fixture: &Fi
     assert!(poll!(&mut statement).is_pending());
     admin.wait_for_statement("pg_sleep").await;
     drop(statement);
-    admin.assert_nothing_runs().await;
+    admin.wait_for_nothing().await;
     let error = transaction.commit(&ctx).await.unwrap_err();
     assert!(error.to_string().starts_with("commit: the transaction is over: a statement was dropped"), "{error}");
     assert_clean(&pool).await;
