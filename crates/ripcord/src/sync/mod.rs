@@ -40,6 +40,8 @@
 //! Every future may be dropped at any time. Its permit or lock then goes to the next waiter, and its value stays in the channel. A
 //! new future waits at the end of the queue.
 //!
+//! A waker that panics may keep the other waiters of the same semaphore or channel from being woken, as with tokio's types.
+//!
 //! # Example
 //!
 //! A worker receives questions from a queue. Each caller passes its own context, which limits how long it waits for a place in the
