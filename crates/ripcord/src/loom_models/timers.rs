@@ -118,3 +118,23 @@ fn deadline_seen_past_is_never_taken_back() {
         advancing.join().unwrap();
     });
 }
+
+#[test]
+fn deadlines_on_two_clocks_end_a_context_once() {
+    large_model(|| {
+        let ((root, first_time), (second, second_time)) = (on_a_manual_clock(), Clock::manual());
+        let parent = root.with_timeout_cause(SECOND, "first");
+        // The later instant. Its clock may reach it first.
+        let ctx = parent.with_clock(second).with_timeout_cause(2 * SECOND, "second");
+        let wakes = Wakes::new();
+        let mut done = pin!(ctx.done());
+        assert!(poll(done.as_mut(), &wakes).is_pending());
+        let advancing = thread::spawn(move || first_time.advance(SECOND));
+        second_time.advance(2 * SECOND);
+        let seen = cause(&ctx);
+        advancing.join().unwrap();
+        assert_eq!(wakes.count(), 1);
+        assert_eq!((cause(&ctx), cause(&ctx.with_cancel().0)), (seen.clone(), seen), "an end changed");
+        assert_eq!(cause(&parent), "first");
+    });
+}
