@@ -14,7 +14,7 @@
 use crate::Outcome;
 
 /// The numbers of calls through a policy, by result. A cache counts its loads as calls, and a worker pool counts its jobs. A
-/// rate limiter counts requests for tokens: see [`RateLimiterStats`](crate::RateLimiterStats).
+/// rate limiter counts requests for tokens: see [`RateLimiterStats`](crate::limiter::RateLimiterStats).
 ///
 /// `started = succeeded + failed + canceled` whenever no call is in flight.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
