@@ -82,18 +82,19 @@ impl Context {
     /// use std::net::{TcpListener, TcpStream};
     /// use std::time::Duration;
     ///
-    /// use ripcord::{Context, Error};
+    /// use ripcord::{Clock, Context, Error};
     ///
     /// let listener = TcpListener::bind("127.0.0.1:0")?;
     /// let client = TcpStream::connect(listener.local_addr()?)?;
     /// let (mut server, _) = listener.accept()?;
     ///
-    /// let ctx = Context::background().with_timeout(Duration::from_millis(20));
+    /// let (clock, time) = Clock::manual();
+    /// let ctx = Context::background().with_clock(clock).with_timeout(Duration::from_secs(5));
     /// let mut client = ctx.io_blocking(client);
     /// client.write_all(b"ping")?;
     /// server.read_exact(&mut [0; 4])?;
     ///
-    /// // The server does not answer.
+    /// time.advance(Duration::from_secs(5)); // the server does not answer
     /// let error = client.read(&mut [0; 4]).unwrap_err();
     /// assert!(Error::find_in(&error).unwrap().is_deadline_exceeded());
     /// # std::io::Result::Ok(())

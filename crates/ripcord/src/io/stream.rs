@@ -52,17 +52,18 @@ impl Context {
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
     /// use std::time::Duration;
     ///
-    /// use ripcord::{Context, Error};
+    /// use ripcord::{Clock, Context, Error};
     /// use tokio::io::{AsyncReadExt, AsyncWriteExt};
     ///
     /// let (client, mut server) = tokio::io::duplex(64);
-    /// let (ctx, _idle) = Context::background().with_idle_timeout(Duration::from_millis(20));
+    /// let (clock, time) = Clock::manual();
+    /// let (ctx, _idle) = Context::background().with_clock(clock).with_idle_timeout(Duration::from_secs(30));
     /// let mut client = ctx.io(client);
     /// server.write_all(b"hello").await?;
     /// let mut greeting = [0; 5];
     /// client.read_exact(&mut greeting).await?;
     ///
-    /// // The server sends nothing more.
+    /// time.advance(Duration::from_secs(30)); // the server sends nothing more
     /// let error = client.read_u8().await.unwrap_err();
     /// assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
     /// assert!(Error::find_in(&error).unwrap().origin().is_idle_timeout());

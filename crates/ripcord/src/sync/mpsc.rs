@@ -63,8 +63,8 @@ impl<T> Sender<T> {
     /// use ripcord::Context;
     ///
     /// let (sender, _receiver) = mpsc::channel(1);
+    /// sender.send(&Context::background(), "first").await.unwrap();
     /// let ctx = Context::background().with_timeout(Duration::from_millis(1));
-    /// sender.send(&ctx, "first").await.unwrap();
     /// let error = sender.send(&ctx, "second").await.unwrap_err();
     /// assert!(error.context_error().unwrap().is_deadline_exceeded());
     /// assert_eq!(error.into_value(), "second");

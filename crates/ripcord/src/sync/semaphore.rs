@@ -76,8 +76,8 @@ impl Semaphore {
     /// use ripcord::sync::Semaphore;
     ///
     /// let semaphore = Semaphore::new(2);
+    /// let _permit = semaphore.acquire(&Context::background(), 2).await?;
     /// let ctx = Context::background().with_timeout(Duration::from_millis(1));
-    /// let _permit = semaphore.acquire(&ctx, 2).await?;
     /// assert!(semaphore.acquire(&ctx, 1).await.unwrap_err().is_deadline_exceeded());
     /// # Ok::<(), ripcord::Error>(()) }).unwrap();
     /// ```
