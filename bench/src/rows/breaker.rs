@@ -128,12 +128,12 @@ fn async_under_cancelable(threads: Threads, iterations: u64) -> Timing {
 }
 
 fn last_hundred() -> CircuitBreaker {
-    let builder = CircuitBreaker::builder("bench").window(Window::Count(CALLS)).minimum_calls(CALLS as u32);
+    let builder = CircuitBreaker::builder("bench").window(Window::Count(CALLS)).minimum_calls(CALLS);
     builder.failure_rate(0.5).open_for(OPEN_FOR).build().expect("the settings are within bounds")
 }
 
 fn last_ten_seconds() -> CircuitBreaker {
-    let builder = CircuitBreaker::builder("bench").window(Window::Time(WINDOW)).minimum_calls(CALLS as u32);
+    let builder = CircuitBreaker::builder("bench").window(Window::Time(WINDOW)).minimum_calls(CALLS);
     builder.failure_rate(0.5).open_for(OPEN_FOR).build().expect("the settings are within bounds")
 }
 
