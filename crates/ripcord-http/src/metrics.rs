@@ -65,10 +65,8 @@ const HISTOGRAMS: &[(&str, &str)] = &[
 /// | `ripcord_http_malformed_headers_total` | counter | `header` | [`ContextLayer::record_metrics`] |
 /// | `ripcord_http_client_time_left_seconds`: time left when a call with a deadline was sent | histogram | `host` | every call |
 ///
-/// The labels `method` and `route` are the text before and after the first space in the name of the request's context. If the name
-/// has no space, `method` is the whole name and `route` is `unmatched`. With axum, pass `server::method_and_path` to
-/// [`ContextLayer::name`]. `status` is [`Finished::status`], `header` is the name of the malformed header, and `host` is the host
-/// in the URL of the call.
+/// The labels `method`, `route` and `status` are [`Finished::method`], [`Finished::route`] and [`Finished::status`]. `header` is the
+/// name of the malformed header, and `host` is the host in the URL of the call.
 ///
 /// The metrics that [`ContextLayer::record_metrics`] records are the fields of [`ServerStats`], which describes them.
 pub fn describe_metrics() {
@@ -88,10 +86,9 @@ impl Finished<'_> {
     ///
     /// Call this method in the function for [`ContextLayer::on_end`].
     pub fn record_metrics(&self) {
-        let name = self.ctx.name().unwrap_or("OTHER");
-        let (method, route) = name.split_once(' ').unwrap_or((name, "unmatched"));
-        let labels =
-            [("method", method.to_owned()), ("route", route.to_owned()), ("status", self.status.as_u16().to_string())];
+        let route = self.route();
+        let status = self.status.as_u16().to_string();
+        let labels = [("method", self.method.to_owned()), ("route", route.to_owned()), ("status", status)];
         counter!("ripcord_http_requests_total", &labels).increment(1);
         let record = |metric: &'static str, value: f64| histogram!(metric, "route" => route.to_owned()).record(value);
         record("ripcord_http_request_duration_seconds", self.took.as_secs_f64());

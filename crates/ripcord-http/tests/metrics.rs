@@ -26,6 +26,29 @@ fn rendered(record: impl FnOnce()) -> String {
 }
 
 #[test]
+fn labels_are_the_method_of_the_request_and_the_route_of_each_kind_of_name() {
+    let text = rendered(|| {
+        for name in ["GET /users/{id}", "/users/{id}", "GET", "GETTING"] {
+            let layer = ContextLayer::new(&Context::background())
+                .name(move |_| name.into())
+                .on_end(|request| request.record_metrics());
+            let answers = service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::empty())) });
+            let response =
+                layer.layer(answers).call(Request::new(Body::empty())).now_or_never().expect("ready").unwrap();
+            drop(response);
+        }
+    });
+    assert_has(
+        &text,
+        &[
+            r#"ripcord_http_requests_total{method="GET",route="/users/{id}",status="200"} 2"#,
+            r#"ripcord_http_requests_total{method="GET",route="unmatched",status="200"} 1"#,
+            r#"ripcord_http_requests_total{method="GET",route="GETTING",status="200"} 1"#,
+        ],
+    );
+}
+
+#[test]
 fn request_records_its_end_the_time_left_and_the_overrun() {
     let (clock, time) = Clock::manual();
     let server = Context::background().with_clock(clock);

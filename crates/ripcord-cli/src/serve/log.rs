@@ -30,7 +30,7 @@ pub(super) fn start(format: LogFormat) {
 
 /// Writes the log line of a finished request.
 pub(super) fn write_line(request: &Finished<'_>) {
-    let (method, route) = method_and_route(request);
+    let (method, route) = (request.method, request.route());
     let id = request.ctx.value::<RequestId>().map(RequestId::as_str);
     let trace_id = request.ctx.value::<Traceparent>().map(Traceparent::trace_id);
     let trace_id = trace_id.map(|id| format!("{:032x}", u128::from_be_bytes(id)));
@@ -58,11 +58,6 @@ pub(super) fn describe(error: &ripcord::Error) -> String {
     let cause = error.cause().map(|cause| format!(": {cause}")).unwrap_or_default();
     let name = error.origin().name().map(|name| format!(" (in {name})")).unwrap_or_default();
     format!("{error}{cause}{name}")
-}
-
-/// Returns the method and the route, which [`Service`](super::Service) used as the name of the request's context.
-pub(super) fn method_and_route<'a>(request: &Finished<'a>) -> (&'a str, &'a str) {
-    request.ctx.name().and_then(|name| name.split_once(' ')).unwrap_or(("OTHER", "unmatched"))
 }
 
 fn milliseconds(took: Duration) -> f64 {

@@ -18,6 +18,8 @@ use crate::{Malformed, RemoteCause};
 pub struct Finished<'a> {
     /// The request's context, with all its values.
     pub ctx: &'a Context,
+    /// The request's method, such as `GET`, or `OTHER` for a method that is not standard.
+    pub method: &'static str,
     /// The outcome of the request.
     pub outcome: Outcome,
     /// The error of the context, if the context ended before the request was over.
@@ -37,7 +39,21 @@ pub struct Finished<'a> {
     pub took: Duration,
 }
 
-impl Finished<'_> {
+impl<'a> Finished<'a> {
+    /// Returns the route, for logs and metrics: the name of the context without the method in front of it. Returns `unmatched` if the
+    /// name is only the method, as it is by default.
+    ///
+    /// With axum, pass `server::method_and_path` or `server::matched_path` to [`ContextLayer::name`](super::ContextLayer::name).
+    pub fn route(&self) -> &'a str {
+        match self.ctx.name() {
+            Some(name) if name != self.method => match name.split_once(' ') {
+                Some((method, route)) if method == self.method => route,
+                _ => name,
+            },
+            _ => "unmatched",
+        }
+    }
+
     /// Returns the time that was left until the deadline when the request arrived. Returns `None` if the request has no deadline.
     pub fn time_left_at_start(&self) -> Option<Duration> {
         Some((self.ctx.deadline()? + self.took).saturating_duration_since(self.ctx.clock().now()))

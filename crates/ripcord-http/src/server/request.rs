@@ -52,6 +52,7 @@ pub(super) struct InFlight {
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) id: HeaderValue,
+    pub(super) method: &'static str,
     /// The arrival time of the request, if a hook or an observer needs it.
     pub(super) started: Option<Instant>,
     pub(super) span: OwnSpan,
@@ -294,6 +295,7 @@ impl Drop for InFlight {
         self.lifetime.answered();
         let finished = Finished {
             ctx: &self.ctx,
+            method: record.method,
             error,
             status: record.logged.or(record.answered).unwrap_or_else(|| self.settings.statuses.unanswered(outcome)),
             answered: record.answered,

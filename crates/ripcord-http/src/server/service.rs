@@ -25,7 +25,7 @@ use super::{
     panic_message,
     remote_cancel::Cancelable,
     request::{InFlight, Record},
-    settings::{Limit, Settings},
+    settings::{Limit, Settings, method},
 };
 use crate::{Malformed, trace_context::Link};
 
@@ -140,7 +140,8 @@ impl Settings {
         let id = received.id.to_header();
         let listed = cancelable.zip(received.lineage.parent());
         let _listed = listed.map(|(requests, traceparent)| requests.list(traceparent, &lifetime));
-        let record = Record { id, started, span, place, _listed, answered: None, logged: None };
+        let method = method(parts);
+        let record = Record { id, method, started, span, place, _listed, answered: None, logged: None };
         (InFlight::begin(Arc::clone(self), ctx, limit, lifetime, Some(record)), received.malformed)
     }
 
