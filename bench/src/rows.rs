@@ -16,6 +16,7 @@ mod memory;
 mod pool;
 mod retry;
 mod service;
+mod sql;
 mod task;
 mod timeout;
 mod value;
@@ -71,4 +72,5 @@ pub(crate) const ALL: &[Row] = &[
     row("H4", "10,000 connections", connections::waiting),
     row("H5", "10,000 clients disconnect", connections::disconnecting),
     row("G1", "gRPC unary under a Context", grpc::unary),
+    row("Q1", "Postgres query under a Context", sql::query),
 ];

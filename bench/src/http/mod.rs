@@ -55,6 +55,23 @@ impl Core {
     fn confine(self) {}
 }
 
+/// Runs `work` on this thread with one core. The processes that it starts share that core.
+#[cfg(target_os = "linux")]
+pub(crate) fn on_one_core<T>(work: impl FnOnce() -> T) -> T {
+    let before = rustix::thread::sched_getaffinity(None);
+    Core::Loads.confine();
+    let output = work();
+    if let Ok(before) = before {
+        let _ = rustix::thread::sched_setaffinity(None, &before);
+    }
+    output
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn on_one_core<T>(work: impl FnOnce() -> T) -> T {
+    work()
+}
+
 /// Runs `work` in a new thread on the core of the load.
 fn on_load_core<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let run = || {

@@ -88,7 +88,7 @@ pub(super) enum AfterEnd {
 }
 
 /// How a future ended under a context.
-enum Ran<T> {
+pub(super) enum Ran<T> {
     Ready(T),
     /// The context had ended before the future was polled.
     NotPolled(ripcord::Error),
@@ -433,7 +433,7 @@ impl Drop for Checkout {
 }
 
 /// Runs a future under a context, and notes whether it was polled.
-async fn run<F: Future>(ctx: &Context, mut future: Pin<&mut F>) -> Ran<F::Output> {
+pub(super) async fn run<F: Future>(ctx: &Context, mut future: Pin<&mut F>) -> Ran<F::Output> {
     let mut is_polled = false;
     let noted = poll_fn(|task| {
         is_polled = true;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::panic::Location;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 
-use super::checkout::Checkout;
+use super::checkout::{Checkout, Ran, run};
 use super::connection::Manager;
 use super::connector::{Connector, Plain, Tls};
 use super::socket::Socket;
@@ -113,21 +114,19 @@ impl Pool {
 impl Inner {
     /// Waits for a connection.
     pub(super) async fn checkout(self: &Arc<Self>, ctx: &Context) -> Result<Checkout, Kind> {
-        if let Some(end) = ctx.err() {
-            return Err(Kind::NotSent(end));
-        }
         let clock = ctx.clock();
         #[cfg(feature = "metrics")]
         let started = clock.now();
-        let got = ctx.run(self.deadpool.get()).await;
+        let got = run(ctx, pin!(self.deadpool.get())).await;
         #[cfg(feature = "metrics")]
         crate::metrics::waited(SYSTEM, clock.now().saturating_duration_since(started));
         match got {
-            Ok(Ok(object)) => Ok(Checkout::new(Arc::clone(self), object, clock)),
-            Ok(Err(PoolError::Backend(error))) => Err(Kind::Connect(error)),
+            Ran::Ready(Ok(object)) => Ok(Checkout::new(Arc::clone(self), object, clock)),
+            Ran::Ready(Err(PoolError::Backend(error))) => Err(Kind::Connect(error)),
             // The pool has neither timeouts nor hooks, which the others are about.
-            Ok(Err(_)) => Err(Kind::Closed),
-            Err(end) => Err(Kind::Waiting(end)),
+            Ran::Ready(Err(_)) => Err(Kind::Closed),
+            Ran::NotPolled(end) => Err(Kind::NotSent(end)),
+            Ran::Ended(end) => Err(Kind::Waiting(end)),
         }
     }
 
