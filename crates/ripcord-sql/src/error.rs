@@ -126,7 +126,7 @@ impl Error {
     /// Returns whether the operation may have taken effect although it failed: it was sent, and the answer was lost, or did not arrive
     /// within the grace after the context's end.
     ///
-    /// `false` means that it has had no effect. A statement that ended by itself after the context has a result, and no error.
+    /// `false` means that it has had no effect, except if `query_one` or `query_opt` reports a wrong number of rows. A statement that ended by itself after the context has a result, and no error.
     pub fn is_outcome_unknown(&self) -> bool {
         matches!(self.0.kind, Kind::Unanswered(_) | Kind::Lost(_))
     }
