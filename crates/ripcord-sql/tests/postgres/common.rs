@@ -157,9 +157,14 @@ impl Admin {
         }
     }
 
-    /// Waits until a statement with this text runs in the pool.
-    pub(crate) async fn wait_for_statement(&self, text: &str) {
-        self.wait_for(|activity| activity.iter().any(|line| line.starts_with("active: ") && line.contains(text))).await;
+    /// Waits until a statement of the pool sleeps. One that is being prepared has the same text, so the text does not tell.
+    pub(crate) async fn wait_for_sleep(&self) {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event = 'PgSleep'";
+        let started = Instant::now();
+        while self.client.query_one(sql, &[&self.name]).await.expect("the server answers").get::<_, i64>(0) == 0 {
+            assert!(started.elapsed() < Duration::from_secs(60), "nothing sleeps: {:?}", self.activity().await);
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Waits until nothing of the pool runs, and returns how long that took.

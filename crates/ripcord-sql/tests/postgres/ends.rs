@@ -43,7 +43,7 @@ pub(crate) async fn cancel_is_reported_with_its_cause_and_line(fixture: &Fixture
     let (pool, admin) = (fixture.pool(), fixture.admin().await);
     let (ctx, cancel) = background().with_name("import").with_cancel();
     let statement = forever(&pool, &ctx);
-    admin.wait_for_statement(FOREVER).await;
+    admin.wait_for_sleep().await;
     cancel.cancel_with("out of disk");
     let line = line!() - 1;
     let error = statement.await.unwrap().unwrap_err();
@@ -98,7 +98,7 @@ pub(crate) async fn dropped_statement_is_canceled_in_the_server(fixture: &Fixtur
         assert_clean(&pool).await;
         let mut statement = Box::pin(pool.query(&ctx, FOREVER, &[]));
         assert!(poll!(&mut statement).is_pending());
-        admin.wait_for_statement(FOREVER).await;
+        admin.wait_for_sleep().await;
         drop(statement);
         admin.wait_for_nothing().await
     });
@@ -148,7 +148,7 @@ pub(crate) async fn connection_lost_half_way_has_an_unknown_outcome(fixture: &Fi
     let (proxy, admin) = (fixture.proxy().await, fixture.admin().await);
     let pool = Pool::builder(proxy.config()).max_size(1).build().unwrap();
     let statement = forever(&pool, &background());
-    admin.wait_for_statement(FOREVER).await;
+    admin.wait_for_sleep().await;
     proxy.set(Traffic::Breaks);
     let error = statement.await.unwrap().unwrap_err();
     assert!(error.is_outcome_unknown() && !error.is_transient() && error.context_error().is_none(), "{error:?}");

@@ -70,7 +70,7 @@ pub(crate) async fn connection_closed_by_the_server_is_replaced(fixture: &Fixtur
         let pool = pool.clone();
         async move { pool.query(&background(), "SELECT pg_sleep(60)", &[]).await }
     });
-    admin.wait_for_statement("pg_sleep").await;
+    admin.wait_for_sleep().await;
     admin.execute(&format!("SELECT pg_terminate_backend({first})")).await;
     let error = statement.await.unwrap().unwrap_err();
     assert!(error.is_transient(), "{error:#}");

@@ -103,7 +103,7 @@ pub(crate) async fn statement_dropped_half_way_ends_the_transaction(fixture: &Fi
     transaction.query(&ctx, "SELECT pg_sleep($1)", &[&0.0]).await.unwrap();
     let mut statement = Box::pin(transaction.query(&ctx, "SELECT pg_sleep($1)", &[&60.0]));
     assert!(poll!(&mut statement).is_pending());
-    admin.wait_for_statement("pg_sleep").await;
+    admin.wait_for_sleep().await;
     drop(statement);
     admin.wait_for_nothing().await;
     let error = transaction.commit(&ctx).await.unwrap_err();
