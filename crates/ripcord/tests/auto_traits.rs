@@ -7,9 +7,10 @@ use std::rc::Rc;
 
 use ripcord::{
     AfterFunc, BlockingIo, BoxFuture, CancelHandle, Canceler, Cause, Clock, Context, Done, DoneOwned, DrainEnded,
-    Draining, Error, ErrorKind, Group, GroupBuilder, GroupError, GroupHandle, Join, ManualTime, Origin, PhaseOutcome,
-    PhaseReport, Report, Run, RunShutdown, RunWithGrace, Scope, Shutdown, ShutdownBuilder, Sleep, TaskError, TaskGuard,
-    TaskInfo, TaskPanic, Tasks, Value, WaitForTasks, WaitForTimers, WithContext,
+    Draining, Error, ErrorKind, Group, GroupBuilder, GroupError, GroupHandle, IdleTimeout, Join, ManualTime,
+    MovableDeadline, Origin, PhaseOutcome, PhaseReport, Report, Run, RunShutdown, RunWithGrace, Scope, Shutdown,
+    ShutdownBuilder, Sleep, TaskError, TaskGuard, TaskInfo, TaskPanic, Tasks, Value, WaitForTasks, WaitForTimers,
+    WithContext,
 };
 use static_assertions::{assert_impl_all, assert_not_impl_any, assert_obj_safe};
 
@@ -21,6 +22,8 @@ assert_not_impl_any!(Canceler: Clone);
 assert_impl_all!(CancelHandle: Send, Sync, Unpin, Clone, Debug);
 assert_impl_all!(AfterFunc: Send, Sync, Unpin, Debug);
 assert_not_impl_any!(AfterFunc: Clone);
+assert_impl_all!(MovableDeadline: Send, Sync, Unpin, Clone, Debug);
+assert_impl_all!(IdleTimeout: Send, Sync, Unpin, Clone, Debug);
 assert_impl_all!(Cause: Send, Sync, Unpin, Clone, Debug, Display);
 // `From<T: Into<Box<dyn Error>>>` and `Error` cannot both be implemented.
 assert_not_impl_any!(Cause: std::error::Error);

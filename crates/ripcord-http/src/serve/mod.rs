@@ -86,8 +86,8 @@ pub use self::{limits::Limits, listen::listen, service::PeerAddr};
 /// - Requests in flight continue until the [drain time](ripcord::ShutdownBuilder::drain) is over. At the end of the drain time,
 ///   their contexts end. Connections that are still open 0.9 seconds later are dropped.
 ///
-/// An incomplete request, an HTTP/2 preface without a request, or a client that does not confirm GOAWAY does not delay the
-/// shutdown.
+/// An incomplete request or an HTTP/2 preface without a request does not delay the shutdown. An HTTP/2 client that does not
+/// confirm GOAWAY delays it by at most half a second, because a request that the client sent before GOAWAY may still arrive.
 ///
 /// # Panics
 ///

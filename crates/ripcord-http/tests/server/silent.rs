@@ -93,7 +93,7 @@ async fn preface_of_http2_alone_is_closed_after_the_head_timeout() {
     let mut server = Server::start().await;
     for bytes in [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"] {
         let client = server.client(bytes).await;
-        // The server waits a second for the acknowledgement of its GOAWAY only if it has seen a request.
+        // The server waits half a second for the acknowledgement of its GOAWAY only if it has seen a request.
         server.assert_closed_after(client, 30 * SECOND).await;
     }
 }
