@@ -74,7 +74,7 @@ fn client_disconnect_cancels_its_request() {
 }
 
 #[test]
-fn trusted_client_that_cancels_with_a_cause_is_logged_with_it() {
+fn cause_from_a_trusted_client_is_logged() {
     let server = Server::start(&["--trusted-peer", "127.0.0.0/8"]);
     let send = |head: &str| {
         let mut client = TcpStream::connect(&server.address).expect("it accepts");
@@ -353,7 +353,7 @@ fn flags_out_of_bounds_are_one_line_and_exit_2() {
 }
 
 #[test]
-fn file_that_is_not_understood_is_one_line_and_exit_2() {
+fn invalid_settings_file_prints_one_line_and_exits_with_2() {
     let missing = refused(&["serve", "--config", "/nonexistent/ripcord.toml"]);
     assert!(missing.starts_with("ripcord: cannot read /nonexistent/ripcord.toml: "), "{missing}");
 
@@ -557,7 +557,7 @@ fn metrics_count_ended_contexts_by_name_and_the_tasks() {
 /// are lines of the service, which uses the libraries, and never lines of the libraries.
 #[test]
 #[cfg(unix)]
-fn log_and_answers_name_no_line_of_code_and_the_inspector_only_the_services() {
+fn log_and_responses_contain_no_source_line_and_the_inspector_only_lines_of_the_service() {
     let (mut outputs, mut pages) = (Vec::new(), Vec::new());
     let mut server = Server::start(&["--timeout", "400ms", "--grace", "100ms", "--log-format", "json"]);
     // A deadline, answers and metrics.

@@ -14,7 +14,7 @@ use common::Server;
 
 // With the default head timeout of 30 s, the limit would be 40 s.
 #[test]
-fn silent_clients_that_hold_every_descriptor_lock_nobody_out_for_longer_than_the_head_timeout() {
+fn silent_clients_with_every_descriptor_block_others_for_at_most_the_head_timeout() {
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -n 200; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_ripcord")]);
     command.args(["serve", "--listen", "127.0.0.1:0", "--head-timeout", "1s"]);

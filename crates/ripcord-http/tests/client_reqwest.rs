@@ -409,7 +409,7 @@ async fn invalid_url_is_not_sent() {
 }
 
 #[tokio::test]
-async fn connection_closed_without_an_answer_may_have_carried_the_request() {
+async fn connection_closed_without_a_response_may_have_sent_the_request() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let server = listener.local_addr().unwrap();
     tokio::spawn(async move { drop(listener.accept().await) });

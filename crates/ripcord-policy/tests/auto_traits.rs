@@ -28,7 +28,7 @@ fn handles_errors_and_permits_are_send_and_sync() {
 }
 
 #[test]
-fn futures_are_send_when_what_they_wrap_is() {
+fn futures_are_send_if_the_wrapped_future_is() {
     let ctx = Context::background();
     let limiter = RateLimiter::new(Rate::ZERO, 1).unwrap();
     send(limiter.wait(&ctx));
@@ -49,7 +49,7 @@ fn futures_are_send_when_what_they_wrap_is() {
 }
 
 #[tokio::test]
-async fn so_are_those_of_what_runs_in_a_runtime() {
+async fn runtime_futures_are_send() {
     let ctx = Context::background();
     let cache: Cache<&str, u64> = Cache::builder().capacity(1).build(&ctx).unwrap();
     send(cache.get_or_load(&ctx, "key", |_| async { Ok::<_, Infallible>(1) }));

@@ -132,7 +132,7 @@ fn without_lines(story: &str) -> String {
 }
 
 #[tokio::test]
-async fn every_end_and_refusal_is_told_as_in_the_table() {
+async fn errors_match_the_table() {
     let mut ends = Ends::new();
     let root = ends.root.clone();
     let clock = root.clock();
@@ -384,7 +384,7 @@ async fn refusal_for_a_near_deadline_names_whose_it_is() {
 
 /// The table contains no lines. This test checks that each end names the line of its setting.
 #[tokio::test]
-async fn each_setting_that_ends_a_call_is_told_with_its_line() {
+async fn end_names_the_line_of_its_setting() {
     let (clock, time) = Clock::manual();
     let ctx = Context::background().with_clock(clock);
     let assert_line = |story: &str, line: u32| {

@@ -45,7 +45,7 @@ async fn error_of_the_fallback_is_the_result() {
 }
 
 #[tokio::test]
-async fn dropping_it_at_every_await_point_is_counted_as_canceled() {
+async fn call_dropped_at_any_await_point_counts_as_canceled() {
     let ctx = Context::background();
     let fallback = Fallback::<u32, &str>::new(|_, _| async {
         tokio::task::yield_now().await;

@@ -142,7 +142,7 @@ async fn budget_bounds_what_hedging_costs() {
 }
 
 #[tokio::test]
-async fn success_brings_something_back_inside_of_somebody_elses_retry_too() {
+async fn success_inside_another_retry_refunds_the_budget() {
     let (ctx, _time) = manual();
     let budget = Arc::new(RetryBudget::builder().capacity(10).build().unwrap());
     let hedge = Hedge::after(SECOND).budget(Arc::clone(&budget)).build().unwrap();

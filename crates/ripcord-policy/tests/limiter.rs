@@ -222,7 +222,7 @@ fn waiters_are_served_in_order() {
 }
 
 #[test]
-fn waiter_that_is_not_polled_holds_up_nobody() {
+fn unpolled_waiter_delays_no_other_waiter() {
     let (limiter, ctx, time) = ten(1);
     assert!(limiter.allow());
     let mut stuck: Waiting<'_> = Box::pin(limiter.wait(&ctx));

@@ -203,7 +203,7 @@ fn first_wait_is_clamped_and_jitter_stays_below_the_maximum() {
 }
 
 #[test]
-fn decorrelated_waits_go_by_the_wait_before() {
+fn decorrelated_wait_depends_on_the_previous_wait() {
     let (ctx, time) = manual();
     let waits = Arc::new(Mutex::new(vec![10 * MS]));
     let log = Arc::clone(&waits);

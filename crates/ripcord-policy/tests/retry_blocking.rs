@@ -121,7 +121,7 @@ fn blocking_retry_uses_the_budget_as_the_async_one_does() {
 }
 
 #[test]
-fn no_wait_is_begun_that_ends_past_the_deadline() {
+fn wait_past_the_deadline_is_not_started() {
     let (ctx, _time) = manual();
     let retry = Retry::exponential().build().unwrap();
     let error = retry.run_blocking(&ctx.with_timeout(100 * MS), |_| Err::<(), _>("down")).unwrap_err();

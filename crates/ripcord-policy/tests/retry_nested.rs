@@ -228,7 +228,7 @@ async fn context_that_an_attempt_derives_for_others_is_not_inside_the_retry() {
 /// A retry around a stack with its own retry. The inner retry makes one attempt, and the outer retry reads the error of this
 /// attempt.
 #[tokio::test]
-async fn outer_retry_understands_the_last_error_of_one_further_in() {
+async fn outer_retry_uses_the_last_error_of_an_inner_retry() {
     let ctx = Context::background();
     let budget = Arc::new(RetryBudget::new());
     let outer = settings::<Error<Down>>().budget(Arc::clone(&budget)).over_policies().build().unwrap();
@@ -289,7 +289,7 @@ async fn outer_retry_understands_the_last_error_of_one_further_in() {
 }
 
 #[tokio::test]
-async fn load_in_the_background_is_inside_of_nobodys_retry() {
+async fn background_load_is_not_inside_a_retry() {
     let (clock, time) = Clock::manual();
     let ctx = Context::background().with_clock(clock);
     let second = Duration::from_secs(1);

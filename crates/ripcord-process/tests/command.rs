@@ -276,7 +276,7 @@ async fn kill_by_the_handle_is_immediate() {
 }
 
 #[tokio::test]
-async fn kill_is_reported_even_if_its_victim_exits_before_the_supervisor_hears_of_it() {
+async fn kill_is_reported_if_the_process_exits_before_the_supervisor_notices() {
     let mut child = sh("exec sleep 60").spawn(&Context::background()).unwrap();
     child.handle().kill();
     // Blocks the runtime's only thread until the command has exited.
@@ -286,7 +286,7 @@ async fn kill_is_reported_even_if_its_victim_exits_before_the_supervisor_hears_o
 }
 
 #[tokio::test]
-async fn processes_of_a_command_that_was_told_to_end_are_not_left_behind() {
+async fn signaled_command_reports_no_processes_left_behind() {
     // The child ignores the signal that ends the shell.
     let script = "trap '' INT; sleep 60 & trap - INT; echo ready; wait";
     let mut child = sh(script).stdout(Stdio::piped()).spawn(&Context::background()).unwrap();

@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_stay_valid_and_slots_are_used_again() {
+    fn keys_stay_valid_and_slots_are_reused() {
         let mut slab: Slab<_> = Slab::new();
         let (a, b, c) = (slab.insert('a'), slab.insert('b'), slab.insert('c'));
         assert_eq!(slab.remove(b), Some('b'));
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn slab_that_empties_gives_its_memory_back() {
+    fn emptied_slab_frees_its_memory() {
         let mut slab: Slab<_> = Slab::new();
         let keys: Vec<u32> = (0..10_000).map(|n| slab.insert(n)).collect();
         for key in keys {

@@ -150,7 +150,7 @@ fn assert_future<T>(future: impl IntoFuture<Output = T> + Send) {
 
 /// Checks the futures that methods return, whatever their types are.
 #[test]
-fn futures_from_methods_are_send_and_owned_ones_are_static() {
+fn futures_of_methods_are_send_and_owned_futures_are_static() {
     use ripcord::FutureExt;
     let ctx = Context::background();
     assert_future::<Error>(ctx.done());
@@ -243,7 +243,7 @@ fn everything_is_unwind_safe() {
 }
 
 #[test]
-fn size_of_what_is_passed_around() {
+fn handles_fit_in_registers() {
     // One word, so that a context is passed in a register.
     assert_eq!(size_of::<Context>(), size_of::<usize>());
     assert!(size_of::<Canceler>() <= 2 * size_of::<usize>());

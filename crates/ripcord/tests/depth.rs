@@ -170,7 +170,7 @@ fn each_level_has_a_deadline_on_a_clock_of_its_own() {
 }
 
 #[test]
-fn deadline_is_found_above_a_deep_chain_that_nobody_watched() {
+fn deadline_above_a_deep_unwatched_chain_is_found() {
     on_two_mebibytes(|| {
         let (root, time) = manual();
         let top = root.with_timeout_cause(HOUR, "slow");

@@ -22,7 +22,7 @@ fn context_prints_as_its_chain() {
 }
 
 #[test]
-fn each_kind_has_its_own_word() {
+fn each_kind_of_context_prints_its_name() {
     let (root, time) = manual();
     let ctx = Context::background();
     assert_eq!(ctx.to_string(), "Background");
@@ -48,7 +48,7 @@ fn each_kind_has_its_own_word() {
 }
 
 #[test]
-fn value_shows_its_type_and_never_its_content_unless_it_says_otherwise() {
+fn value_prints_its_type_unless_show_is_overridden() {
     struct Token(&'static str);
     impl Value for Token {}
     struct RequestId(u32);
@@ -77,7 +77,7 @@ fn error_prints_gos_text() {
 }
 
 #[test]
-fn details_of_a_cancel_say_why_where_who_and_how_long_ago() {
+fn details_of_a_cancel_have_cause_location_name_and_age() {
     let (root, time) = manual();
     let (ctx, cancel) = root.with_name("fetch-user").with_cancel();
     let leaf = ctx.with_name("below").with_timeout(HOUR);
@@ -98,7 +98,7 @@ fn details_of_a_cancel_say_why_where_who_and_how_long_ago() {
 }
 
 #[test]
-fn details_of_a_deadline_say_where_it_was_set_and_what_it_was() {
+fn details_of_a_deadline_have_location_and_timeout() {
     let (root, time) = manual();
     let ctx = root.with_name("outer").with_timeout_cause(2 * SEC, "the database is slow");
     let line = line!() - 1;
@@ -120,7 +120,7 @@ fn details_of_a_deadline_say_where_it_was_set_and_what_it_was() {
 }
 
 #[test]
-fn deadline_set_as_an_instant_tells_its_timeout_too() {
+fn deadline_set_as_an_instant_reports_its_timeout() {
     let (root, time) = manual();
     let ctx = root.with_deadline(time.now() + 2 * SEC);
     time.advance(2 * SEC);
@@ -243,7 +243,7 @@ fn error_becomes_an_io_error() {
 }
 
 #[test]
-fn error_outlives_its_context_and_costs_nobody_a_lock() {
+fn error_outlives_its_context_and_takes_no_lock() {
     let (root, time) = manual();
     let (ctx, cancel) = root.with_name(String::from("gone")).with_cancel();
     cancel.cancel_with(String::from("why"));

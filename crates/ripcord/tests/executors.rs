@@ -283,7 +283,7 @@ mod tokios_clock {
     }
 
     #[test]
-    fn advance_moves_deadlines_nobody_waits_on() {
+    fn advance_ends_contexts_without_waiters() {
         in_no_time(|| {
             paused(async {
                 let root = Context::background().with_clock(Clock::tokio());
@@ -301,7 +301,7 @@ mod tokios_clock {
     }
 
     #[test]
-    fn resumed_time_goes_on() {
+    fn resumed_time_continues() {
         within("resumed time", || {
             paused(async {
                 let root = Context::background().with_clock(Clock::tokio());
@@ -374,7 +374,7 @@ mod tokens {
     }
 
     #[test]
-    fn child_token_canceled_through_its_parent_ends_a_context_nobody_waits_on() {
+    fn child_token_canceled_by_its_parent_ends_an_unwatched_context() {
         let token = CancellationToken::new();
         let ctx = Context::background().with_cancellation_token(&token.child_token());
         let unwatched = ctx.with_timeout(HOUR);

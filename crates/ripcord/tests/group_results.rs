@@ -76,7 +76,7 @@ const JOINS: [Join; 3] = [Join::FailFast, Join::All, Join::First];
 // ===== values =====
 
 #[test]
-fn values_come_in_the_order_of_go_whatever_ends_first() {
+fn values_are_in_the_order_of_the_go_calls() {
     for join in [Join::FailFast, Join::All] {
         let hand = Hand::default();
         let (group, _ctx) = hand.group_of(join, 2, &Context::background());
@@ -101,7 +101,7 @@ fn group_without_tasks_has_no_values_and_no_error() {
 }
 
 #[test]
-fn error_takes_the_place_of_the_values() {
+fn error_is_returned_instead_of_the_values() {
     for join in [Join::FailFast, Join::All] {
         let hand = Hand::default();
         let (group, _ctx) = hand.group(join, &Context::background());
@@ -112,7 +112,7 @@ fn error_takes_the_place_of_the_values() {
 }
 
 #[test]
-fn values_of_size_zero_have_their_places_too() {
+fn values_of_size_zero_are_in_order() {
     let hand = Hand::default();
     let (group, _ctx) = hand.group(Join::All, &Context::background());
     for n in 0..4 {

@@ -20,7 +20,7 @@ fn story(ctx: &Context) -> String {
 // ===== progress =====
 
 #[test]
-fn context_that_makes_progress_lives_and_one_that_stalls_ends() {
+fn context_lives_while_it_makes_progress_and_ends_when_it_stalls() {
     let (ctx, idle, time) = thirty_seconds();
     let (mut done, wakes) = (ctx.done_owned(), Wakes::new());
     assert!(poll(&mut done, &wakes).is_pending());
@@ -39,7 +39,7 @@ fn context_that_makes_progress_lives_and_one_that_stalls_ends() {
 }
 
 #[test]
-fn reset_after_the_timeout_is_refused_though_nobody_observed_the_expiry() {
+fn reset_after_an_unobserved_expiry_is_refused() {
     let (ctx, idle, time) = thirty_seconds();
     time.advance(30 * SEC);
     assert!(!idle.reset() && !ctx.progress());
@@ -184,7 +184,7 @@ fn zero_ends_the_context_at_once_and_a_timeout_of_centuries_never_does() {
 // ===== error messages =====
 
 #[test]
-fn error_tells_the_timeout_where_it_was_set_and_the_last_reset() {
+fn error_reports_timeout_location_and_last_reset() {
     let (root, time) = manual();
     let line = line!() + 1;
     let (ctx, idle) = root.with_name("GET /stream").with_idle_timeout_cause(30 * SEC, "the stream has stalled");
@@ -208,7 +208,7 @@ fn error_tells_the_timeout_where_it_was_set_and_the_last_reset() {
 }
 
 #[test]
-fn error_of_a_timeout_that_was_never_reset_tells_no_reset() {
+fn error_of_a_timeout_without_resets_reports_no_reset() {
     let (ctx, _idle, time) = thirty_seconds();
     time.advance(HOUR);
     let text = story(&ctx);
@@ -227,7 +227,7 @@ fn library_reports_its_users_line() {
 // ===== many streams =====
 
 #[test]
-fn of_ten_thousand_streams_exactly_those_that_stall_end() {
+fn only_stalled_streams_of_ten_thousand_end() {
     let (root, time) = manual();
     let root = root.with_timeout(HOUR);
     let streams: Vec<_> = (0..10_000)

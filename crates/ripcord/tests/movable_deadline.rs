@@ -135,7 +135,7 @@ fn waiters_are_woken_at_an_earlier_deadline() {
 }
 
 #[test]
-fn waiter_without_a_deadline_is_woken_at_one_set_later() {
+fn waiter_without_a_deadline_is_woken_at_a_deadline_set_later() {
     let (root, time) = manual();
     let (ctx, deadline) = root.with_movable_deadline(time.now() + 5 * SEC);
     assert!(deadline.reset_after(Duration::MAX));
@@ -314,7 +314,7 @@ fn without_cancel_discards_movable_deadlines() {
 // ===== reset against the end =====
 
 #[test]
-fn reset_after_the_deadline_is_refused_though_nobody_observed_the_expiry() {
+fn reset_after_an_unobserved_expiry_is_refused() {
     let (ctx, deadline, time) = five_seconds();
     let was = deadline.get();
     time.advance(5 * SEC);
@@ -401,7 +401,7 @@ fn absurd_instants_and_durations_have_an_end_or_none() {
 // ===== error messages =====
 
 #[test]
-fn error_tells_where_it_was_set_and_how_often_it_moved() {
+fn error_reports_location_and_number_of_moves() {
     let (root, time) = manual();
     let line = line!() + 1;
     let (ctx, deadline) = root.with_name("load").with_movable_deadline_cause(time.now() + SEC, "nobody waits");
@@ -426,7 +426,7 @@ fn error_tells_where_it_was_set_and_how_often_it_moved() {
 }
 
 #[test]
-fn deadline_that_was_not_moved_tells_no_moves() {
+fn error_of_an_unmoved_deadline_reports_no_moves() {
     let (ctx, _deadline, time) = five_seconds();
     time.advance(5 * SEC);
     let text = format!("{:#}", ctx.err().expect("it has ended"));
@@ -481,7 +481,7 @@ fn system_clock_arms_again_when_the_deadline_moved_later() {
 }
 
 #[test]
-fn deadlines_of_two_clocks_are_each_asked_on_their_own() {
+fn deadlines_of_two_clocks_are_compared_with_their_own_clocks() {
     let (outer_root, outer_time) = manual();
     let (clock, time) = Clock::manual();
     let (outer, move_outer) = outer_root.with_movable_deadline(outer_time.now() + 5 * SEC);

@@ -7,7 +7,7 @@ use common::{HOUR, SEC, manual};
 use ripcord::{Clock, Context};
 
 #[tokio::test(start_paused = true)]
-async fn of_ten_thousand_streams_on_paused_time_exactly_those_that_stall_end() {
+async fn only_stalled_streams_of_ten_thousand_end_on_paused_time() {
     let root = Context::background().with_clock(Clock::tokio());
     let start = tokio::time::Instant::now();
     let streams: Vec<_> = (0..10_000).map(|_| root.with_idle_timeout(SEC)).collect();

@@ -246,7 +246,7 @@ fn timeout_of_a_sibling_fires_while_others_wait() {
 /// One peer leaks 272 bytes for each derive-cancel-drop under a live parent. Another keeps its children in a `Vec` of `Weak`
 /// that is never pruned. `leak.rs` counts bytes. This test checks that no waker, value or function is kept.
 #[test]
-fn nothing_of_a_child_is_kept_after_it_is_gone() {
+fn dropped_child_leaves_nothing_behind() {
     let (root, _time) = manual();
     let (parent, _cancel) = root.with_cancel();
     let wakes = Wakes::new();
@@ -265,7 +265,7 @@ fn nothing_of_a_child_is_kept_after_it_is_gone() {
 
 /// In a peer, a task reads the flag, finds it unset, and then registers. It misses a cancel in between.
 #[test]
-fn no_wake_up_is_lost_between_the_look_and_the_registration() {
+fn no_wakeup_is_lost_between_the_check_and_the_registration() {
     within("tasks that look, register and park", || {
         for round in 0..400 {
             let (root, time) = manual();

@@ -759,7 +759,7 @@ proptest! {
     #![proptest_config(config(1_500))]
 
     #[test]
-    fn tree_does_what_the_model_says(ops in prop::collection::vec(op(), 1..70)) {
+    fn tree_agrees_with_the_model(ops in prop::collection::vec(op(), 1..70)) {
         run(vec![Time::manual()], &ops);
     }
 }

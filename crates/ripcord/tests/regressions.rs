@@ -204,7 +204,7 @@ fn after_func_on_a_context_that_cannot_end_does_not_keep_it() {
 
 #[cfg(feature = "tokio-util")]
 #[test]
-fn after_func_keeps_what_listens_to_a_token() {
+fn after_func_keeps_the_listener_of_a_token() {
     // The function kept the context that the token ends, but not the context below, which held the listener.
     let token = tokio_util::sync::CancellationToken::new();
     let (sender, ran) = mpsc::channel();
@@ -254,7 +254,7 @@ fn waker_of_a_group_that_panics_stays_out_of_the_task() {
 }
 
 #[test]
-fn child_of_a_canceled_parent_never_says_that_its_own_deadline_passed() {
+fn child_of_a_canceled_parent_never_reports_its_own_deadline() {
     // The coarse clock was ahead of the exact clock, so the time of a cancel could be later than the creation of a child after
     // it.
     for _ in 0..200 {

@@ -215,7 +215,7 @@ mod tokens {
     }
 
     #[test]
-    fn shielded_context_and_what_is_above_are_freed_while_its_token_lives() {
+    fn shielded_context_and_its_ancestors_are_freed_while_its_token_lives() {
         let count = Count::default();
         let (root, time) = manual();
         let (server, cancel) = root.with_cancel();

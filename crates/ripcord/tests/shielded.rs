@@ -13,7 +13,7 @@ use common::{
 use ripcord::{Clock, Context, Value};
 
 #[test]
-fn shielded_context_ends_its_grace_after_a_cancel_that_nobody_noticed() {
+fn shielded_context_ends_its_grace_after_an_unobserved_cancel() {
     let (root, time) = manual();
     let (ctx, cancel) = root.with_cancel();
     let shielded = ctx.shielded(5 * SEC);
@@ -104,7 +104,7 @@ fn deadline_origin_is_the_parents() {
 }
 
 #[test]
-fn deadlines_below_end_before_the_grace_and_the_grace_ends_what_is_below() {
+fn deadlines_below_end_before_the_grace_and_the_grace_ends_descendants() {
     let (root, time) = manual();
     let (ctx, cancel) = root.with_cancel();
     let shielded = ctx.shielded(5 * SEC);
@@ -379,7 +379,7 @@ fn cancel_racing_with_a_waiter_below_the_shield_wakes_it() {
 }
 
 #[test]
-fn end_of_the_grace_racing_with_a_query_is_seen_by_everybody_after_it_was_seen_once() {
+fn end_of_the_grace_seen_by_one_observer_is_seen_by_all() {
     for round in 0..rounds(3_000) {
         let (root, time) = manual();
         let (ctx, cancel) = root.with_cancel();

@@ -285,7 +285,7 @@ fn hook_panics(send: impl Fn(String) + Send + Sync + 'static) {
 }
 
 #[test]
-fn panic_of_a_detached_task_reaches_the_panic_hook_and_harms_nobody() {
+fn panic_of_a_detached_task_reaches_only_the_panic_hook() {
     let (sender, panics) = mpsc::channel();
     hook_panics(move |message| drop(sender.send(message)));
     block_on(async {
@@ -326,7 +326,7 @@ fn blocking_closure_that_panics_after_its_task_has_ended_reaches_the_panic_hook_
 }
 
 #[test]
-fn payload_that_panics_when_dropped_harms_nobody() {
+fn payload_that_panics_when_dropped_affects_no_other_task() {
     struct Bomb;
     impl Drop for Bomb {
         fn drop(&mut self) {

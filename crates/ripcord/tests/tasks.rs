@@ -130,7 +130,7 @@ fn lists_far_above_many_values_are_found() {
 }
 
 #[test]
-fn listed_task_tells_its_name_line_age_and_end() {
+fn listed_task_reports_its_name_line_age_and_end() {
     let (root, time) = manual();
     let (ctx, tasks) = root.with_tasks();
     let (ctx, cancel) = ctx.with_name("compact").with_cancel();
@@ -208,7 +208,7 @@ fn waker_that_panics_keeps_no_other_waiter_waiting() {
 }
 
 #[test]
-fn last_task_that_leaves_as_a_waiter_comes_is_not_missed() {
+fn last_task_that_ends_during_the_registration_wakes_the_waiter() {
     for round in 0..common::rounds(2_000) {
         let (ctx, tasks) = Context::background().with_tasks();
         let (guard, wakes) = (ctx.task_guard(), Wakes::new());

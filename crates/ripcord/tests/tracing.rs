@@ -161,7 +161,7 @@ fn span_in_a_live_context_records_no_end() {
 }
 
 #[test]
-fn span_has_the_callers_line_and_the_time_left_and_no_line_of_ours() {
+fn span_has_the_callers_line_and_the_time_left() {
     #[derive(Clone, Default)]
     struct Seen(Arc<Mutex<Vec<HashMap<&'static str, String>>>>);
     impl<S: Subscriber> Layer<S> for Seen {

@@ -102,7 +102,7 @@ fn name_with_control_characters_stays_on_one_line() {
 }
 
 #[test]
-fn no_descriptor_of_its_own_is_inherited_but_those_of_the_caller_are() {
+fn command_inherits_only_the_descriptors_of_the_caller() {
     // The shell opens no descriptor to list its own descriptors.
     let list = "cd /proc/self/fd; echo *";
     let expected = run_plain(&format!("exec 7</dev/null; exec sh -c '{list}'"));
@@ -119,7 +119,7 @@ fn run_plain(script: &str) -> String {
 }
 
 #[test]
-fn closed_standard_streams_do_not_hurt() {
+fn run_works_with_closed_standard_streams() {
     assert_eq!(run_plain("\"$0\" run cat <&-; echo $?"), "0\n");
     assert_eq!(run_plain("\"$0\" run --timeout 10ms sleep 60 2>&-; echo $?"), "124\n");
     assert_eq!(run_plain("\"$0\" run --timeout 10ms sleep 60 >&- 2>&- <&-; echo $?"), "124\n");

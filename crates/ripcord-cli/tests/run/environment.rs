@@ -42,7 +42,7 @@ fn deadline_is_in_nanoseconds_of_boottime_with_its_owner() {
 }
 
 #[test]
-fn tighter_deadline_counts_and_an_inherited_one_is_passed_on_unchanged() {
+fn earlier_deadline_wins_and_an_inherited_deadline_is_passed_on_unchanged() {
     let inherited = (boottime() + 50 * SECOND).to_string();
     let outer = [("RIPCORD_DEADLINE", inherited.as_str()), ("RIPCORD_DEADLINE_NAME", "outer")];
     for flags in [&[][..], &["--timeout", "100s", "--name", "inner"]] {

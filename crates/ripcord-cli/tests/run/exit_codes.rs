@@ -5,7 +5,7 @@ use std::{fs, os::unix::process::ExitStatusExt as _, process::Command};
 use crate::common::{Directory, RIPCORD, ripcord, run, run_sh, start_here};
 
 #[test]
-fn exit_code_of_the_command_is_passed_on_in_silence() {
+fn exit_code_of_the_command_is_returned_without_a_message() {
     for code in [0, 1, 2, 42, 124, 125, 126, 127, 128, 137, 255] {
         let ended = run_sh(&["--timeout", "60"], &format!("exit {code}"));
         assert_eq!((ended.code(), ended.stderr.as_str()), (code, ""));
@@ -53,7 +53,7 @@ fn command_that_cannot_be_run_exits_with_126() {
 }
 
 #[test]
-fn command_that_dies_of_a_signal_takes_ripcord_with_it() {
+fn ripcord_dies_of_the_signal_that_ended_the_command() {
     // 34 and 64 are the first and the last real-time signals that programs may use.
     for signal in [1, 2, 3, 6, 9, 11, 13, 14, 15, 10, 34, 64] {
         let ended = start_here(ripcord(&["sh", "-c", &format!("kill -{signal} $$")])).end();

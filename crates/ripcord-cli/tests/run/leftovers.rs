@@ -42,7 +42,7 @@ fn output_written_earlier_is_not_lost() {
 }
 
 #[test]
-fn processes_that_were_there_before_are_left_alone() {
+fn earlier_processes_are_not_killed() {
     let directory = Directory::new("before");
     let file = directory.path().join("pid");
     let script = format!("sleep 60 & echo $! > {}; exec \"$0\" run sh -c 'sleep 60 & exit 0'", file.display());
@@ -69,7 +69,7 @@ fn quick_runs_leave_no_process() {
 }
 
 #[test]
-fn kill_by_somebody_else_is_not_taken_for_its_own() {
+fn kill_by_another_process_is_not_reported_as_a_kill_by_ripcord() {
     // `ripcord run` must kill the remaining process, but it did not kill the command.
     let directory = Directory::new("foreign-kill");
     let mut command = ripcord(&["--grace", "100ms", "sh", "-c"]);

@@ -47,7 +47,7 @@ fn deadline_covers_all_attempts_and_is_final() {
 }
 
 #[test]
-fn no_wait_is_started_that_does_not_fit() {
+fn retry_wait_longer_than_the_deadline_is_not_started() {
     let start = Instant::now();
     // On a busy machine, the deadline may pass before the attempt has failed.
     let mut runs = (0..50).map(|_| run_sh(&["--retries", "4000000000", "--timeout", "240ms"], "echo attempt; exit 6"));

@@ -18,7 +18,7 @@ fn start_ready(flags: &[&str], script: &str) -> Running {
 }
 
 #[test]
-fn each_signal_is_forwarded_and_the_last_line_says_who_sent_it() {
+fn each_signal_is_forwarded_and_the_last_line_names_its_sender() {
     let signals = [
         (Signal::TERM, "SIGTERM"),
         (Signal::INT, "SIGINT"),
@@ -128,7 +128,7 @@ fn mask_of_the_command_is_empty_and_pipe_has_its_default() {
 }
 
 #[test]
-fn caller_that_blocks_signals_or_ignores_its_children_does_not_hurt() {
+fn run_works_under_a_caller_that_blocks_signals_or_ignores_sigchld() {
     // Python can block signals and ignore SIGCHLD before it executes a program.
     if Command::new("python3").arg("--version").output().is_err() {
         crate::common::not_checked("there is no python3");

@@ -113,7 +113,7 @@ fn command_receives_ctrl_c_once_and_may_go_on() {
 }
 
 #[test]
-fn command_that_ctrl_c_ends_takes_ripcord_with_it() {
+fn ripcord_dies_of_ctrl_c_that_ended_the_command() {
     let mut terminal =
         Terminal::new("trap : INT; \"$R\" run --retries 5 sh -c 'echo ready; exec sleep 60'; echo code $?");
     terminal.wait_for("ready");
@@ -137,7 +137,7 @@ fn command_on_a_terminal_is_ended_with_its_descendants() {
 }
 
 #[test]
-fn killed_interactive_shell_gives_the_terminal_back() {
+fn terminal_is_returned_after_an_interactive_shell_is_killed() {
     // An interactive bash takes the terminal for its own groups, and turns the echo off.
     let script =
         "set -m; PS1='prompt> ' \"$R\" run --grace 1h bash --norc -i; echo code $?; read line; echo \"got <$line>\"";

@@ -104,7 +104,7 @@ async fn unreachable_backend_is_a_failure() {
 }
 
 #[tokio::test]
-async fn bad_queries_are_400_and_ask_nobody() {
+async fn invalid_query_is_400_and_sends_no_request_to_a_backend() {
     let backend = Backend::start().await;
     let service = TestService::new(&[&backend]);
     let long = format!("/search?q={}", "x".repeat(201));

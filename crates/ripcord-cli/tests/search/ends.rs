@@ -140,7 +140,7 @@ async fn shutdown_during_a_search_returns_the_hits_so_far() {
 }
 
 #[tokio::test]
-async fn draining_service_says_so_and_serves() {
+async fn draining_service_reports_draining_and_still_serves() {
     let mut backend = Backend::start().await;
     let service = TestService::new(&[&backend]);
     let health = service.get("/healthz").await.expect("no panic");
@@ -163,7 +163,7 @@ fn loaded(backend: &Backend) -> String {
 
 // The deadline header cannot express less than a millisecond, so the client sends nothing.
 #[tokio::test]
-async fn request_with_too_little_time_to_be_sent_says_nothing_about_the_backend() {
+async fn unsent_request_without_enough_time_does_not_affect_the_breaker() {
     let mut backend = Backend::start().await;
     let service = TestService::with(&[&backend], |policies| policies.breaker_failures = 1);
     let hasty = service.get("/search?q=a&timeout=500us").await.expect("no panic");

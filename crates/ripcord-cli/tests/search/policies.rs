@@ -189,7 +189,7 @@ async fn concurrent_searches_for_the_same_words_share_a_request() {
 
 // A backend gets the deadline with the request, and stops at this deadline.
 #[tokio::test]
-async fn search_with_more_time_sends_its_own_request_when_the_one_it_joined_times_out() {
+async fn search_with_more_time_sends_its_own_request_after_the_joined_request_times_out() {
     let mut backend = Backend::start().await;
     let service = TestService::new(&[&backend]);
     let hasty = service.get("/search?q=a&timeout=1s");

@@ -115,7 +115,7 @@ async fn call_sends_the_time_left_the_id_and_the_trace() {
 }
 
 #[tokio::test]
-async fn opting_out_sends_no_deadline_and_goes_on_after_it() {
+async fn call_without_cancel_sends_no_deadline_and_continues_after_the_deadline() {
     let (ctx, time) = manual();
     let ctx = ctx.with_value(ripcord_http::RequestId::generate()).with_timeout(SECOND);
     let (upstream, upstream_time) = manual();
@@ -292,7 +292,7 @@ async fn call_of_an_untrusted_client_can_only_shorten_the_deadline() {
 }
 
 #[tokio::test]
-async fn request_that_is_not_grpcs_is_answered_as_http() {
+async fn request_without_grpc_content_type_is_answered_as_http() {
     let (server, time) = manual();
     for content_type in [None, Some("application/json"), Some("application/grpc-web+proto")] {
         let layer = ServerLayer::new(http_layer(&server).timeout(SECOND));

@@ -88,7 +88,7 @@ async fn out_of_cheese(_: Request<Body>) -> Result<Response<Body>, std::convert:
 }
 
 #[tokio::test]
-async fn upstreams_status_passes_through_unchanged_but_for_its_cause() {
+async fn status_of_the_upstream_is_unchanged_except_for_its_cause() {
     for (trust, is_told) in [(TrustPolicy::trusted(), true), (TrustPolicy::untrusted(), false)] {
         let (server, _time) = manual();
         let upstream = client(ClientLayer::new(), tower::service_fn(out_of_cheese));
@@ -118,7 +118,7 @@ async fn upstreams_status_passes_through_unchanged_but_for_its_cause() {
 }
 
 #[tokio::test]
-async fn client_that_leaves_cancels_the_handler_and_what_it_spawned() {
+async fn disconnect_cancels_the_handler_and_its_spawned_tasks() {
     let (server, _time) = manual();
     let (server, tasks) = server.with_tasks();
     let (layer, ends) = noted(http_layer(&server));

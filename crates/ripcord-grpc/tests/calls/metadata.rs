@@ -84,7 +84,7 @@ async fn invalid_or_repeated_metadata_becomes_no_value() {
 }
 
 #[tokio::test]
-async fn values_are_sent_only_by_a_client_that_is_told_to() {
+async fn values_are_sent_only_by_a_client_with_their_metadata_key() {
     let (ctx, _time) = manual();
     let ctx = ctx.with_value(Tenant("acme".to_owned())).with_value(Token(vec![7; 100]));
     let layers = [(ClientLayer::new(), false), (ClientLayer::new().metadata::<Tenant>().metadata::<Token>(), true)];
@@ -105,7 +105,7 @@ async fn values_are_sent_only_by_a_client_that_is_told_to() {
 }
 
 #[tokio::test]
-async fn value_that_its_key_cannot_carry_is_not_sent() {
+async fn value_invalid_for_its_key_is_not_sent() {
     let ctx = Context::background().with_value(Tenant("a\nb".to_owned()));
     let server = tower::service_fn(|request: http::Request<tonic::body::Body>| {
         assert!(!request.headers().contains_key(Tenant::KEY));

@@ -244,7 +244,7 @@ async fn odd_requests_are_answered_with_a_status() {
 
 // The forwarded stream must not end in order, because it would seem complete. The call must not hang.
 #[tokio::test]
-async fn malformed_message_in_a_stream_that_is_forwarded_fails_the_call() {
+async fn malformed_message_in_a_forwarded_stream_fails_the_call() {
     let (upstream, _shutdown) = serve_echo(http_layer(&Context::background())).await;
     let url = format!("http://{upstream}").parse().expect("a URL");
     let echo = EchoServer::new(crate::echo::Echo::new(Some(url)));

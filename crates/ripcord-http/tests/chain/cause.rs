@@ -51,7 +51,7 @@ async fn ask_and_leave(a: &str, mut arrived: UnboundedReceiver<()>) {
 }
 
 #[tokio::test]
-async fn without_a_cause_layer_the_request_id_and_the_trace_lead_from_b_to_the_cause() {
+async fn without_a_cause_layer_request_id_and_trace_connect_b_to_the_cause() {
     let (exporter, _listening) = exporter();
     let ((layer_a, mut log_a), (layer_b, mut log_b)) = (logged("a"), logged("b"));
     let (arrived, arrives) = unbounded_channel();
@@ -78,7 +78,7 @@ async fn without_a_cause_layer_the_request_id_and_the_trace_lead_from_b_to_the_c
 }
 
 #[tokio::test]
-async fn with_a_cause_layer_b_logs_that_the_client_of_a_disconnected() {
+async fn cause_layer_makes_b_log_the_disconnect_of_as_client() {
     let ((layer_a, mut log_a), (layer_b, mut log_b)) = (logged("a"), logged("b"));
     let (arrived, arrives) = unbounded_channel();
     let b = serve_b(layer_b.remote_cancel(true), arrived).await;

@@ -104,7 +104,7 @@ fn server_that_does_not_answer_delays_the_cancel_for_a_second() {
 }
 
 #[test]
-fn body_that_is_dropped_after_a_cancel_sends_the_cause() {
+fn body_dropped_after_a_cancel_sends_the_cause() {
     for (steps, is_canceled, expected) in
         [(&[Step::Ready, Step::Ready][..], true, 1), (&[Step::Ready, Step::Ready], false, 0), (&[Step::Ready], true, 0)]
     {
@@ -126,7 +126,7 @@ fn body_that_is_dropped_after_a_cancel_sends_the_cause() {
 }
 
 #[test]
-fn call_that_was_not_canceled_or_has_no_traceparent_sends_no_cause() {
+fn uncanceled_call_or_call_without_traceparent_sends_no_cause() {
     let (root, time) = manual();
     let (untraced, cancel) = root.with_cancel();
     let late = traced(&root).with_timeout(MILLISECOND);

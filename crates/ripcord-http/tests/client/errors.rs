@@ -88,7 +88,7 @@ impl std::error::Error for Wrapped {
 }
 
 #[test]
-fn connection_that_was_never_made_means_never_sent() {
+fn failed_connection_means_not_sent() {
     use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
     for kind in [ConnectionRefused, HostUnreachable, NetworkUnreachable] {
         for error in [failed_with(std::io::Error::from(kind)), failed_with(Wrapped(std::io::Error::from(kind)))] {
@@ -98,7 +98,7 @@ fn connection_that_was_never_made_means_never_sent() {
 }
 
 #[test]
-fn connection_that_broke_may_have_carried_the_request() {
+fn broken_connection_may_have_sent_the_request() {
     use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
     for kind in [BrokenPipe, ConnectionReset, UnexpectedEof] {
         let error = failed_with(Wrapped(std::io::Error::from(kind)));
@@ -107,7 +107,7 @@ fn connection_that_broke_may_have_carried_the_request() {
 }
 
 #[test]
-fn clients_own_timeout_is_a_timeout_and_no_deadline_of_a_context() {
+fn timeout_of_the_client_is_not_the_deadline_of_a_context() {
     let error = failed_with(Wrapped(std::io::Error::from(std::io::ErrorKind::TimedOut)));
     assert!(error.is_timeout() && !error.is_deadline_exceeded() && !error.is_not_sent());
     assert!(error.status().is_none() && error.headers().is_none());
@@ -122,7 +122,7 @@ fn story_names_each_source_once() {
 }
 
 #[test]
-fn client_that_is_not_ready_means_never_sent() {
+fn call_of_a_client_that_is_not_ready_is_not_sent() {
     #[derive(Clone)]
     struct Closed;
     impl Service<Request<()>> for Closed {

@@ -99,7 +99,7 @@ fn each_dialect_in_the_list_is_sent_unless_it_is_only_read() {
 }
 
 #[test]
-fn context_without_a_deadline_keeps_the_requests_header() {
+fn context_without_a_deadline_keeps_the_deadline_header_of_the_request() {
     let mut request = get();
     request.headers_mut().insert("grpc-timeout", HeaderValue::from_static("7S"));
     let sent = Recorder::sent(ClientLayer::new(), &Context::background(), request).unwrap();

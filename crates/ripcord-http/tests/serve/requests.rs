@@ -107,7 +107,7 @@ async fn silent_and_idle_clients_are_disconnected_after_their_timeouts() {
 }
 
 #[tokio::test]
-async fn client_that_leaves_ends_the_context_of_its_request() {
+async fn disconnect_ends_the_context_of_its_request() {
     let mut server = Server::start().await;
     let (client, ctx) = server.in_flight("/never").await;
     drop(client);

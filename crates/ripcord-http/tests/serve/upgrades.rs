@@ -53,7 +53,7 @@ async fn cause(ctx: &Context) -> String {
 }
 
 #[tokio::test]
-async fn websocket_that_the_drain_closes_says_that_the_server_was_draining() {
+async fn websocket_closed_by_the_drain_reports_the_drain() {
     for is_draining in [true, false] {
         let (server, mut started) = start().await;
         let url = format!("ws://{}/websocket", server.address);
@@ -70,7 +70,7 @@ async fn websocket_that_the_drain_closes_says_that_the_server_was_draining() {
 }
 
 #[tokio::test]
-async fn stream_of_a_connect_that_the_drain_closes_says_that_the_server_was_draining() {
+async fn connect_stream_closed_by_the_drain_reports_the_drain() {
     let (server, mut started) = start().await;
     let (mut client, connection) =
         within(h2::client::handshake(server.connect().await)).await.expect("HTTP/2 is served");

@@ -79,7 +79,7 @@ fn idle(ctx: &Context) -> (ContextLayer, u32) {
 }
 
 #[tokio::test]
-async fn upload_that_trickles_lives_and_one_that_stalls_ends_whichever_layer_is_idle() {
+async fn slow_upload_continues_and_stalled_upload_ends_in_each_layer_with_an_idle_timeout() {
     let layer = |ctx: &Context| idle(ctx).0;
     let longer = |ctx: &Context| ContextLayer::new(ctx).idle_timeout(100 * SECOND);
     let apps: [Layers<'_>; 4] = [
@@ -131,7 +131,7 @@ async fn upload_over_http2_has_progress_of_its_own() {
 }
 
 #[tokio::test]
-async fn no_answer_to_300_posts_of_a_megabyte_that_nobody_reads_is_lost() {
+async fn all_300_unread_uploads_of_a_megabyte_receive_their_response() {
     let server = Server::start(|app, ctx| app.layer(ContextLayer::new(ctx))).await;
     assert_no_answer_is_lost(server.address).await;
     server.end().await;

@@ -234,7 +234,7 @@ async fn unsent_body_counts_as_answered() {
 }
 
 #[tokio::test]
-async fn upgrade_on_an_unwatched_connection_is_answered_and_its_context_goes_on() {
+async fn upgrade_on_an_unwatched_connection_is_answered_and_its_context_continues() {
     for (method, status) in [(Method::GET, StatusCode::SWITCHING_PROTOCOLS), (Method::CONNECT, StatusCode::OK)] {
         let body = Steps::new([Data("never sent")]);
         let mut exchange = exchange(method, |_| Response::builder().status(status).body(body).expect("valid")).await;

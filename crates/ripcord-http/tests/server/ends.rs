@@ -98,7 +98,7 @@ async fn hook_sees_the_servers_cancel() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answer_of_an_ended_request_tells_a_trusted_client_why_and_no_other() {
+async fn only_a_trusted_client_receives_the_cause_of_an_ended_request() {
     for path in ["/slow", "/stuck"] {
         for (trust, cause) in [
             (TrustPolicy::trusted(), Some("GET /search: 100%25 full%0Ashutting down")),

@@ -58,7 +58,7 @@ async fn deadline_is_code_4_whether_the_handler_or_the_layer_answers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_time_left_on_arrival_is_code_4() {
+async fn expired_grpc_request_is_answered_with_deadline_exceeded() {
     let app = Router::new().route("/", any(ended)).layer(ContextLayer::new(&server()));
     let mut request = grpc("application/grpc");
     request.headers_mut().insert("grpc-timeout", "0n".parse().expect("a header's value"));
@@ -66,7 +66,7 @@ async fn no_time_left_on_arrival_is_code_4() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn cancel_is_code_1() {
+async fn canceled_grpc_request_is_answered_with_cancelled() {
     let (server, cancel) = server().with_cancel();
     let app = Router::new().route("/", any(ended)).layer(ContextLayer::new(&server));
     let (response, ()) = tokio::join!(send(&app, grpc("application/grpc")), async { cancel.cancel() });
@@ -74,7 +74,7 @@ async fn cancel_is_code_1() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn panic_is_code_13_and_a_malformed_header_code_3() {
+async fn grpc_panic_is_internal_and_malformed_header_is_invalid_argument() {
     let panics = || async {
         if true {
             panic!("out of cheese")
@@ -125,7 +125,7 @@ async fn answer_of_the_handler_is_unchanged() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn status_that_a_handler_sends_for_the_end_of_its_context_counts_as_that_end() {
+async fn handler_status_for_the_end_of_its_context_counts_as_that_end() {
     for is_in_trailers in [false, true] {
         let handler = move |Ctx(ctx): Ctx| async move {
             ctx.sleep(100 * SECOND).await.expect_err("the deadline is earlier");
@@ -150,7 +150,7 @@ async fn status_that_a_handler_sends_for_the_end_of_its_context_counts_as_that_e
 }
 
 #[tokio::test(start_paused = true)]
-async fn status_that_a_handler_sends_for_another_reason_is_an_answer() {
+async fn handler_status_for_another_reason_counts_as_answered() {
     let handler = || async {
         let mut response = Response::new(Body::empty());
         response.headers_mut().insert("grpc-status", "4".parse().unwrap());

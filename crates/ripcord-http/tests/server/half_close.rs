@@ -180,7 +180,7 @@ async fn close_where_half_close_is_allowed_ends_at_the_deadline() {
 
 // If a client has closed, hyper shuts down the stream and drops it. An upgraded stream belongs to the handler, which may keep it.
 #[tokio::test]
-async fn shutting_down_an_upgraded_stream_after_the_clients_fin_closes_it_though_the_handler_keeps_it() {
+async fn shutdown_of_an_upgraded_stream_after_the_clients_fin_closes_it_even_if_the_handler_keeps_it() {
     let (keep, mut kept) = unbounded_channel();
     let handler = async move |request: Request| {
         let keep = keep.clone();

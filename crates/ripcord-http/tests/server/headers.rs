@@ -444,7 +444,7 @@ async fn untrusted_trace_is_linked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tracestate_goes_with_its_traceparent() {
+async fn tracestate_is_replaced_or_removed_with_its_traceparent() {
     for traceparent in [None, Some(("traceparent", "00-42-b7-01"))] {
         let headers: Vec<_> = [("tracestate", "congo=t61rcWkgMzE")].into_iter().chain(traceparent).collect();
         let (_, ctx) = exchange(&trusting(), &headers).await;

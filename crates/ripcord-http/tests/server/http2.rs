@@ -87,7 +87,7 @@ async fn http2_stream_that_the_deadline_cuts_is_reset() {
 
 // hyper polls the body only while the client has room.
 #[tokio::test]
-async fn http2_response_that_nobody_reads_is_reset_at_the_deadline() {
+async fn unread_http2_response_is_reset_at_the_deadline() {
     let endless = || Response::new(Body::new(Counted(Arc::default())));
     let whole = || Response::new(Body::from(vec![b'x'; 200_000]));
     for body in [endless as fn() -> Response, whole] {

@@ -126,7 +126,7 @@ impl Stream {
 }
 
 #[tokio::test]
-async fn connect_ends_with_its_stream_while_the_connection_goes_on() {
+async fn connect_ends_with_its_stream_while_the_connection_continues() {
     let mut echo = Echo::start().await;
     let (mut first, first_ctx) = echo.connect().await;
     let (mut second, second_ctx) = echo.connect().await;

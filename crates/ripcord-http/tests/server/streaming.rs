@@ -65,7 +65,7 @@ async fn close_ends_a_streaming_response_that_waits() {
 }
 
 #[tokio::test]
-async fn client_that_stays_and_reads_nothing_is_dropped_at_the_deadline() {
+async fn connected_client_that_reads_nothing_is_dropped_at_the_deadline() {
     let (clock, time) = Clock::manual();
     let layer = ContextLayer::new(&Context::background().with_clock(clock)).timeout(5 * SECOND);
     let (frames, handed_over) = (Arc::new(AtomicU64::new(0)), |frames: &AtomicU64| frames.load(Ordering::Relaxed));

@@ -11,13 +11,13 @@ use crate::{
 };
 
 #[tokio::test]
-async fn no_answer_is_lost_when_a_large_body_is_not_read() {
+async fn response_to_a_large_unread_upload_arrives() {
     let refuse = || async { (StatusCode::PAYLOAD_TOO_LARGE, "too large") };
     assert_no_answer_is_lost(serve(Router::new().route("/refuses", post(refuse)).layer(layer())).await).await;
 }
 
 #[tokio::test]
-async fn answer_of_the_layer_is_not_lost_either() {
+async fn response_of_the_layer_to_an_unread_upload_arrives() {
     let stuck = |_: Ctx, _held: Request| std::future::pending::<()>();
     let layer = layer().timeout(SECOND / 20);
     let address = serve(Router::new().route("/refuses", post(stuck)).layer(layer)).await;

@@ -79,7 +79,7 @@ async fn cache_whose_deadline_passed_names_the_line_that_set_it() {
 }
 
 #[tokio::test]
-async fn ended_caller_is_told_of_its_own_end_before_the_cache_s() {
+async fn ended_caller_gets_its_own_end_before_the_caches_end() {
     let (root, _time) = manual();
     let cache = seconds(60).build(&root).unwrap();
     let (caller, cancel) = root.with_cancel();

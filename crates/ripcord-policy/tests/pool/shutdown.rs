@@ -44,7 +44,7 @@ async fn shutdown_runs_the_accepted_jobs_and_refuses_new_ones() {
 }
 
 #[tokio::test]
-async fn shutdown_whose_context_ends_resolves_all_jobs_even_deaf_ones() {
+async fn ended_shutdown_resolves_jobs_that_ignore_their_contexts() {
     let (ctx, time) = manual();
     let pool = pool(&ctx, 2, 10);
     let (release, blocked) = mpsc::channel::<()>();
@@ -155,7 +155,7 @@ async fn shutdown_and_results_wait_for_a_job_that_is_being_resolved() {
 }
 
 #[tokio::test]
-async fn submission_to_a_pool_whose_context_has_ended_is_told_why() {
+async fn submission_to_an_ended_pool_gets_its_cause() {
     let (ctx, _time) = manual();
     let (owner, canceler) = ctx.with_cancel();
     let pool = pool(&owner, 1, 10);

@@ -7,7 +7,7 @@ use ripcord_policy::{Fallback, Outcome, Stack};
 use crate::common::{Down, SECOND, fixture, settle};
 
 #[tokio::test]
-async fn hit_costs_nothing_below_and_misses_share_one_call() {
+async fn cache_hit_skips_inner_layers_and_misses_share_one_call() {
     let it = fixture();
     let call = || {
         it.stack.run_keyed(&it.ctx, "key", |ctx: Context| async move {

@@ -10,7 +10,7 @@ use ripcord_policy::{CircuitBreaker, Retry, Stack};
 use crate::common::{Down, SECOND, fixture};
 
 #[tokio::test]
-async fn probe_that_queues_is_not_one_that_hangs() {
+async fn queued_probe_does_not_time_out() {
     let it = fixture();
     let breaker = CircuitBreaker::builder("queued")
         .consecutive_failures(1)

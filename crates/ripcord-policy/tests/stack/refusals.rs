@@ -43,7 +43,7 @@ async fn breaker_is_waited_out_if_the_deadline_allows() {
 }
 
 #[tokio::test]
-async fn place_that_comes_together_with_the_callers_end_is_not_used() {
+async fn permit_that_arrives_with_the_callers_end_is_not_used() {
     let it = fixture();
     let (ctx, cancel) = it.ctx.with_cancel();
     let held = [it.bulkhead.try_acquire().unwrap(), it.bulkhead.try_acquire().unwrap()];
@@ -105,7 +105,7 @@ async fn retry_in_a_stack_refuses_a_wait_past_the_deadline_and_names_its_line() 
 }
 
 #[tokio::test]
-async fn full_bulkhead_refuses_and_is_nobodys_failure() {
+async fn full_bulkhead_refusal_is_neutral() {
     let it = fixture();
     let held = [it.bulkhead.try_acquire().unwrap(), it.bulkhead.try_acquire().unwrap()];
     let mut queued = Box::pin(it.bulkhead.acquire(&it.ctx));

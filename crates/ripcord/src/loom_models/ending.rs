@@ -47,7 +47,7 @@ fn watched_descendant_of_a_context_seen_done_is_done() {
 }
 
 #[test]
-fn second_poll_takes_no_end_back() {
+fn second_poll_of_an_ended_context_is_ready() {
     model(|| {
         let (root, cancel) = Context::background().with_cancel();
         let (child, _keep) = root.with_cancel();

@@ -84,7 +84,7 @@ fn context_merged_with_its_own_parent_ends_once() {
 }
 
 #[test]
-fn merging_an_ended_context_with_one_that_ends() {
+fn merge_of_an_ended_and_an_ending_context_has_the_earlier_end() {
     large_model(|| {
         let (first, cancel_first) = Context::background().with_cancel();
         let (second, cancel_second) = Context::background().with_cancel();

@@ -71,7 +71,7 @@ fn reset_against_the_timer() {
 }
 
 #[test]
-fn idle_reset_at_an_earlier_time_does_not_take_a_later_one_back() {
+fn earlier_idle_reset_does_not_undo_a_later_reset() {
     model(|| {
         let (clock, time) = Clock::manual();
         let (ctx, idle) = Context::background().with_clock(clock).with_idle_timeout(3 * SECOND);
@@ -161,7 +161,7 @@ fn reset_against_a_cancel_above() {
 }
 
 #[test]
-fn expiry_of_two_movable_deadlines_against_a_reset_tells_one_story() {
+fn expiry_of_two_movable_deadlines_against_a_reset_has_one_cause() {
     large_model(|| {
         let (outer, move_outer, time) = one_second();
         let (inner, _move_inner) = outer.with_movable_deadline_cause(time.now() + SECOND, "inner");

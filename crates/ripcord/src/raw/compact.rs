@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn place_comes_back_with_its_number() {
+    fn location_is_returned_with_its_number() {
         for number in [0, 1, 0x1234_5678_9ABC_DEF0, (1 << 63) - 1] {
             let location = Location::caller();
             let compact = Compact::<String>::location(location, number).clone();

@@ -22,7 +22,7 @@ fn zero_timeout_is_done_at_once_everywhere() {
 }
 
 #[test]
-fn instant_as_far_back_as_the_machine_knows_is_done_at_once() {
+fn earliest_instant_as_a_deadline_is_done_at_once() {
     let mut past = Instant::now();
     let mut step = Duration::from_secs(1 << 40);
     while step > Duration::ZERO {
@@ -44,7 +44,7 @@ fn instant_as_far_back_as_the_machine_knows_is_done_at_once() {
 }
 
 #[test]
-fn instant_as_far_ahead_as_the_machine_knows_never_comes() {
+fn latest_instant_as_a_deadline_never_ends_the_context() {
     let mut far = Instant::now();
     let mut step = Duration::from_secs(1 << 62);
     while step > Duration::ZERO {
@@ -107,7 +107,7 @@ fn durations_near_the_largest_saturate_and_never_panic() {
 }
 
 #[test]
-fn waiting_for_the_largest_duration_is_waiting_for_the_end() {
+fn wait_of_the_largest_duration_ends_with_the_context() {
     within("wait_timeout(Duration::MAX)", || {
         let (root, _time) = manual();
         for root in [root, Context::background()] {
@@ -124,7 +124,7 @@ fn waiting_for_the_largest_duration_is_waiting_for_the_end() {
 }
 
 #[test]
-fn manual_time_advanced_by_the_largest_duration_ends_what_has_a_deadline() {
+fn manual_time_advanced_by_the_largest_duration_ends_contexts_with_deadlines() {
     // The clock either saturates or panics. It does not wrap around.
     let (root, time) = manual();
     let ctx = root.with_timeout(HOUR);

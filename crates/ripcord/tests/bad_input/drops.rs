@@ -103,7 +103,7 @@ fn closure_that_is_dropped_by_stop_may_cancel() {
 }
 
 #[test]
-fn cause_whose_display_asks_the_context() {
+fn cause_whose_display_queries_the_context_does_not_hang() {
     #[derive(Debug)]
     struct Curious(Context);
     impl std::fmt::Display for Curious {
@@ -122,7 +122,7 @@ fn cause_whose_display_asks_the_context() {
 }
 
 #[test]
-fn value_whose_show_asks_the_context() {
+fn value_whose_show_queries_the_context_does_not_hang() {
     struct Shows;
     impl Value for Shows {
         fn show(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

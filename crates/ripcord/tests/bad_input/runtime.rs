@@ -11,7 +11,7 @@ fn after_its_runtime<T>(f: impl FnOnce() -> T) -> T {
 }
 
 #[test]
-fn on_the_system_clock_a_context_does_not_notice_that_its_runtime_is_gone() {
+fn context_on_the_system_clock_works_after_its_runtime_is_dropped() {
     within("the system clock without a runtime", || {
         let (ctx, cancel, slow, mut polled) = after_its_runtime(|| {
             let (ctx, cancel) = Context::background().with_value(User(1)).with_cancel();
@@ -31,7 +31,7 @@ fn on_the_system_clock_a_context_does_not_notice_that_its_runtime_is_gone() {
 
 #[cfg(feature = "tokio")]
 #[test]
-fn on_tokios_clock_a_context_works_on_after_its_runtime_is_gone() {
+fn context_on_tokios_clock_works_after_its_runtime_is_dropped() {
     within("tokio's clock without a runtime", || {
         let (root, armed, mut polled, canceled, cancel) = after_its_runtime(|| {
             let root = Context::background().with_clock(Clock::tokio());
@@ -67,7 +67,7 @@ fn on_tokios_clock_a_context_works_on_after_its_runtime_is_gone() {
 
 #[cfg(feature = "tokio")]
 #[test]
-fn thread_that_waits_on_tokios_clock_is_let_go_when_the_runtime_goes() {
+fn thread_waiting_on_tokios_clock_is_woken_after_the_runtime_is_dropped() {
     within("a thread that waits while its runtime goes", || {
         let (sender, receiver) = std::sync::mpsc::channel();
         let waiting = std::thread::spawn({
@@ -98,7 +98,7 @@ fn after_func_outlives_the_runtime_it_was_registered_in() {
 }
 
 #[test]
-fn clock_is_that_of_the_root_whatever_is_dropped_first() {
+fn clock_of_the_root_stays_after_any_drop() {
     let (clock, time) = Clock::manual();
     let ctx = Context::background().with_clock(clock.clone()).with_timeout(SEC);
     drop(clock);

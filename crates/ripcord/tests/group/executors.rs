@@ -43,7 +43,7 @@ fn on_an_executor_that_runs_the_task_in_the_call() {
 }
 
 #[test]
-fn long_queue_on_such_an_executor_does_not_recurse() {
+fn long_queue_on_an_inline_executor_does_not_recurse() {
     // A task that ends inside the call starts the next task. The start must not nest, because the user decides how long the
     // queue is.
     thread_local! {
@@ -123,7 +123,7 @@ fn future_whose_drop_panics_is_counted_out() {
 
 #[cfg(feature = "tokio")]
 #[test]
-fn outside_of_a_runtime_a_tokio_group_says_so_and_does_not_hang() {
+fn tokio_group_outside_of_a_runtime_returns_an_error() {
     within("a tokio group without tokio", || {
         let (group, _ctx) = Group::new(&Context::background());
         let outcome = catch_unwind(AssertUnwindSafe(|| {

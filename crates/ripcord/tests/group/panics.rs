@@ -9,7 +9,7 @@ use ripcord::{Context, Group};
 
 everywhere! {
     panic_cancels_the_siblings_and_resumes_at_wait;
-    panic_that_is_no_string_keeps_its_payload;
+    panic_with_another_payload_keeps_it;
 }
 
 pub(crate) fn resumed(world: impl World, group: Group) -> Box<dyn std::any::Any + Send> {
@@ -47,7 +47,7 @@ fn panic_cancels_the_siblings_and_resumes_at_wait(world: impl World) {
     assert_eq!(ended.load(Ordering::SeqCst), 3, "wait() came back before every task had ended");
 }
 
-fn panic_that_is_no_string_keeps_its_payload(_world: impl World) {
+fn panic_with_another_payload_keeps_it(_world: impl World) {
     // On threads in both worlds, because a tokio group does not leave its runtime.
     let (group, _ctx) = Threads.group(&Context::background());
     group.go(async {

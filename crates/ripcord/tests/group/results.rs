@@ -12,7 +12,7 @@ everywhere! {
     first_error_cancels_the_siblings_and_is_reported;
     real_error_beats_the_cancellation_it_caused;
     real_error_beats_a_cancellation_from_above;
-    cancellation_alone_is_reported_as_such;
+    cancel_without_a_real_error_is_reported;
     wait_all_reports_every_error;
 }
 
@@ -108,7 +108,7 @@ fn real_error_beats_a_cancellation_from_above(world: impl World) {
     });
 }
 
-fn cancellation_alone_is_reported_as_such(world: impl World) {
+fn cancel_without_a_real_error_is_reported(world: impl World) {
     world.block_on(async {
         let (root, cancel) = Context::background().with_cancel();
         let (group, ctx) = world.group(&root);

@@ -64,7 +64,7 @@ fn s02_dropping_the_canceler_counts_as_cancel() {
 }
 
 #[test]
-fn s02_also_while_another_thread_cancels_an_ancestor() {
+fn s02_every_descendant_is_done_while_another_thread_cancels_an_ancestor() {
     for round in 0..rounds(300) {
         let (root, _time) = manual();
         let (top, cancel_top) = root.with_cancel();

@@ -19,7 +19,7 @@ fn s05_a_cancel_beats_a_later_deadline() {
 }
 
 #[test]
-fn s05_a_cancel_beats_a_later_deadline_that_somebody_watches() {
+fn s05_a_cancel_beats_a_later_watched_deadline() {
     let (root, time) = manual();
     let (parent, cancel) = root.with_cancel();
     let ctx = parent.with_timeout_cause(SEC, "slow");
@@ -35,7 +35,7 @@ fn s05_a_cancel_beats_a_later_deadline_that_somebody_watches() {
 }
 
 #[test]
-fn s05_expired_deadline_beats_a_later_cancel_that_nobody_watched() {
+fn s05_unwatched_expired_deadline_beats_a_later_cancel() {
     let (root, time) = manual();
     let (parent, cancel) = root.with_cancel();
     let ctx = parent.with_timeout_cause(SEC, "slow");
@@ -46,7 +46,7 @@ fn s05_expired_deadline_beats_a_later_cancel_that_nobody_watched() {
 }
 
 #[test]
-fn s05_expired_deadline_beats_a_later_cancel_however_late_it_is_asked() {
+fn s05_expired_deadline_beats_a_later_cancel_at_a_late_query() {
     let (root, time) = manual();
     let (top, cancel) = root.with_cancel();
     let slow = top.with_name("a").with_timeout_cause(2 * SEC, "slow").with_name("b");
@@ -167,7 +167,7 @@ fn s05_the_cause_is_that_of_the_deadline_which_fired() {
 }
 
 #[test]
-fn s05_a_deadline_without_a_cause_does_not_borrow_one() {
+fn s05_a_deadline_without_a_cause_reports_none() {
     let (root, time) = manual();
     let outer = root.with_timeout_cause(2 * SEC, "outer");
     let inner = outer.with_timeout(SEC);
@@ -188,7 +188,7 @@ fn s05_the_deadlines_cause_is_not_reported_for_a_cancel() {
 }
 
 #[test]
-fn s05_a_merge_keeps_the_order_of_its_halves_when_nobody_watched() {
+fn s05_an_unwatched_merge_reports_the_earlier_end() {
     let (root, time) = manual();
     let slow = root.with_timeout_cause(SEC, "slow");
     let (other, cancel) = root.with_cancel();

@@ -23,7 +23,7 @@ fn s07_a_deadline_counts_from_the_clock_when_nobody_waits() {
 }
 
 #[test]
-fn s07_each_question_alone_finds_the_deadline() {
+fn s07_each_query_alone_finds_the_deadline() {
     // No other query was made before, so no answer depends on another.
     let expired = || {
         let (root, time) = manual();
@@ -44,7 +44,7 @@ fn s07_each_question_alone_finds_the_deadline() {
 }
 
 #[test]
-fn s07_never_early_also_after_many_questions() {
+fn s07_never_early_after_many_queries() {
     // A hot loop may stop reading the clock. On manual time it must still be exact.
     let (root, time) = manual();
     let ctx = root.with_timeout(10 * MS);
@@ -86,7 +86,7 @@ fn s07_never_early_and_at_most_a_millisecond_late_in_a_hot_loop() {
 }
 
 #[test]
-fn s07_a_pause_in_the_loop_is_noticed_at_the_next_question_or_soon() {
+fn s07_deadline_passed_in_a_pause_is_seen_soon() {
     // A loop that queries often and then pauses must not get an outdated answer for long.
     let ctx = Context::background().with_timeout(4 * MS);
     let deadline = ctx.deadline().expect("it has one");

@@ -38,7 +38,7 @@ fn s08_a_child_of_a_canceled_parent_has_its_cause() {
 }
 
 #[test]
-fn s08_a_child_of_an_expired_parent_has_its_cause_though_nobody_watched() {
+fn s08_a_child_of_an_unwatched_expired_parent_has_its_cause() {
     let (root, time) = manual();
     let parent = root.with_timeout_cause(SEC, "slow");
     time.advance(2 * SEC);
@@ -50,7 +50,7 @@ fn s08_a_child_of_an_expired_parent_has_its_cause_though_nobody_watched() {
 }
 
 #[test]
-fn s08_callbacks_and_futures_of_such_a_child_go_off_at_once() {
+fn s08_callbacks_and_futures_of_a_done_child_run_at_once() {
     let (root, _time) = manual();
     let (parent, cancel) = root.with_cancel();
     cancel.cancel_with("stop");
@@ -102,7 +102,7 @@ fn s08_deriving_races_with_canceling_and_no_child_escapes() {
 }
 
 #[test]
-fn s08_a_thread_that_waits_on_a_child_born_during_the_cancel_comes_back() {
+fn s08_a_thread_waiting_on_a_child_created_during_the_cancel_returns() {
     within("waiting on a child born during the cancel", || {
         for round in 0..rounds(300) {
             let (root, _time) = manual();

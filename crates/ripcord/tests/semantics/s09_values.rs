@@ -143,7 +143,7 @@ fn s09_a_value_may_be_of_any_size_and_alignment() {
 }
 
 #[test]
-fn s09_a_value_whose_drop_panics_takes_nothing_with_it() {
+fn s09_a_value_whose_drop_panics_harms_no_other_value() {
     use std::sync::Arc;
     struct Held(#[expect(dead_code, reason = "held for its count")] Arc<()>);
     impl Value for Held {}

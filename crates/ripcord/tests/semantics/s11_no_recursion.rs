@@ -34,7 +34,7 @@ fn mixed(ctx: &Context, i: usize) -> Context {
 }
 
 #[test]
-fn s11_no_question_recurses() {
+fn s11_no_query_recurses() {
     on_a_small_stack(|| {
         let (root, _time) = manual();
         let (top, cancel) = root.with_cancel();

@@ -131,7 +131,7 @@ fn s12_cancel_never_waits_for_it() {
 }
 
 #[test]
-fn s12_one_that_is_stuck_keeps_no_other_from_running() {
+fn s12_a_stuck_function_blocks_no_other_function() {
     within("callbacks beside a stuck one", || {
         let (root, _time) = manual();
         let (ctx, cancel) = root.with_cancel();
@@ -169,7 +169,7 @@ fn s12_dropping_the_handle_leaves_it_registered() {
 }
 
 #[test]
-fn s12_a_registered_one_keeps_its_context_alive() {
+fn s12_a_registered_function_keeps_its_context_alive() {
     let (root, time) = manual();
     let (top, cancel) = root.with_cancel();
     let (leaf, cancel_leaf) = top.with_name("a").with_value(crate::common::User(1)).with_cancel();
@@ -186,7 +186,7 @@ fn s12_a_registered_one_keeps_its_context_alive() {
 }
 
 #[test]
-fn s12_stopping_lets_the_callback_go() {
+fn s12_stop_drops_the_callback() {
     let (root, _time) = manual();
     let (ctx, _cancel) = root.with_cancel();
     let held = Arc::new(());
@@ -200,7 +200,7 @@ fn s12_stopping_lets_the_callback_go() {
 }
 
 #[test]
-fn s12_running_lets_the_callback_go() {
+fn s12_run_drops_the_callback() {
     let (root, _time) = manual();
     let (ctx, cancel) = root.with_cancel();
     let held = Arc::new(());
@@ -213,7 +213,7 @@ fn s12_running_lets_the_callback_go() {
 }
 
 #[test]
-fn s12_stop_races_with_cancel_and_one_of_them_has_it() {
+fn s12_stop_races_with_cancel_and_one_of_the_two_wins() {
     for round in 0..rounds(400) {
         let (root, _time) = manual();
         let (top, cancel) = root.with_cancel();

@@ -237,7 +237,7 @@ fn s13_sleep_beyond_the_deadline_ends_at_the_deadline() {
 }
 
 #[test]
-fn s13_who_wins_a_tie_of_time_and_deadline() {
+fn s13_the_end_wins_over_a_sleep_that_ends_at_the_same_time() {
     // As documented for `sleep` and `wait_timeout`: at the same time, the context's end wins.
     let (root, time) = manual();
     let ctx = root.with_timeout_cause(SEC, "slow");
@@ -405,7 +405,7 @@ fn s13_a_scope_is_still_there_while_its_future_is_dropped() {
 }
 
 #[test]
-fn s13_a_thread_that_waits_is_let_go() {
+fn s13_a_waiting_thread_returns_at_the_end() {
     within("threads that wait", || {
         let (root, time) = manual();
         let (top, cancel) = root.with_cancel();

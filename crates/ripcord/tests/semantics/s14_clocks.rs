@@ -143,7 +143,7 @@ fn s14_a_merge_of_two_clocks_ends_at_either_deadline_by_its_own_clock() {
 }
 
 #[test]
-fn s14_nobody_need_watch_for_a_deadline_above_a_second_clock_to_count() {
+fn s14_an_unwatched_deadline_above_a_second_clock_counts() {
     let (root, time) = manual();
     let (clock, other) = Clock::manual();
     let below = root.with_timeout_cause(SEC, "by the parent's clock").with_clock(clock);

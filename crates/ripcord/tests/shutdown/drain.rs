@@ -46,7 +46,7 @@ fn guard_of_a_guarded_piece_of_work_keeps_the_drain_open() {
 }
 
 #[test]
-fn drain_time_over_cancels_the_work_and_names_it() {
+fn exceeded_drain_time_cancels_and_reports_the_work() {
     let (root, time) = manual();
     let shutdown = Shutdown::builder().context(&root).drain(10 * SEC).build();
     let line = line!() - 1;

@@ -71,7 +71,7 @@ fn merge_of_two_shutdowns_drains_with_either() {
 }
 
 #[test]
-fn nested_shutdown_drains_with_the_outer_one_and_not_the_other_way() {
+fn inner_shutdown_drains_with_the_outer_shutdown_only() {
     let outer = Shutdown::builder().build();
     let _work = outer.context().with_name("work").task_guard();
     let inner = Shutdown::builder().context(outer.context()).build();

@@ -56,7 +56,7 @@ async fn phases_run_on_the_runtime_on_which_the_shutdown_was_built() {
 }
 
 #[test]
-fn shutdown_finishes_although_its_runtime_is_gone() {
+fn shutdown_finishes_after_its_runtime_was_dropped() {
     for begins_before in [true, false] {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let shutdown =

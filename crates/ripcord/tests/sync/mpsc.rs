@@ -25,7 +25,7 @@ fn values_arrive_in_order_and_none_after_the_last_sender() {
 }
 
 #[test]
-fn value_that_finds_no_place_until_the_end_is_returned() {
+fn value_without_a_slot_until_the_end_is_returned() {
     let (root, time) = manual();
     let ctx = root.with_timeout_cause(MS, "the queue is stuck");
     let (sender, mut receiver) = mpsc::channel(1);
@@ -48,7 +48,7 @@ fn value_that_finds_no_place_until_the_end_is_returned() {
 }
 
 #[test]
-fn done_context_sends_nothing_though_there_is_a_place() {
+fn done_context_sends_nothing_even_with_a_free_slot() {
     let (ctx, cancel) = cancelable();
     let (sender, mut receiver) = mpsc::channel(1);
     cancel.cancel();
@@ -58,7 +58,7 @@ fn done_context_sends_nothing_though_there_is_a_place() {
 }
 
 #[test]
-fn place_that_is_free_at_the_poll_of_the_end_is_used() {
+fn slot_that_is_free_at_the_poll_of_the_end_is_used() {
     let (ctx, cancel) = cancelable();
     let (sender, mut receiver) = mpsc::channel(1);
     sender.try_send(1).unwrap();
@@ -71,7 +71,7 @@ fn place_that_is_free_at_the_poll_of_the_end_is_used() {
 }
 
 #[test]
-fn dropped_send_has_sent_nothing_and_gives_its_place_to_the_next_sender() {
+fn dropped_send_sends_nothing_and_frees_its_slot() {
     let ctx = Context::background();
     let (sender, mut receiver) = mpsc::channel(1);
     sender.try_send(1).unwrap();
@@ -146,7 +146,7 @@ fn value_that_is_ready_at_the_poll_of_the_end_is_received() {
 }
 
 #[test]
-fn sender_learns_that_the_receiver_is_gone() {
+fn closed_is_ready_when_the_receiver_is_dropped() {
     let (ctx, cancel) = cancelable();
     let (sender, receiver) = mpsc::channel::<u8>(1);
     {

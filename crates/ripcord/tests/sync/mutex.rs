@@ -65,7 +65,7 @@ fn lock_that_is_ready_at_the_poll_of_the_end_wins() {
 }
 
 #[test]
-fn task_that_locks_what_it_holds_gets_the_end_of_its_context() {
+fn task_that_locks_twice_gets_the_end_of_its_context() {
     let mutex = Mutex::new(());
     let (ctx, cancel) = cancelable();
     let _guard = now(mutex.lock(&ctx)).unwrap();

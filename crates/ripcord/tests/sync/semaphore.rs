@@ -10,7 +10,7 @@ use crate::common::{MS, Wakes, assert_error, manual, poll_pinned};
 use crate::{cancelable, now, poll};
 
 #[test]
-fn try_acquire_takes_what_is_available() {
+fn try_acquire_takes_available_permits() {
     let semaphore = Semaphore::new(2);
     let one = semaphore.try_acquire(1);
     assert!(one.is_some() && semaphore.try_acquire(2).is_none());
@@ -21,7 +21,7 @@ fn try_acquire_takes_what_is_available() {
 }
 
 #[test]
-fn request_above_the_size_waits_for_the_end_and_delays_nobody() {
+fn request_above_the_size_waits_for_the_end_and_delays_no_other_waiter() {
     let semaphore = Semaphore::new(2);
     let (ctx, cancel) = cancelable();
     let mut doomed = pin!(semaphore.acquire(&ctx, 3));
@@ -46,7 +46,7 @@ fn waiter_for_many_permits_is_not_overtaken() {
 }
 
 #[test]
-fn done_context_acquires_nothing_though_permits_are_available() {
+fn done_context_acquires_nothing_even_with_free_permits() {
     let semaphore = Semaphore::new(1);
     let ctx = Context::background().with_timeout_cause(std::time::Duration::ZERO, "too late");
     let error = now(semaphore.acquire(&ctx, 1)).unwrap_err();

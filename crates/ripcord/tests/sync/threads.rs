@@ -81,7 +81,7 @@ fn each_value_is_either_received_once_or_returned_to_its_sender() {
 }
 
 #[test]
-fn reply_reaches_a_thread_that_gave_up_and_asks_again() {
+fn reply_reaches_a_thread_that_waits_again_after_its_end() {
     within("oneshot", || {
         for round in 0..rounds(200_usize) {
             let (reply, mut answer) = oneshot::channel();

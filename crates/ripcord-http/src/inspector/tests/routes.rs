@@ -125,7 +125,7 @@ async fn cancel_from_the_page_reports_its_peer() {
 }
 
 #[test]
-fn of_two_concurrent_cancels_one_is_the_cause() {
+fn first_of_two_concurrent_cancels_is_the_cause() {
     let inspector = Inspector::new();
     for _ in 0..200 {
         let request = Tracked::start(&inspector, &Context::background(), "GET /slow");

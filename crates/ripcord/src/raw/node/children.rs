@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_used_again() {
+    fn freed_slots_are_reused() {
         let (ctx, _cancel) = Context::background().with_cancel();
         let node = ctx.ender().map(|node| node.pointer()).expect("it can end");
         let mut slab: Slab<Child, ChildSlot> = Slab::new();

@@ -82,7 +82,7 @@ mod tests {
     use crate::atomic::{Ordering, propagations};
 
     #[test]
-    fn propagation_is_left_by_everything_that_entered_it() {
+    fn propagations_return_to_zero() {
         let (ctx, cancel) = Context::background().with_cancel();
         let (child, cancel_child) = ctx.with_cancel();
         let waits: Vec<_> = (0..3).map(|_| child.after_func(|| {})).collect();
