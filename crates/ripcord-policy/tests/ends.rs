@@ -216,6 +216,10 @@ async fn errors_match_the_table() {
     let refused = ends.call(Caller::RunsOut, async |ctx| limiter.wait(&ctx).await).await;
     ends.refused("`RateLimiter::wait`", "the policy: the wait would pass the caller's deadline", &refused);
 
+    let free = RateLimiter::builder().rate(Rate::every(SECOND)).burst(1).clock(clock.clone()).build().unwrap();
+    let error = ends.call(Caller::Stays, async |ctx| free.run(&ctx, async |_| Err::<u32, _>(Down)).await).await;
+    ends.failed("`RateLimiter`", "the callee fails", &error);
+
     let stack: Stack<u32, Down> = Stack::builder()
         .deadline(SECOND * 40)
         .breaker(CircuitBreaker::builder("stack").consecutive_failures(100))
