@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeSet,
     env, fs,
-    io::Read as _,
+    io::Read,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc::{self, Receiver},
@@ -30,9 +30,11 @@ fn examples_print_what_is_expected() {
 
     for (example, name) in running {
         let expected = fs::read_to_string(expected.join(&name).with_extension("txt")).expect("it is text");
-        let actual = example.output();
+        let (actual, errors) = example.output();
         // Every reported end names a line of the example, and no line of the libraries.
-        assert!(!actual.contains("/src/"), "{name} names a source file of a library:\n{actual}");
+        for text in [&actual, &errors] {
+            assert!(!text.contains("/src/"), "{name} names a source file of a library:\n{text}");
+        }
         assert_eq!(comparable(&actual), comparable(&expected), "{name} printed\n{actual}");
     }
 }
@@ -59,6 +61,7 @@ fn only_clock_readings_are_masked() {
 struct Running {
     child: Child,
     output: Receiver<String>,
+    errors: Receiver<String>,
 }
 
 impl Running {
@@ -68,27 +71,34 @@ impl Running {
             .args(arguments.split_whitespace())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("{error}: {}, which `cargo build --examples` makes", path.display()));
-        let mut stdout = child.stdout.take().expect("it is piped");
-        let (sender, output) = mpsc::channel();
-        thread::spawn(move || {
-            let mut text = String::new();
-            stdout.read_to_string(&mut text).expect("it is text");
-            // The receiver is dropped if the test has failed.
-            let _ = sender.send(text);
-        });
-        Running { child, output }
+        let output = text_of(child.stdout.take().expect("it is piped"));
+        let errors = text_of(child.stderr.take().expect("it is piped"));
+        Running { child, output, errors }
     }
 
-    /// Waits for the end of the example and returns its output.
-    fn output(mut self) -> String {
+    /// Waits for the end of the example and returns its output and its errors.
+    fn output(mut self) -> (String, String) {
         let output = self.output.recv_timeout(PATIENCE).expect("the example ends");
+        let errors = self.errors.recv_timeout(PATIENCE).expect("the example ends");
         let status = self.child.wait().expect("it is a child of ours");
-        assert!(status.success(), "{status} after\n{output}");
-        output
+        assert!(status.success(), "{status} after\n{output}{errors}");
+        (output, errors)
     }
+}
+
+/// Reads a pipe to its end on another thread.
+fn text_of(mut pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut text = String::new();
+        pipe.read_to_string(&mut text).expect("it is text");
+        // The receiver is dropped if the test has failed.
+        let _ = sender.send(text);
+    });
+    receiver
 }
 
 impl Drop for Running {
