@@ -14,6 +14,8 @@
 //! A failure prints its seed. `RIPCORD_TORTURE_SEED=N` starts with that seed. The order of the threads still varies, so a
 //! failure may need several runs. `RIPCORD_TORTURE_SECONDS=N` sets a longer run. `scripts/soak` runs it for minutes.
 
+#![expect(clippy::print_stderr, reason = "the seed repeats a failure")]
+
 mod hostile;
 mod world;
 
@@ -42,6 +44,8 @@ fn torture() {
     let started = Instant::now();
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).expect("the year is after 1970");
     let first = number("RIPCORD_TORTURE_SEED").unwrap_or(since_epoch.as_nanos() as u64);
+    // A process that aborts prints no other seed. For this line, scripts/soak and scripts/sanitize pass `--nocapture`.
+    eprintln!("RIPCORD_TORTURE_SEED={first}");
     let length = Duration::from_secs(number("RIPCORD_TORTURE_SECONDS").unwrap_or(SECONDS));
     for seed in first.. {
         let run = thread::Builder::new().name(format!("torture, RIPCORD_TORTURE_SEED={seed}"));
