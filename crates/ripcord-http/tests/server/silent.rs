@@ -1,4 +1,4 @@
-//! Tests clients that send nothing or an incomplete head, on a manual clock.
+//! Tests clients that send nothing or an incomplete head, on a manual clock, and the size of a connection that waits for them.
 
 use axum::{Router, routing::get};
 use hyper_util::{rt::TokioIo, server::conn::auto, service::TowerToHyperService};
@@ -169,4 +169,21 @@ async fn half_a_head_does_not_delay_the_shutdown() {
         server.stop.cancel();
         in_time(serving).await.expect("no panic");
     }
+}
+
+#[tokio::test]
+async fn watch_holds_its_connection_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+    let (stream, _) = accepted.expect("a client");
+    let (stream, watch) = connection::watch(stream);
+    let app: Router = Router::new();
+    let service = TowerToHyperService::new(watch.service(app));
+    let builder = auto::Builder::new(StreamExecutor::new());
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+    let size = size_of_val(&connection);
+    let serving = watch.serve(connection);
+    assert!(size_of_val(&serving) < 2 * size, "{} bytes around {size}", size_of_val(&serving));
+    drop((serving, client));
 }
