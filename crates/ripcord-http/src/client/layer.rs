@@ -90,7 +90,7 @@ impl ClientLayer {
     ///
     /// A call that exceeds the idle timeout fails with an error for which
     /// [`is_deadline_exceeded`](super::Error::is_deadline_exceeded) returns `true`. The error contains the idle timeout and the
-    /// source line that called `idle_timeout`.
+    /// source line that called `idle_timeout`. With a timeout of zero, no call is sent. [`Duration::MAX`] sets no limit.
     #[track_caller]
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.outgoing.idle = Some((timeout, Location::caller()));

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 /// Limits on the connections of a server. Passed to [`Serve::limits`](crate::Serve::limits). The default limits suit most services.
+///
+/// A timeout of zero closes a connection as soon as the server waits for its client. [`Duration::MAX`] sets no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Maximum number of open connections. Further clients wait in the queue of the listener. Default: 16,384.

@@ -152,6 +152,8 @@ impl ContextLayer {
     ///
     /// The deadline of the request still applies. The idle timeout is not a deadline: [`Context::deadline`] does not return it, and
     /// outgoing calls do not send it. If an inner layer sets an idle timeout too, the shorter idle timeout applies.
+    ///
+    /// With a timeout of zero, every request has already ended when it arrives. [`Duration::MAX`] sets no limit.
     #[must_use]
     #[track_caller]
     pub fn idle_timeout(self, timeout: Duration) -> Self {

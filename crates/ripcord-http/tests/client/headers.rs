@@ -77,6 +77,14 @@ fn idle_timeout_sends_no_deadline_and_refuses_no_call() {
 }
 
 #[test]
+fn call_with_an_idle_timeout_of_zero_is_not_sent_and_the_longest_limits_nothing() {
+    let (ctx, _time) = manual();
+    let error = Recorder::sent(ClientLayer::new().idle_timeout(Duration::ZERO), &ctx, get()).unwrap_err();
+    assert!(error.is_deadline_exceeded() && error.is_not_sent(), "{error:#}");
+    assert!(Recorder::sent(ClientLayer::new().idle_timeout(Duration::MAX), &ctx, get()).is_ok());
+}
+
+#[test]
 fn each_dialect_in_the_list_is_sent_unless_it_is_only_read() {
     let (ctx, _time) = manual();
     let ctx = ctx.with_timeout(1500 * MILLISECOND);

@@ -107,6 +107,25 @@ async fn silent_and_idle_clients_are_disconnected_after_their_timeouts() {
 }
 
 #[tokio::test]
+async fn timeout_of_zero_disconnects_a_silent_client_and_the_longest_disconnects_none() {
+    let limits = Limits { head_timeout: std::time::Duration::ZERO, ..Limits::default() };
+    let server = Server::start_with(|it| it, limits, Router::new()).await;
+    assert_eq!(read_to_end(server.connect().await).await, "");
+
+    let longest = std::time::Duration::MAX;
+    let limits = Limits { head_timeout: longest, idle_timeout: longest, ..Limits::default() };
+    let server = Server::start_with(|it| it, limits, Router::new()).await;
+    let mut silent = server.connect().await;
+    let mut idle = server.client(&get_request("/")).await;
+    read_answer(&mut idle, "here").await;
+    server.time.advance(3600 * crate::SECOND);
+    for client in [&mut silent, &mut idle] {
+        tokio::io::AsyncWriteExt::write_all(client, get_request("/").as_bytes()).await.expect("it is open");
+        read_answer(client, "here").await;
+    }
+}
+
+#[tokio::test]
 async fn disconnect_ends_the_context_of_its_request() {
     let mut server = Server::start().await;
     let (client, ctx) = server.in_flight("/never").await;

@@ -86,3 +86,21 @@ async fn handler_without_progress_is_answered_as_at_its_deadline() {
     assert_eq!(answer.status(), http::StatusCode::GATEWAY_TIMEOUT);
     text(answer).await;
 }
+
+#[tokio::test]
+async fn idle_timeout_of_zero_ends_each_request_and_the_longest_ends_none() {
+    let (clock, time) = Clock::manual();
+    let server = Context::background().with_clock(clock);
+    let waits = |Ctx(ctx): Ctx| async move { Err::<(), _>(Ended::from(ctx.done().await)) };
+    let layer = ContextLayer::new(&server).idle_timeout(std::time::Duration::ZERO);
+    let app = Router::new().route("/", get(waits)).layer(layer);
+    assert_eq!(send(&app, request("/")).await.status(), http::StatusCode::GATEWAY_TIMEOUT);
+
+    let waits = move |Ctx(ctx): Ctx| async move {
+        time.advance(3600 * SECOND);
+        ctx.is_done().to_string()
+    };
+    let layer = ContextLayer::new(&server).idle_timeout(std::time::Duration::MAX);
+    let app = Router::new().route("/", get(waits)).layer(layer);
+    assert_eq!(text(send(&app, request("/")).await).await, "false");
+}
