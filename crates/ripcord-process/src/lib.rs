@@ -28,9 +28,16 @@
 //! | give a program time to clean up | [`Command::grace`] |
 //! | learn which processes a program left running | [`Exit::left_behind`] |
 //! | learn who ended a program, and why | [`Error`] |
+//! | show the running commands | the inspector of `ripcord-http`: see below |
 //! | export metrics | `describe_metrics`, feature `metrics` |
 //! | use the deadline and the trace of the parent process | [`Context::from_env`](FromEnv::from_env) |
 //! | run one command in a program that does nothing else, such as process 1 of a container | [`Command::adopt_orphans`] |
+//!
+//! # Spans
+//!
+//! If the context of a command has a [`Span`](ripcord::Span), the command is a span below it, with the name of its program and the line
+//! that has started it. The span ends when the command and its descendants have ended. So the inspector of `ripcord-http` shows the
+//! command in the tree of its request.
 //!
 //! # Features
 //!

@@ -19,7 +19,7 @@ use std::task::{Context as TaskContext, Poll};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ripcord::{Canceler, Context, DoneOwned, Sleep};
+use ripcord::{Canceler, Context, DoneOwned, Sleep, Span, SpanGuard};
 use rustix::process::{Pid, WaitId};
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix;
@@ -104,6 +104,8 @@ pub(crate) struct Supervisor {
     orphans: Option<unix::Signal>,
     requests: mpsc::UnboundedReceiver<Request>,
     shared: Arc<Shared>,
+    /// The command's span. `None` if its context has none. Declared before `_ended`, so that it has ended when the waiters wake.
+    _span: Option<SpanGuard>,
     _ended: Canceler,
 
     done: Pin<Box<DoneOwned>>,
@@ -134,6 +136,11 @@ impl Supervisor {
         let (ended, canceler) = Context::background().with_name("command").with_cancel();
         let (requests, received) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared { tree: Mutex::new(Some(tree)), ended, end: OnceLock::new(), requests });
+        // Without a parent, nobody would see the span.
+        let span = ctx.span().map(|_| {
+            let name = run.program.to_string_lossy().into_owned();
+            Span::builder(name).location(run.location).start(ctx).1
+        });
         let supervisor = Supervisor {
             ctx: ctx.clone(),
             grace: run.grace,
@@ -144,6 +151,7 @@ impl Supervisor {
             orphans,
             requests: received,
             shared: Arc::clone(&shared),
+            _span: span,
             _ended: canceler,
             done: Box::pin(ctx.done_owned()),
             is_killing: false,
