@@ -301,6 +301,46 @@ async fn signaled_command_reports_no_processes_left_behind() {
 }
 
 #[tokio::test]
+async fn command_is_reaped_after_the_last_process_of_its_group() {
+    let (clock, time) = Clock::manual();
+    let ctx = Context::background().with_clock(clock);
+    let script = "sh -c 'trap \"\" TERM; echo ready; while :; do sleep 0.01; done' & read line; exit 0";
+    let mut child = sh(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn(&ctx).unwrap();
+    let mut ready = [0; 6];
+    bounded(child.stdout.as_mut().unwrap().read_exact(&mut ready)).await.unwrap();
+    let pid = child.id();
+    let is_zombie = move || common::stat(pid).is_some_and(|(state, _)| state == "Z");
+    drop(child.stdin.take());
+    common::until(is_zombie);
+    // The grace period of the process that is left does not end, because its clock stands still.
+    assert!(tokio::time::timeout(Duration::from_millis(300), child.wait()).await.is_err());
+    assert!(is_zombie(), "the ID of its group may be another group's");
+    let exit = bounded(async {
+        loop {
+            time.advance(Command::GRACE);
+            if let Ok(exit) = tokio::time::timeout(Duration::from_millis(100), child.wait()).await {
+                break exit.unwrap();
+            }
+        }
+    });
+    let exit = exit.await;
+    assert!(exit.success() && exit.was_tree_killed() && !exit.was_killed(), "{exit:?}");
+}
+
+// The inspector shows the spans of a request.
+#[tokio::test]
+async fn command_is_a_span_of_its_context_until_it_has_ended() {
+    let (ctx, root) = Context::background().start_span("request");
+    let mut child = sh("read line; exit 0").stdin(Stdio::piped()).spawn(&ctx).unwrap();
+    let line = line!() - 1;
+    let spans = root.span().snapshots();
+    assert_eq!((spans.len(), spans[1].name(), spans[1].is_ended()), (2, "sh", false));
+    assert_eq!((spans[1].location().file(), spans[1].location().line()), (file!(), line));
+    bounded(child.wait()).await.unwrap();
+    assert!(root.span().snapshots()[1].is_ended());
+}
+
+#[tokio::test]
 async fn closed_stdin_does_not_hang() {
     let output = bounded(Command::new("cat").output(&Context::background())).await.unwrap();
     assert!(output.exit.success() && output.stdout.is_empty());
