@@ -139,19 +139,23 @@ fn command_on_a_terminal_is_ended_with_its_descendants() {
 #[test]
 fn terminal_is_returned_after_an_interactive_shell_is_killed() {
     // An interactive bash takes the terminal for its own groups, and turns the echo off.
-    let script =
-        "set -m; PS1='prompt> ' \"$R\" run --grace 1h bash --norc -i; echo code $?; read line; echo \"got <$line>\"";
-    let mut terminal = Terminal::new(script);
-    terminal.wait_for("prompt> ");
-    // The second signal kills the command. The signals differ, because two equal signals could arrive as one.
-    terminal.keys("trap '' TERM; stty -echo; kill $PPID; kill -INT $PPID; sleep 60\n");
-    terminal.wait_for("code 137");
-    // If the terminal did not belong to the group of the outer shell, the outer shell would be stopped.
-    terminal.keys("hello\n");
-    terminal.wait_for("got <hello>");
-    let screen = terminal.end();
-    assert!(screen.contains("ripcord: bash: forwarded SIG"), "{screen}");
-    assert!(screen.contains("\nhello"), "there is no echo: {screen}");
+    // With job control, the outer shell itself takes the terminal back too.
+    for job_control in ["set -m; ", ""] {
+        let script = format!(
+            "{job_control}PS1='prompt> ' \"$R\" run --grace 1h bash --norc -i; echo code $?; read line; echo \"got <$line>\""
+        );
+        let mut terminal = Terminal::new(&script);
+        terminal.wait_for("prompt> ");
+        // The second signal kills the command. The signals differ, because two equal signals could arrive as one.
+        terminal.keys("trap '' TERM; stty -echo; kill $PPID; kill -INT $PPID; sleep 60\n");
+        terminal.wait_for("code 137");
+        // If the terminal did not belong to the group of the outer shell, the outer shell would be stopped, or could not read.
+        terminal.keys("hello\n");
+        terminal.wait_for("got <hello>");
+        let screen = terminal.end();
+        assert!(screen.contains("ripcord: bash: forwarded SIG"), "{screen}");
+        assert!(screen.contains("\nhello"), "there is no echo: {screen}");
+    }
 }
 
 #[test]
