@@ -7,7 +7,7 @@ use futures::poll;
 use ripcord_sql::postgres::tokio_postgres::IsolationLevel;
 use ripcord_sql::postgres::tokio_postgres::error::SqlState;
 
-use crate::common::{Fixture, assert_clean, backend, background, within};
+use crate::common::{Fixture, assert_clean, backend, background, least_of_five, within};
 
 pub(crate) async fn commit_stores_and_drop_rolls_back(fixture: &Fixture<'_>) {
     let (pool, admin, ctx) = (fixture.pool(), fixture.admin().await, background());
@@ -56,6 +56,16 @@ pub(crate) async fn end_of_the_context_rolls_back_between_statements(fixture: &F
     assert_eq!(error.operation(), "commit");
     assert_clean(&pool).await;
     assert_eq!(admin.count("locked").await, 0);
+
+    let least = least_of_five(async || {
+        let (ctx, cancel) = background().with_cancel();
+        let transaction = pool.transaction(&ctx).await.unwrap();
+        transaction.query(&ctx, "SELECT 1", &[]).await.unwrap();
+        cancel.cancel();
+        admin.wait_for_nothing().await
+    });
+    let least = least.await;
+    assert!(least < Duration::from_millis(100), "{least:?}");
 }
 
 pub(crate) async fn end_of_a_statements_own_context_leaves_the_transaction(fixture: &Fixture<'_>) {
