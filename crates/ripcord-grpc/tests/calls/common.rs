@@ -90,7 +90,10 @@ impl Answer {
     }
 
     pub(crate) fn is_trailers_only(&self) -> bool {
-        self.trailers.is_none() && self.head.contains_key("grpc-status")
+        let content_type = self.head.get("content-type").map(|value| value.as_bytes());
+        self.trailers.is_none()
+            && self.head.contains_key("grpc-status")
+            && content_type == Some(&b"application/grpc"[..])
     }
 
     pub(crate) fn code(&self) -> Code {
