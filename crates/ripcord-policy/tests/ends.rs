@@ -323,7 +323,7 @@ async fn errors_match_the_table() {
         std::fs::write(path, &ends.table).expect("the table can be written");
     }
     let expected = std::fs::read_to_string(path).expect("the table is there");
-    assert_eq!(ends.table, expected, "see the head of this file for how to write the table anew");
+    assert_eq!(ends.table, expected, "the head of this file says how to rewrite the table");
 }
 
 /// A panic has no error. It goes to the caller and counts as a failure of the callee.

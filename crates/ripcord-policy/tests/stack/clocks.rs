@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use futures::future::FutureExt;
-use ripcord::Context;
+use ripcord::{Clock, Context};
 use ripcord_policy::breaker::State;
-use ripcord_policy::{CircuitBreaker, Retry, Stack};
+use ripcord_policy::{CircuitBreaker, Rate, RateLimiter, Retry, Stack};
 
 use crate::common::{Down, SECOND, fixture};
 
@@ -90,4 +90,23 @@ async fn total_deadline_bounds_all_attempts() {
     assert!(error.is_deadline_exceeded(), "{error}");
     assert!(error.is_attempt_timeout(), "it carries the last real error");
     assert!(it.ctx.clock().now() - started <= SECOND * 3, "and does not begin a wait that cannot end in time");
+}
+
+#[tokio::test]
+async fn layers_passed_as_builders_use_the_clock_of_the_stack() {
+    let (clock, time) = Clock::manual();
+    let stack: Stack<u32, Down> = Stack::builder()
+        .clock(clock)
+        .breaker(CircuitBreaker::builder("users").consecutive_failures(1).open_for(SECOND * 3600))
+        .limiter(RateLimiter::builder().rate(Rate::every(SECOND * 3600)).burst(1))
+        .build()
+        .unwrap();
+    let (breaker, limiter) = (stack.breaker().unwrap(), stack.limiter().unwrap());
+    let ctx = Context::background();
+    assert!(stack.run(&ctx, |_| async { Err(Down) }).await.is_err());
+    assert_eq!(breaker.state(), State::Open);
+    assert!(limiter.tokens() < 0.5, "{}", limiter.tokens());
+    time.advance(SECOND * 3600);
+    assert!(limiter.tokens() > 0.5, "{}", limiter.tokens());
+    assert_eq!(stack.run(&ctx, |_| async { Ok(7) }).await.unwrap(), 7);
 }

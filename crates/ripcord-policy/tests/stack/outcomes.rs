@@ -1,11 +1,13 @@
 //! The calls that each layer sees, for every end of a call that is sent.
 
+use std::sync::{Arc, Mutex};
+
 use futures::future::FutureExt;
 use ripcord::Context;
 use ripcord_policy::breaker::State;
-use ripcord_policy::{Cache, Fallback, Stack};
+use ripcord_policy::{Attempt, Cache, Fallback, Retry, Stack};
 
-use crate::common::{Down, fixture};
+use crate::common::{Down, SECOND, fixture};
 
 #[tokio::test]
 async fn success() {
@@ -127,4 +129,24 @@ async fn panic_of_the_fallback_counts_as_failed_with_a_key_and_without() {
     assert!(run.catch_unwind().await.is_err());
     let calls = stack.stats().calls;
     assert_eq!((calls.failed, calls.canceled), (2, 0));
+}
+
+#[tokio::test]
+async fn retry_judges_the_error_of_the_call_and_its_hook_gets_the_callers_context() {
+    let it = fixture();
+    let names = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&names);
+    let retry = Retry::constant(SECOND)
+        .max_attempts(5)
+        .retry_if(|error: &&str| *error == "temporary")
+        .on_retry(move |event| log.lock().unwrap().push(event.ctx.name().unwrap().to_owned()))
+        .build()
+        .unwrap();
+    let stack: Stack<u32, &'static str> = Stack::builder().retry(retry).attempt_timeout(SECOND * 5).build().unwrap();
+    let ctx = it.ctx.with_name("request 7");
+    let call =
+        stack.run(&ctx, |ctx| async move { Err(if Attempt::number(&ctx) == 0 { "temporary" } else { "permanent" }) });
+    let error = it.finish(call).await.unwrap_err();
+    assert_eq!((error.attempts(), error.last()), (2, Some(&"permanent")));
+    assert_eq!(*names.lock().unwrap(), ["request 7"]);
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures::future::FutureExt;
-use ripcord::Context;
+use ripcord::{Clock, Context};
 use ripcord_policy::{Bulkhead, Error, Hedge, Retry, RetryBudget, Stack};
 
 use crate::common::{Down, SECOND, fixture, settle};
@@ -66,6 +66,7 @@ async fn bad_stacks_are_named() {
     let field = |result: Result<Stack<u32, Down>, ripcord_policy::ConfigError>| result.unwrap_err().field();
     assert_eq!(field(stack().retry(retry()).deadline(SECOND).build()), "deadline");
     assert_eq!(field(stack().retry(retry()).retry(retry()).build()), "retry");
+    assert_eq!(field(stack().retry(retry()).clock(Clock::system()).build()), "clock");
     assert_eq!(field(stack().deadline(Duration::ZERO).build()), "deadline");
     assert_eq!(field(stack().attempt_timeout(Duration::ZERO).build()), "attempt_timeout");
     assert_eq!(field(stack().deadline(SECOND).attempt_timeout(SECOND * 2).build()), "attempt_timeout");
