@@ -21,7 +21,7 @@ pub fn check_any(input: &[u8]) {
 /// Checks one dialect. `input` is a header's value, and its first twelve bytes are a duration.
 fn check(dialect: Dialect, input: &[u8]) {
     let decoded = dialect.decode(input, || UNIX_EPOCH).ok().flatten();
-    if let Some(grammar) = Grammar::of(dialect) {
+    if let Some(grammar) = Grammar::for_dialect(dialect) {
         assert_eq!(decoded, grammar.parse(&text(input)), "{dialect:?}");
     }
     if dialect.is_absolute() {
@@ -41,7 +41,7 @@ fn check(dialect: Dialect, input: &[u8]) {
 
 /// Checks that an encoded duration is rounded down, and that encoding it again changes nothing.
 fn check_encoded(dialect: Dialect, duration: Duration, encoded: Option<Encoded>) {
-    let grammar = Grammar::of(dialect);
+    let grammar = Grammar::for_dialect(dialect);
     let Some(encoded) = encoded else {
         let smallest = grammar.map_or(Duration::from_millis(1), |grammar| grammar.smallest);
         assert!(duration < smallest, "{duration:?} is not sent");
@@ -73,7 +73,7 @@ struct Grammar {
 }
 
 impl Grammar {
-    fn of(dialect: Dialect) -> Option<Self> {
+    fn for_dialect(dialect: Dialect) -> Option<Self> {
         let milliseconds = |max_digits, longest| Grammar {
             units: &[("", 1_000_000)],
             max_digits,

@@ -203,7 +203,7 @@ mod tests {
         read(|name| variables.iter().find(|(other, _)| *other == name).map(|(_, value)| OsString::from(value)))
     }
 
-    fn of(ctx: &Context, name: &str) -> Option<String> {
+    fn value_for_child(ctx: &Context, name: &str) -> Option<String> {
         let (_, value) = of_child(ctx).into_iter().find(|(other, _)| *other == name)?;
         value.map(|value| value.into_string().expect("it is UTF-8"))
     }
@@ -238,8 +238,8 @@ mod tests {
         let ctx = read_from(&[(DEADLINE, &later), (OWNER, "outer")]);
         assert!(ctx.remaining().unwrap() <= Duration::from_secs(60));
         let below = ctx.with_name("inner").with_timeout(Duration::from_secs(100));
-        assert_eq!(of(&below, DEADLINE), Some(later));
-        assert_eq!(of(&below, OWNER).as_deref(), Some("outer"));
+        assert_eq!(value_for_child(&below, DEADLINE), Some(later));
+        assert_eq!(value_for_child(&below, OWNER).as_deref(), Some("outer"));
     }
 
     #[test]
@@ -250,7 +250,7 @@ mod tests {
         let inherited = InheritedDeadline { boottime, deadline, owner: None };
         let ctx = Context::background().with_value(inherited.clone()).with_deadline_cause(deadline, inherited);
         assert!(!ctx.is_done());
-        let passed_on = of(&ctx, DEADLINE).unwrap();
+        let passed_on = value_for_child(&ctx, DEADLINE).unwrap();
         assert!(read_from(&[(DEADLINE, &passed_on)]).is_done());
     }
 
@@ -259,26 +259,26 @@ mod tests {
         let later = u64::try_from((boottime_now() + Duration::from_secs(60)).as_nanos()).unwrap();
         let ctx = read_from(&[(DEADLINE, &later.to_string()), (OWNER, "outer")]);
         let below = ctx.with_name("inner").with_timeout(Duration::from_secs(10));
-        assert!(of(&below, DEADLINE).unwrap().parse::<u64>().unwrap() < later);
-        assert_eq!(of(&below, OWNER).as_deref(), Some("inner"));
+        assert!(value_for_child(&below, DEADLINE).unwrap().parse::<u64>().unwrap() < later);
+        assert_eq!(value_for_child(&below, OWNER).as_deref(), Some("inner"));
     }
 
     #[test]
     fn context_without_deadline_passes_none_on() {
         let ctx = read_from(&[(DEADLINE, "99999999999999999"), (OWNER, "outer")]);
-        assert_eq!(of(&ctx.without_cancel(), DEADLINE), None);
-        assert_eq!(of(&ctx.without_cancel(), OWNER), None);
+        assert_eq!(value_for_child(&ctx.without_cancel(), DEADLINE), None);
+        assert_eq!(value_for_child(&ctx.without_cancel(), OWNER), None);
     }
 
     #[test]
     fn trace_goes_on_with_a_new_span() {
         let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         let ctx = read_from(&[(TRACEPARENT, traceparent), (TRACESTATE, " a=1 ,b=2"), (BAGGAGE, "k=v;p")]);
-        let child = of(&ctx, TRACEPARENT).unwrap();
+        let child = value_for_child(&ctx, TRACEPARENT).unwrap();
         assert_eq!((&child[..36], &child[52..]), (&traceparent[..36], &traceparent[52..]));
         assert_ne!(child, traceparent);
-        assert_eq!(of(&ctx, TRACESTATE).as_deref(), Some(" a=1 ,b=2"));
-        assert_eq!(of(&ctx, BAGGAGE).as_deref(), Some("k=v;p"));
+        assert_eq!(value_for_child(&ctx, TRACESTATE).as_deref(), Some(" a=1 ,b=2"));
+        assert_eq!(value_for_child(&ctx, BAGGAGE).as_deref(), Some("k=v;p"));
     }
 
     #[test]

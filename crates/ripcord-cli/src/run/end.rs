@@ -25,11 +25,11 @@ pub(super) enum End {
 
 impl End {
     /// Returns the exit for a command that its deadline has not ended.
-    pub(super) fn of(exit: &Exit) -> End {
-        if exit.was_killed() { End::Code(KILLED) } else { End::of_status(exit.status()) }
+    pub(super) fn from_exit(exit: &Exit) -> End {
+        if exit.was_killed() { End::Code(KILLED) } else { End::from_status(exit.status()) }
     }
 
-    fn of_status(status: ExitStatus) -> End {
+    fn from_status(status: ExitStatus) -> End {
         match (status.code(), status.signal()) {
             (Some(code), _) => End::Code(u8::try_from(code).unwrap_or(super::FAILURE)),
             (None, Some(signal)) => End::Signal(signal),

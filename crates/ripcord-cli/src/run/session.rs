@@ -158,7 +158,7 @@ impl<'a> Session<'a> {
     fn report(&self, last: Attempt) -> End {
         let forwarded = self.forwarded.borrow();
         let (end, error, exit) = match &last {
-            Ok(exit) => (End::of(exit), None, Some(exit)),
+            Ok(exit) => (End::from_exit(exit), None, Some(exit)),
             Err(error) => match (error.context_error(), error.exit()) {
                 (Some(ended), None) => {
                     report::line(&report::not_started(&self.name, ended));

@@ -98,7 +98,7 @@ impl Arrival {
 
     /// Waits until the client has disconnected.
     pub(crate) async fn gone(mut self) {
-        tokio::time::timeout(PATIENCE, self.answer.closed()).await.expect("whoever asked goes away");
+        tokio::time::timeout(PATIENCE, self.answer.closed()).await.expect("the client closes the connection");
     }
 }
 

@@ -312,7 +312,7 @@ async fn oversized_headers_are_bounded() {
     ];
     let (response, ctx) = exchange(&layer, &headers).await;
 
-    assert_eq!(header(&response, "x-request-id").len(), 32, "made anew");
+    assert_eq!(header(&response, "x-request-id").len(), 32, "a new ID");
     assert!(ctx.value::<Tracestate>().is_none(), "all or nothing");
     let carried = ctx.value::<Baggage>().expect("as much as may be carried");
     assert!(carried.is_cut() && carried.to_header().len() <= Baggage::BYTES);
@@ -384,7 +384,7 @@ async fn hostile_bytes_are_malformed() {
             let (app, seen) = watched_by(Router::new().route("/", get(|| async { "called" })), layer.clone());
             let response = send(&app, request).await;
             assert_eq!(response.status(), StatusCode::OK);
-            assert_eq!(header(&response, "x-request-id").len(), 32, "made anew");
+            assert_eq!(header(&response, "x-request-id").len(), 32, "a new ID");
             assert!(only(&seen).value::<Baggage>().is_none() && only(&seen).value::<Tracestate>().is_none());
             // A list that contains only blanks is empty and well-formed.
             let is_empty_list = value == b"\t\t" && ["tracestate", "baggage"].contains(&name);
