@@ -17,15 +17,16 @@ use crate::error::Kind;
 
 /// A transaction: see [`Pool::transaction`].
 ///
-/// It is rolled back when it is dropped, and at the end of the context that it was begun with, even if no statement runs then: it
-/// holds locks. A statement that is dropped half way ends it too. Then its methods return an error.
+/// It is rolled back when it is dropped, and when its context ends, even if no statement runs at that moment, because it holds
+/// locks. Dropping the future of a statement before the statement has ended also ends the transaction. After that, its methods
+/// return an error.
 ///
 /// One statement or stream runs at a time.
 #[must_use = "a transaction is rolled back when it is dropped"]
 pub struct Transaction {
     pub(super) inner: Arc<Inner>,
     slot: Arc<Slot<Checkout>>,
-    /// The context that it was begun with.
+    /// The context that it was started with.
     caller: Context,
     /// The same, with the span of the transaction.
     ctx: Context,
