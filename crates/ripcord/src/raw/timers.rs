@@ -253,4 +253,20 @@ mod tests {
             node.timer.store(NONE, Ordering::Release);
         }
     }
+
+    /// A move that took one of these locks would wait forever.
+    #[test]
+    fn move_to_a_later_time_takes_no_lock() {
+        let hour = Duration::from_secs(3600);
+        let (clock, time) = crate::Clock::manual();
+        let (parent, _cancel) = Context::background().with_clock(clock.clone()).with_cancel();
+        let (timed, deadline) = parent.with_movable_deadline(time.now() + hour);
+        let (ctx, idle) = timed.with_idle_timeout(hour);
+        let _after = ctx.after_func(|| {});
+        assert!(time.timers() > 0);
+        time.advance(Duration::from_secs(1));
+        let _queue = clock.timers().armed.lock();
+        let _nodes = [&parent, &timed, &ctx].map(|ctx| ctx.ender().expect("its handle ends it").lock());
+        assert!(deadline.reset_after(2 * hour) && idle.reset() && ctx.progress());
+    }
 }
