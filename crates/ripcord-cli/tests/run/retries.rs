@@ -18,6 +18,17 @@ fn failure_is_followed_by_further_attempts() {
 }
 
 #[test]
+fn first_retry_starts_within_a_second() {
+    let run = |_| {
+        let start = Instant::now();
+        assert_eq!(run_sh(&["--retries", "1"], "exit 4").code(), 4);
+        start.elapsed()
+    };
+    // On a busy machine, some runs take longer.
+    assert!((0..20).map(run).any(|took| took < Duration::from_secs(1)));
+}
+
+#[test]
 fn success_ends_the_attempts() {
     let directory = Directory::new("retries");
     let file = directory.path().join("file");

@@ -22,6 +22,7 @@ fn ends(process: Process) -> Vec<(String, String, Option<String>)> {
     let ends = process.wait().into_iter().map(|line| {
         let line: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
         assert!(line["took_ms"].is_u64() && line["cause"].is_string(), "{line}");
+        assert_eq!(line["cause"] == "", line["end"] == "ok", "{line}");
         let method = text(&line["method"]).expect("a name");
         (method, text(&line["end"]).expect("an end"), text(&line["spawned"]))
     });
