@@ -111,3 +111,23 @@ async fn retry_and_hedge_share_one_budget() {
     // The hedge's five tokens are refunded. The retry saw a first attempt that succeeded, but the budget is full.
     assert_eq!((hedge.stats().hedge_wins, budget.tokens()), (1, 5));
 }
+
+#[tokio::test]
+async fn stack_returns_handles_of_its_layers_and_none_for_layers_left_out() {
+    let it = fixture();
+    it.finish(it.stack.run_keyed(&it.ctx, "key", |_| async { Ok(7) })).await.unwrap();
+    let stack = &it.stack;
+    let started = [
+        stack.fallback().unwrap().stats().calls.started,
+        stack.cache().unwrap().stats().calls.started,
+        stack.retry().unwrap().stats().calls.started,
+        stack.hedge().unwrap().stats().calls.started,
+        stack.breaker().unwrap().stats().calls.started,
+        stack.bulkhead().unwrap().stats().calls.started,
+    ];
+    assert_eq!(started, [1; 6]);
+    let limiter = stack.limiter().unwrap().stats();
+    assert_eq!(limiter.allowed + limiter.waited, 1);
+    let empty: Stack<u32, Down> = Stack::builder().retry(None::<Retry<Down>>).build().unwrap();
+    assert!(empty.retry().is_none() && empty.breaker().is_none());
+}
