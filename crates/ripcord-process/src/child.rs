@@ -11,7 +11,7 @@ use crate::signal::Signal;
 use crate::supervisor::{CommandEnd, Request, Shared};
 use crate::tree::Tree;
 
-/// A running command. Returned by [`Command::spawn`](crate::Command::spawn).
+/// A running command. Returned by [`Command::spawn`](crate::Command::spawn), whose documentation has an example.
 ///
 /// Wait for the command with [`wait`](Child::wait) or [`wait_with_output`](Child::wait_with_output). Send signals with the
 /// [`ChildHandle`] from [`handle`](Child::handle). A background task ends the command when its context is canceled or its deadline

@@ -113,7 +113,7 @@ impl<S> Layer<S> for ClientLayer {
     }
 }
 
-/// A tower client whose calls end when their context ends. Created by [`ClientLayer`].
+/// A tower client whose calls end when their context ends. Created by [`ClientLayer`], whose documentation has an example.
 #[derive(Clone, Debug)]
 pub struct Client<S> {
     inner: S,

@@ -110,7 +110,8 @@ pub fn serve<S>(listener: TcpListener, service: S) -> Serve<S> {
     }
 }
 
-/// A server with its settings that does not run yet. Created by [`serve`]. Await this value to run the server.
+/// A server with its settings that does not run yet. Created by [`serve`], whose documentation has an example. Await this value to
+/// run the server.
 #[must_use = "a server serves only when it is awaited"]
 pub struct Serve<S> {
     listener: TcpListener,

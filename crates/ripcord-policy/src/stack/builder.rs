@@ -21,7 +21,7 @@ use crate::tally::Tally;
 use crate::{Bulkhead, Cache, CircuitBreaker, ConfigError, Fallback, Hedge, RateLimiter, Retry};
 
 /// Builds a [`Stack`]. Create the builder with [`Stack::builder`]. Add the layers in the order from the outermost to the
-/// innermost layer: see [the table of layers](Stack#the-layers-from-the-outside-in).
+/// innermost layer: see [the table of layers](Stack#the-layers-from-the-outside-in). [`Stack`] has an example.
 ///
 /// Each method that adds a policy accepts the policy, the builder of the policy, or an `Option` of either. `None` leaves the
 /// layer out. A policy that is passed as a builder gets the stack's [`clock`](Self::clock), unless the builder has a clock

@@ -201,8 +201,8 @@ impl Transaction {
         self.end("rollback", ctx, Location::caller())
     }
 
-    /// Returns the context that the transaction was begun with, with the transaction's span. A statement that is run with it is below
-    /// that span.
+    /// Returns the context that the transaction was started with, with the transaction's span. The spans of statements that use this
+    /// context are below that span.
     pub fn context(&self) -> &Context {
         &self.ctx
     }

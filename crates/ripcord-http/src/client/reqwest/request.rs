@@ -18,7 +18,7 @@ use crate::client::{BaggageFilter, CauseFuture, CauseLayer, ProgressBody};
 use crate::deadline::Dialect;
 
 /// Adds the method [`context`](RequestBuilderExt::context) to reqwest's [`RequestBuilder`], which ends a call when a [`Context`]
-/// ends.
+/// ends. The documentation of the method has an example.
 pub trait RequestBuilderExt: Sized {
     /// Sets the context of the call. The call ends when the context ends. The call sends the time left until the context's
     /// deadline, the request ID and the trace to the server.
