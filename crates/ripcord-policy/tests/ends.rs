@@ -5,6 +5,7 @@ use std::error::Error as StdError;
 use std::fmt::{self, Write};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::FutureExt;
@@ -12,7 +13,7 @@ use ripcord::{Clock, Context, ManualTime};
 use ripcord_policy::pool::Overflow;
 use ripcord_policy::{
     Attempt, Bulkhead, Cache, CircuitBreaker, Error, Fallback, Hedge, Outcome, Rate, RateLimiter, Refused, Retry,
-    SharedError, Stack, WorkerPool,
+    RetryBudget, SharedError, Stack, WorkerPool,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -147,6 +148,10 @@ async fn errors_match_the_table() {
     let slow = Retry::<Down>::constant(SECOND * 60).build().unwrap();
     let error = ends.call(Caller::RunsOut, async |ctx| slow.run(&ctx, async |_| Err::<(), _>(Down)).await).await;
     ends.failed("`Retry`", "the policy: the next wait would pass the caller's deadline", &error);
+    let budget = Arc::new(RetryBudget::builder().capacity(5).build().unwrap());
+    let poor = Retry::<Down>::constant(SECOND).max_attempts(3).budget(budget).build().unwrap();
+    let error = ends.call(Caller::Stays, async |ctx| poor.run(&ctx, async |_| Err::<(), _>(Down)).await).await;
+    ends.failed("`Retry`", "the policy: its budget is spent", &error);
 
     let hedge = Hedge::after(SECOND).build().unwrap();
     for caller in Caller::ENDS {
@@ -282,6 +287,11 @@ async fn errors_match_the_table() {
     cache.close();
     let error = ends.call(Caller::Stays, async |ctx| cache.get_or_load(&ctx, 4, heeds).await).await;
     ends.failed("`Cache::get_or_load`", "the policy: the cache is closed", &error);
+    let (app, stop) = root.with_name("app").with_cancel();
+    let of_app: Cache<u32, u32> = Cache::builder().capacity(10).build(&app).unwrap();
+    stop.cancel_with("SIGTERM");
+    let error = ends.call(Caller::Stays, async |ctx| of_app.get_or_load(&ctx, 4, heeds).await).await;
+    ends.failed("`Cache::get_or_load`", "the cache's own context is canceled", &error);
 
     let pool = WorkerPool::builder().workers(1).build(&root).unwrap();
     for caller in Caller::ENDS {
