@@ -119,3 +119,17 @@ macro_rules! parsed {
     )*};
 }
 parsed!(Span, Moment, Retries);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grace_period_is_ten_seconds_by_default() {
+        let command = <Args as clap::Args>::augment_args(Command::new("run"));
+        let matches = command.try_get_matches_from(["run", "true"]).unwrap();
+        let args = <Args as clap::FromArgMatches>::from_arg_matches(&matches).unwrap();
+        assert_eq!(args.grace.duration, Duration::from_secs(10));
+        assert_eq!(args.grace.duration, ripcord_process::Command::GRACE);
+    }
+}
