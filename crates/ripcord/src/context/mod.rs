@@ -407,8 +407,9 @@ impl Context {
     /// use ripcord::Context;
     ///
     /// # futures::executor::block_on(async {
-    /// let ctx = Context::background().with_timeout(Duration::from_millis(2));
+    /// let ctx = Context::background();
     /// assert!(ctx.sleep(Duration::from_millis(1)).await.is_ok());
+    /// let ctx = ctx.with_timeout(Duration::from_millis(1));
     /// assert!(ctx.sleep(Duration::from_secs(60)).await.unwrap_err().is_deadline_exceeded());
     /// # });
     /// ```

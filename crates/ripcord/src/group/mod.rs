@@ -296,16 +296,19 @@ impl<T> Group<T> {
     /// ```
     /// # #[cfg(feature = "tokio")]
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-    /// use std::time::Duration;
+    /// use std::future::pending;
     /// use ripcord::{Context, Error, Group, Join};
     ///
-    /// let request = Context::background().with_timeout(Duration::from_millis(5));
-    /// let (group, ctx) = Group::builder().join(Join::All).build(&request);
+    /// let (request, cancel) = Context::background().with_cancel();
+    /// let (group, _ctx) = Group::builder().join(Join::All).build(&request);
     /// group.go(async { Ok::<_, Error>("fast") });
-    /// group.go(async move { ctx.without_cancel().sleep(Duration::from_secs(60)).await.map(|()| "slow") });
+    /// group.go(async move {
+    ///     cancel.cancel(); // the caller gives up
+    ///     pending::<Result<&str, Error>>().await
+    /// });
     /// let results = group.results().await;
     /// assert_eq!(results[0].as_ref().unwrap(), &"fast");
-    /// assert_eq!(results[1].as_ref().unwrap_err().to_string(), "context deadline exceeded");
+    /// assert_eq!(results[1].as_ref().unwrap_err().to_string(), "context canceled");
     /// # });
     /// ```
     ///
