@@ -153,3 +153,34 @@ async fn run_of_a_limiter_tells_the_calls_error_from_a_refusal_and_from_the_call
     }
     Ok(())
 }
+
+async fn return_context(ctx: Context) -> Result<Context, io::Error> {
+    Ok(ctx)
+}
+
+#[tokio::test]
+async fn context_of_a_successful_call_goes_on() -> Result<(), Box<dyn std::error::Error>> {
+    let ctx = &Context::background();
+    let hour = Duration::from_secs(3600);
+
+    let retry = Retry::builder().build()?;
+    assert!(!retry.run(ctx, return_context).await?.is_done(), "retry");
+
+    let hedge = Hedge::builder().delay(hour).build()?;
+    assert!(!hedge.run(ctx, return_context).await?.is_done(), "hedge");
+
+    let breaker = CircuitBreaker::builder("one").build()?;
+    assert!(!breaker.run(ctx, return_context).await?.is_done(), "breaker");
+
+    let bulkhead = Bulkhead::builder().limit(1).build()?;
+    assert!(!bulkhead.run(ctx, return_context).await?.is_done(), "bulkhead");
+
+    let stack: Stack<Context, io::Error> = Stack::builder()
+        .deadline(hour)
+        .retry(Retry::builder())
+        .hedge(Hedge::after(hour / 4))
+        .attempt_timeout(hour / 2)
+        .build()?;
+    assert!(!stack.run(ctx, return_context).await?.is_done(), "stack");
+    Ok(())
+}
