@@ -1,6 +1,6 @@
 //! Contexts that are used after their runtime was dropped.
 
-use crate::common::{HOUR, MS, SEC, User, Wakes, assert_canceled, assert_exceeded, assert_live, poll, within};
+use crate::common::{MS, SEC, User, Wakes, assert_canceled, assert_exceeded, assert_live, poll, within};
 
 use ripcord::{Clock, Context};
 
@@ -38,7 +38,7 @@ fn context_on_tokios_clock_works_after_its_runtime_is_dropped() {
             let armed = root.with_timeout(5 * MS);
             let mut polled = armed.done_owned();
             let _armed = poll(&mut polled, &Wakes::new());
-            let (canceled, cancel) = root.with_value(User(1)).with_timeout(HOUR).with_cancel();
+            let (canceled, cancel) = root.with_value(User(1)).with_timeout(crate::common::HOUR).with_cancel();
             (root, armed, polled, canceled, cancel)
         });
         // Armed in the runtime. After the runtime, a thread and a bare executor wait for the ends.
