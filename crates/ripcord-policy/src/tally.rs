@@ -71,7 +71,8 @@ impl<const N: usize> Tally<N> {
     }
 
     /// Makes a call under `ctx`, and counts its start and its end. A panic counts as a failure and goes to the caller. If `ctx`
-    /// has ended before the call, the call counts as rejected, and `refused` creates its error.
+    /// has ended before the call, the call counts as rejected, and `refused` creates its error. If `call` itself refuses, that
+    /// counts as a started call that was canceled, so a policy that refuses calls must do so before it calls this method.
     pub(crate) async fn call<T, E, Fut>(
         &self,
         ctx: &Context,

@@ -128,6 +128,7 @@ impl Process {
     #[track_caller]
     pub(crate) fn json(&mut self) -> Value {
         let line = self.line();
+        assert!(!line.contains("/src/"), "names a source file of a library: {line}");
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
     }
 

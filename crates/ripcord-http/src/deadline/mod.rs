@@ -12,8 +12,8 @@
 //! | [`finagle`] | `finagle-ctx-com.twitter.finagle.deadline` | two points in time on the client's clock | no | if [turned on](crate::server::ContextLayer::absolute_deadlines) |
 //! | [`aws`] | `amz-sdk-request` | a point in time on the client's clock | no | if [turned on](crate::server::ContextLayer::absolute_deadlines) |
 //!
-//! The first four dialects are relative: they contain the time left, so a wrong clock has no effect. The last two are absolute: if
-//! the two clocks differ, the deadline is wrong by the difference.
+//! A dialect that is sent is relative: it contains the time left, so a wrong clock has no effect. A dialect that is only read is
+//! absolute: if the two clocks differ, the deadline is wrong by the difference.
 //!
 //! The functions `decode` return the time left. Zero means that the deadline has passed. A value with more digits than the dialect
 //! allows is malformed. If the dialect allows any number of digits, a value that is too large becomes the maximum.
