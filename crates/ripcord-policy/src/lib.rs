@@ -91,7 +91,7 @@
 //!
 //! | policy | effect |
 //! |---|---|
-//! | [`Retry`], [`CircuitBreaker`], [`RateLimiter`], [`Bulkhead`], [`Fallback`] | none; the call must observe the context, for example with [`Context::run`](ripcord::Context::run) |
+//! | [`Retry`], [`CircuitBreaker`], [`KeyedCircuitBreaker`], [`RateLimiter`], [`KeyedLimiter`], [`Bulkhead`], [`Fallback`] | none; the call must observe the context, for example with [`Context::run`](ripcord::Context::run) |
 //! | [`Hedge`] | all attempts are canceled and dropped |
 //! | [`Stack`] | the attempt is dropped |
 //! | [`Cache`] | the caller stops waiting; the load is dropped if no other caller waits for it |

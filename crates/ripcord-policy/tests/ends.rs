@@ -1,19 +1,22 @@
 //! The ends of contexts in each policy, by origin. This test checks the table in `docs/ends.md`, which is part of the crate's docs.
 //! To update the table, run `UPDATE_ENDS=1 cargo test -p ripcord-policy --test ends`.
 
+mod policies;
+
 use std::error::Error as StdError;
 use std::fmt::{self, Write};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::FutureExt;
+use policies::POLICIES;
 use ripcord::{Clock, Context, ManualTime};
 use ripcord_policy::pool::Overflow;
 use ripcord_policy::{
-    Attempt, Bulkhead, Cache, CircuitBreaker, Error, Fallback, Hedge, Outcome, Rate, RateLimiter, Refused, Retry,
-    RetryBudget, SharedError, Stack, WorkerPool,
+    Attempt, Bulkhead, Cache, CircuitBreaker, Error, Fallback, Hedge, KeyedCircuitBreaker, KeyedLimiter, Outcome, Rate,
+    RateLimiter, Refused, Retry, RetryBudget, SharedError, Stack, WorkerPool,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -58,6 +61,8 @@ impl Caller {
 
 struct Ends {
     table: String,
+    /// The first two cells of each row.
+    rows: Vec<(&'static str, &'static str)>,
     root: Context,
     time: ManualTime,
 }
@@ -66,7 +71,7 @@ impl Ends {
     fn new() -> Self {
         let (clock, time) = Clock::manual();
         let table = "| policy | what ends or refuses the call | `{}` | `{:#}` | its sources | outcome |\n|---|---|---|---|---|---|\n";
-        Ends { table: table.to_owned(), root: Context::background().with_clock(clock), time }
+        Ends { table: table.to_owned(), rows: Vec::new(), root: Context::background().with_clock(clock), time }
     }
 
     /// Makes a call under a context that `caller` ends after the call has started. Then a minute passes.
@@ -92,7 +97,8 @@ impl Ends {
         panic!("the call never ends")
     }
 
-    fn row(&mut self, policy: &str, origin: &str, error: &(dyn StdError + 'static), outcome: Outcome) {
+    fn row(&mut self, policy: &'static str, origin: &'static str, error: &(dyn StdError + 'static), outcome: Outcome) {
+        self.rows.push((policy, origin));
         let sources: Vec<_> =
             std::iter::successors(error.source(), |&error| error.source()).map(|e| e.to_string()).collect();
         let mut chain = sources.clone();
@@ -108,12 +114,24 @@ impl Ends {
             .expect("a string takes all");
     }
 
-    fn failed<E: StdError + 'static>(&mut self, policy: &str, origin: &str, error: &Error<E>) {
+    fn failed<E: StdError + 'static>(&mut self, policy: &'static str, origin: &'static str, error: &Error<E>) {
         self.row(policy, origin, error, error.outcome());
     }
 
-    fn refused(&mut self, policy: &str, origin: &str, refused: &Refused) {
+    fn refused(&mut self, policy: &'static str, origin: &'static str, refused: &Refused) {
         self.row(policy, origin, refused, refused.outcome());
+    }
+
+    /// Checks that each policy has rows for the origins that all policies have.
+    fn assert_rows_of_every_policy(&self) {
+        for policy in POLICIES {
+            for origin in ["the caller cancels", "the caller's deadline", "the callee fails"] {
+                let is_such = |(subject, story): &(&str, &str)| {
+                    subject.split(['`', ':']).nth(1) == Some(policy) && story.starts_with(origin)
+                };
+                assert!(self.rows.iter().any(is_such), "{policy} has no row for the origin: {origin}");
+            }
+        }
     }
 }
 
@@ -152,25 +170,34 @@ async fn errors_match_the_table() {
     let poor = Retry::<Down>::constant(SECOND).max_attempts(3).budget(budget).build().unwrap();
     let error = ends.call(Caller::Stays, async |ctx| poor.run(&ctx, async |_| Err::<(), _>(Down)).await).await;
     ends.failed("`Retry`", "the policy: its budget is spent", &error);
+    let never = Retry::<Down>::constant(SECOND).retry_if(|_| false).build().unwrap();
+    let error = ends.call(Caller::Stays, async |ctx| never.run(&ctx, async |_| Err::<(), _>(Down)).await).await;
+    ends.failed("`Retry`", "the policy: `retry_if` returns false", &error);
+    let outer = Retry::<Error<Down>>::constant(SECOND).max_attempts(1).build().unwrap();
+    let nested = async |ctx: Context| {
+        outer.run(&ctx, async |ctx: Context| retry.run(&ctx, async |_| Err::<(), _>(Down)).await).await
+    };
+    let error = ends.call(Caller::Stays, nested).await.into_last().unwrap();
+    ends.failed("`Retry`", "the policy: it runs inside another retry", &error);
 
     let hedge = Hedge::after(SECOND).build().unwrap();
     for caller in Caller::ENDS {
         let error = ends.call(caller, async |ctx| hedge.run(&ctx, heeds).await).await;
         ends.failed("`Hedge`", caller.name(), &error);
     }
-    let (tell, told) = std::sync::mpsc::channel();
-    let race = async |ctx: Context| {
-        let won = hedge.run(&ctx, async |ctx: Context| match Attempt::hedge_number(&ctx) {
-            0 => {
-                tell.send(ctx.clone()).unwrap();
-                heeds(ctx).await
-            }
-            _ => Ok(1),
-        });
-        won.await.unwrap();
-        Err::<u32, _>(told.recv().unwrap().err().unwrap())
+    let first = Mutex::new(None);
+    let second_wins = |ctx: Context| {
+        let number = Attempt::hedge_number(&ctx);
+        if number == 0 {
+            *first.lock().unwrap() = Some(ctx.clone());
+        }
+        async move { if number == 0 { heeds(ctx).await } else { Ok(number) } }
     };
-    let loser = ends.call(Caller::Stays, race).await;
+    let loser_of_hedge = async |ctx: Context| {
+        hedge.run(&ctx, second_wins).await.unwrap();
+        Err::<u32, _>(first.lock().unwrap().take().unwrap().err().unwrap())
+    };
+    let loser = ends.call(Caller::Stays, loser_of_hedge).await;
     ends.row("`Hedge`", "another attempt wins: the loser's context", &loser, Outcome::Neutral);
     let error = ends.call(Caller::Stays, async |ctx| hedge.run(&ctx, async |_| Err::<(), _>(Down)).await).await;
     ends.failed("`Hedge`", "the callee fails", &error);
@@ -186,6 +213,25 @@ async fn errors_match_the_table() {
     let error = ends.call(Caller::Stays, async |ctx| breaker.run(&ctx, heeds).await).await;
     ends.failed("`CircuitBreaker`", "the policy: the breaker is open", &error);
     breaker.reset();
+    let trial = CircuitBreaker::builder("users").consecutive_failures(1).open_for(SECOND).half_open_calls(1);
+    let trial = trial.clock(clock.clone()).build().unwrap();
+    ends.call(Caller::Stays, async |ctx| trial.run(&ctx, async |_| Err::<(), _>(Down)).await).await;
+    ends.time.advance(SECOND);
+    let probe = trial.try_acquire().unwrap();
+    let error = ends.call(Caller::Stays, async |ctx| trial.run(&ctx, heeds).await).await;
+    ends.failed("`CircuitBreaker`", "the policy: all probes of the half-open breaker are in flight", &error);
+    drop(probe);
+
+    let each = CircuitBreaker::builder("users").consecutive_failures(1);
+    let breakers = KeyedCircuitBreaker::builder(each).clock(clock.clone()).build().unwrap();
+    for caller in Caller::ENDS {
+        let error = ends.call(caller, async |ctx| breakers.run(&ctx, &7, heeds).await).await;
+        ends.failed("`KeyedCircuitBreaker`", caller.name(), &error);
+    }
+    let error = ends.call(Caller::Stays, async |ctx| breakers.run(&ctx, &7, async |_| Err::<(), _>(Down)).await).await;
+    ends.failed("`KeyedCircuitBreaker`", "the callee fails", &error);
+    let error = ends.call(Caller::Stays, async |ctx| breakers.run(&ctx, &7, heeds).await).await;
+    ends.failed("`KeyedCircuitBreaker`", "the policy: the breaker of the key is open", &error);
 
     let bulkhead = Bulkhead::builder().limit(1).queue(1).build().unwrap();
     for caller in Caller::ENDS {
@@ -220,10 +266,33 @@ async fn errors_match_the_table() {
     ends.refused("`RateLimiter::wait`", Caller::Cancels.name(), &refused);
     let refused = ends.call(Caller::RunsOut, async |ctx| limiter.wait(&ctx).await).await;
     ends.refused("`RateLimiter::wait`", "the policy: the wait would pass the caller's deadline", &refused);
-
+    let refused = ends.call(Caller::Stays, async |ctx| limiter.wait_n(&ctx, 2).await).await;
+    ends.refused("`RateLimiter::wait_n`", "the policy: the burst is smaller", &refused);
     let free = RateLimiter::builder().rate(Rate::every(SECOND)).burst(1).clock(clock.clone()).build().unwrap();
+    for caller in Caller::ENDS {
+        let error = ends.call(caller, async |ctx| free.run(&ctx, heeds).await).await;
+        ends.failed("`RateLimiter`", caller.name(), &error);
+    }
     let error = ends.call(Caller::Stays, async |ctx| free.run(&ctx, async |_| Err::<u32, _>(Down)).await).await;
     ends.failed("`RateLimiter`", "the callee fails", &error);
+
+    let limiters =
+        KeyedLimiter::builder().rate(Rate::every(SECOND * 60)).burst(1).clock(clock.clone()).build().unwrap();
+    assert!(limiters.allow(&7));
+    let refused = ends.call(Caller::Cancels, async |ctx| limiters.wait(&ctx, &7).await).await;
+    ends.refused("`KeyedLimiter::wait`", Caller::Cancels.name(), &refused);
+    let refused = ends.call(Caller::RunsOut, async |ctx| limiters.wait(&ctx, &7).await).await;
+    ends.refused("`KeyedLimiter::wait`", "the policy: the wait would pass the caller's deadline", &refused);
+    let refused = ends.call(Caller::Stays, async |ctx| limiters.wait_n(&ctx, &7, 2).await).await;
+    ends.refused("`KeyedLimiter::wait_n`", "the policy: the burst is smaller", &refused);
+    limiters.set_rate(Rate::every(SECOND)).unwrap();
+    for caller in Caller::ENDS {
+        let error = ends.call(caller, async |ctx| limiters.run(&ctx, &7, heeds).await).await;
+        ends.failed("`KeyedLimiter`", caller.name(), &error);
+    }
+    let fails = async |ctx: Context| limiters.run(&ctx, &7, async |_| Err::<u32, _>(Down)).await;
+    let error = ends.call(Caller::Stays, fails).await;
+    ends.failed("`KeyedLimiter`", "the callee fails", &error);
 
     let stack: Stack<u32, Down> = Stack::builder()
         .deadline(SECOND * 40)
@@ -259,6 +328,13 @@ async fn errors_match_the_table() {
         let error = ends.call(caller, async |ctx| eager.run(&ctx, heeds).await).await;
         ends.failed("`Stack` with a retry", caller.name(), &error);
     }
+    let hedged: Stack<u32, Down> = Stack::builder().hedge(Hedge::after(SECOND)).build().unwrap();
+    let loser_in_stack = async |ctx: Context| {
+        hedged.run(&ctx, second_wins).await.unwrap();
+        Err::<u32, _>(first.lock().unwrap().take().unwrap().err().unwrap())
+    };
+    let loser = ends.call(Caller::Stays, loser_in_stack).await;
+    ends.row("`Stack` with a hedge", "another attempt wins: the loser's context", &loser, Outcome::Neutral);
 
     let cache: Cache<u32, u32> = Cache::builder().capacity(10).build(&root).unwrap();
     for caller in Caller::ENDS {
@@ -284,7 +360,13 @@ async fn errors_match_the_table() {
     };
     let error = ends.call(Caller::Stays, cyclic).await;
     ends.failed("`Cache::get_or_load`", "the policy: the load would wait for itself", &error);
-    cache.close();
+    let of_load = cache.clone();
+    let close = async move |ctx: Context| {
+        of_load.close();
+        heeds(ctx).await
+    };
+    let error = ends.call(Caller::Stays, async |ctx| cache.get_or_load(&ctx, 6, close.clone()).await).await;
+    ends.failed("`Cache::get_or_load`", "the policy: the cache is closed during the load", &error);
     let error = ends.call(Caller::Stays, async |ctx| cache.get_or_load(&ctx, 4, heeds).await).await;
     ends.failed("`Cache::get_or_load`", "the policy: the cache is closed", &error);
     let (app, stop) = root.with_name("app").with_cancel();
@@ -303,20 +385,64 @@ async fn errors_match_the_table() {
     ends.failed("`WorkerPool`", "the callee fails", &error);
     let error = ends.call(Caller::Stays, async |ctx| pool.submit(&ctx, panics).await.unwrap().await).await;
     ends.failed("`WorkerPool`", "the callee panics", &error);
-    let canceled = async |ctx: Context| {
-        let handle = pool.submit(&ctx, heeds).await.unwrap();
+    let start = async |pool: &WorkerPool, ctx: &Context| {
+        let handle = pool.submit(ctx, heeds).await.unwrap();
+        // One yield lets each worker start.
         tokio::task::yield_now().await;
+        handle
+    };
+    let canceled = async |ctx: Context| {
+        let handle = start(&pool, &ctx).await;
         handle.cancel();
         handle.await
     };
     let error = ends.call(Caller::Stays, canceled).await;
     ends.failed("`WorkerPool`", "the job's handle cancels it", &error);
+    let (app, stop) = root.with_name("app").with_cancel();
+    let of_app = WorkerPool::builder().workers(1).build(&app).unwrap();
+    let stopped = async |ctx: Context| {
+        let handle = start(&of_app, &ctx).await;
+        stop.cancel_with("SIGTERM");
+        handle.await
+    };
+    let error = ends.call(Caller::Stays, stopped).await;
+    ends.failed("`WorkerPool`", "the pool's own context is canceled", &error);
+    let refused = ends.call(Caller::Stays, async |ctx| of_app.submit(&ctx, heeds).await.map(drop)).await;
+    ends.refused("`WorkerPool::submit`", "the pool's own context is canceled", &refused);
+    let dropped = async |ctx: Context| {
+        let pool = WorkerPool::builder().workers(1).build(&root).unwrap();
+        let handle = start(&pool, &ctx).await;
+        drop(pool);
+        handle.await
+    };
+    let error = ends.call(Caller::Stays, dropped).await;
+    ends.failed("`WorkerPool`", "the policy: the last handle of the pool is dropped", &error);
+    let aborted = async |ctx: Context| {
+        let pool = WorkerPool::builder().workers(1).build(&root).unwrap();
+        let handle = start(&pool, &ctx).await;
+        pool.shutdown(&root.with_timeout(Duration::ZERO)).await.unwrap_err();
+        handle.await
+    };
+    let error = ends.call(Caller::Stays, aborted).await;
+    ends.failed("`WorkerPool`", "the policy: the context of `shutdown` ends before the job", &error);
+    let other_runtime = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async { WorkerPool::builder().workers(1).build(&root).unwrap() })
+    };
+    let orphan = std::thread::scope(|scope| scope.spawn(other_runtime).join().unwrap());
+    let refused = ends.call(Caller::Stays, async |ctx| orphan.submit(&ctx, heeds).await.map(drop)).await;
+    ends.refused("`WorkerPool::submit`", "the policy: the runtime of the pool was dropped", &refused);
+    let full = WorkerPool::builder().workers(1).queue(1).build(&root).unwrap();
+    let _running = start(&full, &root).await;
+    let _queued = start(&full, &root).await;
+    for caller in Caller::ENDS {
+        let refused = ends.call(caller, async |ctx| full.submit(&ctx, heeds).await.map(drop)).await;
+        ends.refused("`WorkerPool::submit`", caller.name(), &refused);
+    }
     let small = WorkerPool::builder().workers(1).queue(1).overflow(Overflow::Reject).build(&root).unwrap();
     let too_many = async |ctx: Context| {
-        let _running = small.submit(&ctx, heeds).await.unwrap();
-        // One yield lets each worker start.
-        tokio::task::yield_now().await;
-        let _queued = small.submit(&ctx, heeds).await.unwrap();
+        let _running = start(&small, &ctx).await;
+        let _queued = start(&small, &ctx).await;
         small.submit(&ctx, heeds).await.map(drop)
     };
     let refused = ends.call(Caller::Stays, too_many).await;
@@ -328,6 +454,7 @@ async fn errors_match_the_table() {
         .await;
     ends.failed("`WorkerPool`", "the policy: the pool is closed", &error);
 
+    ends.assert_rows_of_every_policy();
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/ends.md");
     if std::env::var_os("UPDATE_ENDS").is_some() {
         std::fs::write(path, &ends.table).expect("the table can be written");
@@ -374,7 +501,7 @@ async fn winner_and_loser_of_a_hedge_have_contexts_that_say_so() {
     let ctx = Context::background();
     let winner = hedge.run(&ctx, async |ctx| Ok::<_, Down>(ctx)).await.unwrap();
     assert!(winner.err().is_none(), "a response can still be read");
-    let failed = std::sync::Mutex::new(None);
+    let failed = Mutex::new(None);
     let call = |ctx: Context| {
         *failed.lock().unwrap() = Some(ctx);
         async { Err::<(), _>(Down) }
@@ -440,7 +567,7 @@ async fn loser_of_a_hedge_is_canceled_with_the_line_of_the_delay() {
         let alone = builder.clone().build().unwrap();
         let stack: Stack<u32, Down> = Stack::builder().hedge(builder).build().unwrap();
         for in_stack in [false, true] {
-            let first = std::sync::Mutex::new(None);
+            let first = Mutex::new(None);
             let call = |ctx: Context| {
                 let number = Attempt::hedge_number(&ctx);
                 if number == 0 {

@@ -1,10 +1,15 @@
 //! All policies have the same API: `builder()`, `build()`, a run under a context, `stats()` with the same counters of calls,
 //! `record_metrics`, and clones that share their state.
 
-use std::fmt::Debug;
-use std::io;
-use std::time::Duration;
+mod policies;
 
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::path::Path;
+use std::time::Duration;
+use std::{fs, io};
+
+use policies::POLICIES;
 use ripcord::{Clock, Context};
 use ripcord_policy::{
     Bulkhead, Cache, CallStats, CircuitBreaker, Fallback, Hedge, KeyedCircuitBreaker, KeyedLimiter, Rate, RateLimiter,
@@ -13,21 +18,24 @@ use ripcord_policy::{
 
 /// The methods that every policy has.
 trait Policy: Clone + Debug + Send + Sync {
+    const NAME: &str;
     fn calls(&self) -> CallStats;
     #[cfg(feature = "metrics")]
-    fn record(&self, name: &str);
+    fn record(&self);
 }
 
 macro_rules! policies {
-    ($($policy:ty),* $(,)?) => {
-        $(impl Policy for $policy {
+    ($($policy:ident $(<$($argument:ty),*>)?),* $(,)?) => {
+        $(impl Policy for $policy $(<$($argument),*>)? {
+            const NAME: &str = stringify!($policy);
+
             fn calls(&self) -> CallStats {
                 self.stats().calls
             }
 
             #[cfg(feature = "metrics")]
-            fn record(&self, name: &str) {
-                self.record_metrics(name);
+            fn record(&self) {
+                self.record_metrics(Self::NAME);
             }
         })*
     };
@@ -47,8 +55,10 @@ policies! {
     WorkerPool,
 }
 
-/// Checks the statistics of a policy that has admitted one successful call.
-fn assert_one_success(policy: &impl Policy, name: &str) {
+/// Checks the statistics of a policy that has admitted one successful call. Removes the policy from `untested`.
+fn assert_one_success<P: Policy>(policy: &P, untested: &mut BTreeSet<&str>) {
+    let name = P::NAME;
+    assert!(untested.remove(name), "{name} is not in the list of policies");
     let calls = policy.clone().calls();
     assert_eq!((calls.started, calls.succeeded, calls.rejected), (1, 1, 0), "{name}");
     assert_eq!(calls.in_flight(), 0, "{name}");
@@ -56,12 +66,52 @@ fn assert_one_success(policy: &impl Policy, name: &str) {
     {
         let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
         let handle = recorder.handle();
-        metrics::with_local_recorder(&recorder, || policy.record(name));
+        metrics::with_local_recorder(&recorder, || policy.record());
         let started = format!(r#"name="{name}"}} 1"#);
         let text = handle.render();
         let is_started =
             |line: &str| line.starts_with("ripcord_policy_calls_started_total") && line.ends_with(&started);
         assert!(text.lines().any(is_started), "{name}: {text}");
+    }
+}
+
+/// Returns the names of all public builders in the sources below `folder`, without the suffix `Builder`.
+fn built_types(folder: &Path) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            names.append(&mut built_types(&path));
+            continue;
+        }
+        let source = fs::read_to_string(path).unwrap();
+        names.extend(
+            source
+                .lines()
+                .filter_map(|line| line.trim_start().strip_prefix("pub struct "))
+                .filter_map(|line| line.split(|c: char| !c.is_alphanumeric()).next()?.strip_suffix("Builder"))
+                .map(str::to_owned),
+        );
+    }
+    names
+}
+
+/// A new policy has a builder, so this test fails until the new policy is in the list.
+#[test]
+fn every_type_with_a_builder_is_in_the_list_of_policies() {
+    let mut built = built_types(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")));
+    assert!(built.remove("RetryBudget"), "a budget is part of a retry, and makes no calls");
+    assert_eq!(built, BTreeSet::from(POLICIES.map(str::to_owned)));
+}
+
+#[test]
+fn docs_of_the_crate_name_every_policy_in_both_tables() {
+    let docs = include_str!("../src/lib.rs");
+    for heading in ["//! # Which policy\n", "//! # Running calls\n"] {
+        let section = docs.split(heading).nth(1).expect("the heading is there").split("//! # ").next().unwrap();
+        for policy in POLICIES {
+            assert!(section.contains(&format!("[`{policy}`]")), "{policy} is not in the section {heading}");
+        }
     }
 }
 
@@ -73,50 +123,53 @@ async fn answer(_: Context) -> Result<u32, io::Error> {
 async fn every_policy_counts_a_call_in_the_same_figures() -> Result<(), Box<dyn std::error::Error>> {
     let (clock, _time) = Clock::manual();
     let ctx = &Context::background().with_clock(clock.clone());
+    let untested = &mut BTreeSet::from(POLICIES);
 
     let bulkhead = Bulkhead::builder().limit(1).clock(clock.clone()).build()?;
     bulkhead.run(ctx, answer).await?;
-    assert_one_success(&bulkhead, "bulkhead");
+    assert_one_success(&bulkhead, untested);
 
     let cache = Cache::builder().capacity(1).clock(clock.clone()).build(ctx)?;
     cache.run(ctx, 1, answer).await?;
-    assert_one_success(&cache, "cache");
+    assert_one_success(&cache, untested);
 
     let breaker = CircuitBreaker::builder("one").clock(clock.clone()).build()?;
     breaker.run(ctx, answer).await?;
-    assert_one_success(&breaker, "breaker");
+    assert_one_success(&breaker, untested);
 
     let fallback = Fallback::builder().value(7).build()?;
     fallback.run(ctx, answer).await?;
-    assert_one_success(&fallback, "fallback");
+    assert_one_success(&fallback, untested);
 
     let hedge = Hedge::builder().delay(Duration::from_secs(1)).clock(clock.clone()).build()?;
     hedge.run(ctx, answer).await?;
-    assert_one_success(&hedge, "hedge");
+    assert_one_success(&hedge, untested);
 
     let breakers = KeyedCircuitBreaker::builder(CircuitBreaker::builder("each")).clock(clock.clone()).build()?;
     breakers.run(ctx, &1, answer).await?;
-    assert_one_success(&breakers, "keyed breaker");
+    assert_one_success(&breakers, untested);
 
     let limiters = KeyedLimiter::builder().rate(Rate::per_second(1.0)).clock(clock.clone()).build()?;
     limiters.run(ctx, &1, answer).await?;
-    assert_one_success(&limiters, "keyed limiter");
+    assert_one_success(&limiters, untested);
 
     let limiter = RateLimiter::builder().rate(Rate::per_second(1.0)).clock(clock.clone()).build()?;
     limiter.run(ctx, answer).await?;
-    assert_one_success(&limiter, "limiter");
+    assert_one_success(&limiter, untested);
 
     let retry = Retry::builder().clock(clock.clone()).build()?;
     retry.run(ctx, answer).await?;
-    assert_one_success(&retry, "retry");
+    assert_one_success(&retry, untested);
 
     let stack = Stack::builder().clock(clock.clone()).build()?;
     stack.run(ctx, answer).await?;
-    assert_one_success(&stack, "stack");
+    assert_one_success(&stack, untested);
 
     let pool = WorkerPool::builder().workers(1).clock(clock).build(ctx)?;
     pool.run(ctx, answer).await?;
-    assert_one_success(&pool, "pool");
+    assert_one_success(&pool, untested);
+
+    assert!(untested.is_empty(), "no call through {untested:?}");
     Ok(())
 }
 
