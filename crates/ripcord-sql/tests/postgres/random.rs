@@ -1,5 +1,7 @@
 //! Cancels and drops at random moments, from a seed that is printed.
 
+use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
@@ -66,63 +68,112 @@ enum Interrupt {
     CancelFromOutside(u64),
 }
 
+/// The places where a call waits. Each must have been interrupted once by the end of a long run.
+const STAGES: [&str; 13] = [
+    "connect",
+    "query",
+    "execute",
+    "batch",
+    "begin",
+    "commit",
+    "stream",
+    "rows of a stream",
+    "copy in",
+    "write of a copy",
+    "finish of a copy",
+    "copy out",
+    "data of a copy",
+];
+
+/// Number of cancels that reach every stage. Commits are quick, so few of them are interrupted.
+const CANCELS_FOR_ALL_STAGES: u64 = 5000;
+
 impl Work {
-    /// Does the work. Rows of the table `pairs` are stored two at a time.
-    async fn run(self, ctx: &Context, pool: &Pool) -> Result<(), Error> {
+    /// Does the work, and sets `stage` before each await. Rows of the table `pairs` are stored two at a time.
+    async fn run(self, ctx: &Context, pool: &Pool, stage: &Cell<&'static str>) -> Result<(), Error> {
         match self {
-            Work::Query => drop(pool.query(ctx, "SELECT generate_series(1, 50), pg_sleep(0.0005)", &[]).await?),
+            Work::Query => {
+                stage.set("query");
+                drop(pool.query(ctx, "SELECT generate_series(1, 50), pg_sleep(0.0005)", &[]).await?);
+            }
             Work::Execute => {
+                stage.set("execute");
                 pool.execute(ctx, "INSERT INTO pairs SELECT 1 FROM generate_series(1, $1)", &[&2]).await?;
             }
             Work::Stream => {
+                stage.set("stream");
                 let mut rows =
                     pool.query_stream(ctx, "SELECT repeat('x', 500) FROM generate_series(1, 300)", &[]).await?;
+                stage.set("rows of a stream");
                 while let Some(row) = rows.next().await {
                     row?;
                 }
             }
             Work::CopyIn => {
+                stage.set("copy in");
                 let mut copy = pool.copy_in(ctx, "COPY pairs FROM STDIN").await?;
+                stage.set("write of a copy");
                 for _ in 0..6 {
                     copy.write("1\n".repeat(2000)).await?;
                 }
+                stage.set("finish of a copy");
                 copy.finish().await?;
             }
             Work::CopyOut => {
+                stage.set("copy out");
                 let mut data =
                     pool.copy_out(ctx, "COPY (SELECT repeat('x', 500) FROM generate_series(1, 300)) TO STDOUT").await?;
+                stage.set("data of a copy");
                 while let Some(piece) = data.next().await {
                     piece?;
                 }
             }
             Work::Transaction => {
+                stage.set("begin");
                 let transaction = pool.transaction(ctx).await?;
+                stage.set("execute");
                 transaction.execute(ctx, "INSERT INTO pairs VALUES (1)", &[]).await?;
+                stage.set("query");
                 transaction.query(ctx, "SELECT pg_sleep(0.0005)", &[]).await?;
                 transaction.execute(ctx, "INSERT INTO pairs VALUES (1)", &[]).await?;
+                stage.set("commit");
                 transaction.commit(ctx).await?;
             }
             Work::TransactionWithStreams => {
+                stage.set("begin");
                 let transaction = pool.transaction(ctx).await?;
+                stage.set("copy in");
                 let mut copy = transaction.copy_in(ctx, "COPY pairs FROM STDIN").await?;
+                stage.set("write of a copy");
                 copy.write("1\n").await?;
+                stage.set("finish of a copy");
                 copy.finish().await?;
+                stage.set("stream");
                 let mut rows = transaction.query_stream(ctx, "SELECT generate_series(1, 200)", &[]).await?;
+                stage.set("rows of a stream");
                 rows.next().await.transpose()?;
                 drop(rows);
+                stage.set("execute");
                 transaction.execute(ctx, "INSERT INTO pairs VALUES (1)", &[]).await?;
+                stage.set("commit");
                 transaction.commit(ctx).await?;
             }
             Work::Batch => {
                 let sql = "BEGIN; INSERT INTO pairs VALUES (1); SELECT pg_sleep(0.0005); INSERT INTO pairs VALUES (1); COMMIT";
+                stage.set("batch");
                 pool.batch_execute(ctx, sql).await?;
             }
         }
         Ok(())
     }
 
-    /// Does the work until it is interrupted.
-    async fn interrupted(self, pool: &Pool, interrupt: Interrupt) -> Option<Result<(), Error>> {
+    /// Does the work until it is interrupted. Adds the stage in which the work waited at the interrupt to `interrupted`.
+    async fn interrupted(
+        self,
+        pool: &Pool,
+        interrupt: Interrupt,
+        interrupted: &mut BTreeSet<&'static str>,
+    ) -> Option<Result<(), Error>> {
         let (ctx, cancel) = background().with_cancel();
         let ctx = match interrupt {
             Interrupt::Deadline(after) => ctx.with_timeout(after),
@@ -131,16 +182,25 @@ impl Work {
         if let Interrupt::CancelFromOutside(yields) = interrupt {
             tokio::spawn(cancel_later(cancel.handle(), yields));
         }
-        let mut work = pin!(self.run(&ctx, pool));
+        let stage = Cell::new("");
+        let mut work = pin!(self.run(&ctx, pool, &stage));
         let mut polls = 0;
         poll_fn(|task| {
+            // The stage in which the last poll left the work.
+            let waited_in = if pool.stats().size == 0 { "connect" } else { stage.get() };
             if let Poll::Ready(result) = work.as_mut().poll(task) {
+                if result.is_err() && polls > 0 {
+                    interrupted.insert(waited_in);
+                }
                 return Poll::Ready(Some(result));
             }
             polls += 1;
             match interrupt {
                 Interrupt::CancelAfterPolls(after) if polls == after => cancel.cancel_with("at random"),
-                Interrupt::DropAfterPolls(after) if polls == after => return Poll::Ready(None),
+                Interrupt::DropAfterPolls(after) if polls == after => {
+                    interrupted.insert(if pool.stats().size == 0 { "connect" } else { stage.get() });
+                    return Poll::Ready(None);
+                }
                 _ => {}
             }
             Poll::Pending
@@ -166,6 +226,7 @@ pub(crate) async fn cancels_at_every_await_leave_a_clean_pool(fixture: &Fixture<
     admin.execute("CREATE TABLE pairs (id int)").await;
     let mut pool = fixture.pool();
     let (mut finished, mut unknown, mut discarded) = (0, 0, 0);
+    let mut interrupted = BTreeSet::new();
     for round in 0..cancels {
         // A new pool, so that opening its connection is interrupted too.
         if random.below(10) == 0 {
@@ -180,7 +241,7 @@ pub(crate) async fn cancels_at_every_await_leave_a_clean_pool(fixture: &Fixture<
             _ => Interrupt::CancelFromOutside(random.below(200)),
         };
         let context = format!("RIPCORD_SQL_SEED={seed}, round {round}: {work:?}, {interrupt:?}");
-        match work.interrupted(&pool, interrupt).await {
+        match work.interrupted(&pool, interrupt, &mut interrupted).await {
             Some(Ok(())) => finished += 1,
             Some(Err(error)) => {
                 assert!(error.context_error().is_some(), "{context}: {error:#}");
@@ -204,6 +265,11 @@ pub(crate) async fn cancels_at_every_await_leave_a_clean_pool(fixture: &Fixture<
     admin.wait_for_nothing().await;
     assert_eq!(admin.count("pairs").await % 2, 0, "RIPCORD_SQL_SEED={seed}: a pair is torn");
     assert!(cancels < 100 || finished < cancels, "RIPCORD_SQL_SEED={seed}: every interrupt came too late");
+    let missed: Vec<_> = STAGES.into_iter().filter(|stage| !interrupted.contains(stage)).collect();
+    assert!(
+        cancels < CANCELS_FOR_ALL_STAGES || missed.is_empty(),
+        "RIPCORD_SQL_SEED={seed}: not interrupted: {missed:?}"
+    );
     discarded += pool.stats().discarded;
     report(cancels, finished, unknown, discarded);
 }
