@@ -1,4 +1,4 @@
-//! Tests a stop request under load: no answer is lost, and the server ends with the last client.
+//! Tests a SIGTERM under load: no answer is lost, and the server ends with the last client.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -41,7 +41,8 @@ async fn echo(Ctx(ctx): Ctx, upgrade: WebSocketUpgrade) -> axum::response::Respo
 }
 
 #[tokio::test]
-async fn stop_request_under_load_loses_nothing() {
+#[cfg(unix)]
+async fn term_under_load_loses_nothing() {
     let routes = Router::new().route("/events", get(events)).route("/echo", any(echo));
     let mut server = Server::start_with(|it| it.drain(3600 * SECOND), Limits::default(), routes).await;
 
@@ -69,7 +70,10 @@ async fn stop_request_under_load_loses_nothing() {
         rounds
     });
 
-    server.shutdown.begin("deployment");
+    // No other test of this binary listens for signals.
+    server.shutdown.on_signals().expect("a handler and a thread");
+    let kill = std::process::Command::new("kill").args(["-TERM", &std::process::id().to_string()]).status();
+    assert!(kill.expect("kill exists").success());
 
     for client in requests {
         let answer = read_to_end(client).await;
@@ -85,5 +89,6 @@ async fn stop_request_under_load_loses_nothing() {
     // The clock stands still, so the drain ends because the last client has left.
     let report = server.end().await;
     assert!(report.is_clean(), "{report}");
+    assert_eq!(report.cause().to_string(), "SIGTERM received");
     assert_eq!(report.elapsed(), Duration::ZERO);
 }
