@@ -41,7 +41,6 @@ async fn echo(Ctx(ctx): Ctx, upgrade: WebSocketUpgrade) -> axum::response::Respo
 }
 
 #[tokio::test]
-#[cfg(unix)]
 async fn term_under_load_loses_nothing() {
     let routes = Router::new().route("/events", get(events)).route("/echo", any(echo));
     let mut server = Server::start_with(|it| it.drain(3600 * SECOND), Limits::default(), routes).await;

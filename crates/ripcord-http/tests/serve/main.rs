@@ -3,6 +3,7 @@
 
 mod drain;
 mod http2;
+#[cfg(unix)]
 mod load;
 #[path = "../common/posts.rs"]
 mod posts;
