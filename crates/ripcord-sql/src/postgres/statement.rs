@@ -61,7 +61,7 @@ impl Place<'_> {
 fn give_back<T>(checkout: Checkout, output: T) -> Result<T, Kind> {
     match checkout.give_back() {
         true => Ok(output),
-        false => Err(Kind::Other("the statement has begun a transaction, which was rolled back: use `transaction`")),
+        false => Err(Kind::Other("the statement started a transaction, which was rolled back: use `transaction`")),
     }
 }
 
@@ -150,7 +150,7 @@ async fn batch_execute(
     let run = async {
         let mut checkout = place.checkout(&ctx).await?;
         let rest = checkout.phase;
-        // If it fails, a transaction that it has begun may be open.
+        // If it fails, a transaction that it started may be open.
         checkout.phase = Phase::Open;
         let client = checkout.client();
         checkout.request(&ctx, sql, client.batch_execute(sql)).await?;

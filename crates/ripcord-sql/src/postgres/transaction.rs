@@ -71,7 +71,7 @@ impl Pool {
 
 /// Builds a [`Transaction`]. Returned by [`Pool::build_transaction`].
 #[derive(Debug, Clone)]
-#[must_use = "a builder does nothing until the transaction is begun"]
+#[must_use = "a builder does nothing until the transaction has started"]
 pub struct TransactionBuilder<'a> {
     pool: &'a Pool,
     isolation: Option<IsolationLevel>,
@@ -140,7 +140,7 @@ async fn begin(
     location: &'static Location<'static>,
 ) -> Result<Transaction, Error> {
     let (ctx, call) = Call::start(caller, &inner.database, Cow::Borrowed("transaction"), None, location);
-    let begun = async {
+    let start = async {
         let mut checkout = inner.checkout(&ctx).await?;
         let limit = checkout.connection().limit.as_ref().map(|limit| limit.wanted(&ctx));
         if let Some(limit) = limit {
@@ -152,7 +152,7 @@ async fn begin(
         checkout.note_local_limit(limit);
         Ok(checkout)
     };
-    match begun.await {
+    match start.await {
         Ok(checkout) => {
             let slot = Arc::new(Slot::new(checkout));
             let after = ctx.after_func({

@@ -83,14 +83,14 @@ pub(crate) fn gate() -> (std::sync::mpsc::Sender<()>, impl FnOnce() + Send + 'st
 
 /// Starts a closure that holds a connection until the returned sender sends.
 pub(crate) async fn hold(pool: &Pool) -> (std::sync::mpsc::Sender<()>, JoinHandle<Result<(), Error>>) {
-    let ((open, wait), (begin, begun)) = (gate(), oneshot::channel());
+    let ((open, wait), (begin, started)) = (gate(), oneshot::channel());
     let holder = pool.run(&Context::background(), |_, _| {
         let _ = begin.send(());
         wait();
         Ok(())
     });
     let holder = tokio::spawn(holder);
-    begun.await.expect("the closure runs");
+    started.await.expect("the closure runs");
     (open, holder)
 }
 

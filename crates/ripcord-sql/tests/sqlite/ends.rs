@@ -98,7 +98,7 @@ async fn connection_whose_init_is_stopped_is_closed_and_the_error_says_so() {
 async fn operation_whose_connection_is_not_open_in_time_is_not_sent() {
     let (clock, time) = Clock::manual();
     let (ctx, cancel) = Context::background().with_clock(clock).with_cancel();
-    let ((open, wait), (begin, begun)) = (gate(), tokio::sync::oneshot::channel());
+    let ((open, wait), (begin, started)) = (gate(), tokio::sync::oneshot::channel());
     let first = std::sync::Mutex::new(Some((wait, begin)));
     let opener = move || {
         if let Some((wait, begin)) = first.lock().expect("no panic").take() {
@@ -109,7 +109,7 @@ async fn operation_whose_connection_is_not_open_in_time_is_not_sent() {
     };
     let pool = Pool::builder(opener).max_size(1).grace(SECOND).build().expect("a size above 0");
     let run = tokio::spawn(pool.run(&ctx, |_, _| -> Result<(), _> { unreachable!("the operation has failed before") }));
-    begun.await.expect("it is being opened");
+    started.await.expect("it is being opened");
     cancel.cancel();
     time.advance(SECOND);
     let error = run.await.expect("no panic").expect_err("the connection is not open");
@@ -150,13 +150,13 @@ async fn closure_that_ignores_the_end_is_left_behind_after_the_grace() {
     let test = TestPool::new();
     let (clock, time) = Clock::manual();
     let (ctx, cancel) = Context::background().with_clock(clock).with_cancel();
-    let ((open, wait), (begin, begun)) = (gate(), tokio::sync::oneshot::channel());
+    let ((open, wait), (begin, started)) = (gate(), tokio::sync::oneshot::channel());
     let run = tokio::spawn(test.pool.run(&ctx, |_, connection| {
         let _ = begin.send(());
         wait();
         Ok(connection.execute("INSERT INTO t VALUES (1)", ())?)
     }));
-    begun.await.expect("the closure runs");
+    started.await.expect("the closure runs");
     cancel.cancel();
     time.advance(PATIENCE);
     let error = run.await.expect("no panic").expect_err("the closure waits at the gate");
