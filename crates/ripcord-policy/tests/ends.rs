@@ -385,6 +385,7 @@ async fn errors_match_the_table() {
     ends.failed("`WorkerPool`", "the callee fails", &error);
     let error = ends.call(Caller::Stays, async |ctx| pool.submit(&ctx, panics).await.unwrap().await).await;
     ends.failed("`WorkerPool`", "the callee panics", &error);
+    #[expect(clippy::async_yields_async, reason = "the handle of the job is awaited later")]
     let start = async |pool: &WorkerPool, ctx: &Context| {
         let handle = pool.submit(ctx, heeds).await.unwrap();
         // One yield lets each worker start.
