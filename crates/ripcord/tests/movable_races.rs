@@ -107,6 +107,7 @@ fn reset_and_expiry_are_one_decision_in_a_million_rounds() {
             raced.assert_woken(1);
         }
     }
+    // Fewer rounds may not be enough for every kind.
     let met = won.iter().chain(&lost).all(|count| *count > 0);
-    assert!(cfg!(miri) || met, "the threads never met: {won:?} won, {lost:?} lost");
+    assert!(met || rounds(ROUNDS) < ROUNDS, "the threads never met: {won:?} won, {lost:?} lost");
 }

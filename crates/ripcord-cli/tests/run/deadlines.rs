@@ -124,8 +124,11 @@ fn nested_run_is_ended_with_its_command() {
     let ended = running.end();
     assert_eq!(ended.code(), 124);
     until(|| is_gone(pid));
-    assert_eq!(ended.stderr.lines().count(), 2, "{ended:?}");
-    assert!(ended.stderr.contains("the deadline of outer (RIPCORD_DEADLINE)"), "{ended:?}");
+    // Both have the same deadline. The SIGTERM of the outer one may reach the inner one before that sees its deadline, and then the
+    // inner one passes the signal on and has nothing to say. `environment.rs` tests the words of an inherited deadline.
+    let (inner, outer): (Vec<_>, Vec<_>) = ended.stderr.lines().partition(|line| line.contains("RIPCORD_DEADLINE"));
+    assert!(outer.len() == 1 && outer[0].starts_with("ripcord: outer: deadline exceeded"), "{ended:?}");
+    assert!(inner.len() <= 1, "{ended:?}");
 }
 
 #[test]
