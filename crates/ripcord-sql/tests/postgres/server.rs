@@ -70,12 +70,13 @@ impl Server {
         Ok(server)
     }
 
-    /// Waits for the line of the log that says so.
+    /// Waits until the server logs that it accepts connections.
     fn wait_until_ready(&mut self) {
         let started = Instant::now();
         while !self.log().contains("database system is ready to accept connections") {
             let ended = self.process.try_wait().expect("it is ours");
             assert!(ended.is_none() && started.elapsed() < PATIENCE, "the server does not start: {}", self.log());
+            // Another process writes the log, and its start has no other event to wait for.
             thread::sleep(Duration::from_millis(10));
         }
     }
