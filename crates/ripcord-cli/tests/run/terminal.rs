@@ -187,8 +187,10 @@ fn job_control_sees_one_job() {
 
 #[test]
 fn background_job_is_brought_to_the_foreground() {
-    let script =
-        "set -m; \"$R\" run --timeout 60 sh -c 'read line; echo \"got <$line>\"' & echo started; fg; echo code $?";
+    // The loop waits until the job has stopped because it read the terminal in the background. The shell sends SIGCONT only to a job
+    // whose stop it has noticed.
+    let script = "set -m; \"$R\" run --timeout 60 sh -c 'read line; echo \"got <$line>\"' & \
+                  while [ -z \"$(jobs -s)\" ]; do sleep 0.01; done; echo started; fg; echo code $?";
     let mut terminal = Terminal::new(script);
     terminal.wait_for("started");
     terminal.keys("hello\n");

@@ -18,7 +18,9 @@
 //!    limit. The window waits for nearly all of its calls: a window that closed before its slowest calls would see only the fast
 //!    calls. Neutral calls do not count.
 //! 2. The unloaded latency is only measured in a window with low load: at first under the minimum limit, then from time to time
-//!    under half of the limit, and whenever at most half of the limit is in use. So the load cannot raise it gradually.
+//!    under half of the calls that the callee serves at once, and whenever at most that many calls are in flight. The callee
+//!    serves about `limit * unloaded latency / latency` calls at once, which is less than the limit while the limit is too high.
+//!    So a value that was measured under load is at least halved by each further measurement, until it is right.
 //! 3. A change of the limit is a difference, so the caller can apply changes after unlocking, in any order.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -153,14 +155,19 @@ impl Controller {
             return;
         }
         let average = state.window.average();
-        // Whether the load was as low as during a measurement.
-        let low = state.window.peak * 2 <= self.limit();
+        // The part of the limit that the callee serves at once, if all of the limit is in use.
+        let served = match (average, state.unloaded) {
+            (Some(average), Some(unloaded)) if average > unloaded => unloaded.as_secs_f64() / average.as_secs_f64(),
+            _ => 1.0,
+        };
+        // Whether the load was as low as during a measurement. (Invariant 2.)
+        let low = state.window.peak as f64 <= self.limit() as f64 * served / 2.0;
         if state.measuring || low {
             state.unloaded = average.or(state.unloaded);
             state.measured_at = now;
         }
         if !std::mem::take(&mut state.measuring) {
-            let gradient = state.window.gradient(average, state.unloaded, tolerance);
+            let gradient = (tolerance * served).min(state.window.succeeded_part()).clamp(MIN_GRADIENT, 1.0);
             let next = gradient * (state.limit + state.limit.sqrt());
             // The limit grows only if the calls have used it.
             if next < state.limit || !low {
@@ -168,7 +175,7 @@ impl Controller {
             }
             state.measuring = now.saturating_duration_since(state.measured_at) >= remeasure_every;
         }
-        let whole = if state.measuring { state.limit / 2.0 } else { state.limit };
+        let whole = if state.measuring { state.limit * served / 2.0 } else { state.limit };
         let limit = (whole as usize).max(self.settings.min_limit);
         self.in_force.store(limit, Ordering::Relaxed);
         // Invariant 2: the calls sent under the higher limit have to end before a measurement starts.
@@ -214,15 +221,8 @@ impl Window {
         (self.succeeded > 0).then(|| self.latency / self.succeeded)
     }
 
-    /// Returns the factor by which the limit shrinks, or 1 if the limit may grow.
-    fn gradient(&self, average: Option<Duration>, unloaded: Option<Duration>, tolerance: f64) -> f64 {
-        let served = f64::from(self.succeeded) / f64::from(self.succeeded + self.failed);
-        let quick = match (average, unloaded) {
-            (Some(average), Some(unloaded)) if !average.is_zero() => {
-                tolerance * unloaded.as_secs_f64() / average.as_secs_f64()
-            }
-            _ => 1.0,
-        };
-        served.min(quick).clamp(MIN_GRADIENT, 1.0)
+    /// Returns the part of the calls that succeeded, from 0 to 1.
+    fn succeeded_part(&self) -> f64 {
+        f64::from(self.succeeded) / f64::from(self.succeeded + self.failed)
     }
 }
