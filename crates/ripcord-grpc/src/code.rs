@@ -73,13 +73,22 @@ impl Code {
         CODES[usize::from(self.number())].1
     }
 
-    /// Returns the code for the error of a context: [`DeadlineExceeded`](Code::DeadlineExceeded) if its deadline or idle timeout
-    /// passed, and [`Cancelled`](Code::Cancelled) if it was canceled.
+    /// Returns the code for the error of a context: [`DeadlineExceeded`](Code::DeadlineExceeded) if the deadline or an idle timeout
+    /// of the context passed, and [`Cancelled`](Code::Cancelled) if the context was canceled.
     pub fn from_error(error: &ripcord::Error) -> Self {
         if error.is_deadline_exceeded() { Code::DeadlineExceeded } else { Code::Cancelled }
     }
 
-    /// Returns the code for the HTTP status of a response without `grpc-status`, such as the response of a proxy.
+    /// Returns the code that gRPC defines for the HTTP status of a response without `grpc-status`, such as the response of a proxy.
+    ///
+    /// | HTTP status | code |
+    /// |---|---|
+    /// | 400 | [`Internal`](Code::Internal) |
+    /// | 401 | [`Unauthenticated`](Code::Unauthenticated) |
+    /// | 403 | [`PermissionDenied`](Code::PermissionDenied) |
+    /// | 404 | [`Unimplemented`](Code::Unimplemented) |
+    /// | 429, 502, 503, 504 | [`Unavailable`](Code::Unavailable) |
+    /// | any other status | [`Unknown`](Code::Unknown) |
     pub fn from_http(status: StatusCode) -> Self {
         match status.as_u16() {
             400 => Code::Internal,
@@ -101,7 +110,7 @@ impl Code {
         }
     }
 
-    /// Returns the value for the header `grpc-status`.
+    /// Returns the value for the header `grpc-status`: the [`number`](Code::number) of the code.
     pub fn to_header(self) -> HeaderValue {
         u16::from(self.number()).into()
     }

@@ -30,11 +30,21 @@ use crate::{BoxError, Code, Status};
 ///
 /// # Display
 ///
-/// `{}` prints the status, such as `DEADLINE_EXCEEDED: Request timed out`. `{:#}` prints all details on one line: the code, the
-/// call, the cause, the name of the context and the source line.
+/// `{}` prints the status, such as `DEADLINE_EXCEEDED: Request timed out`. `{:#}` prints all details on one line. If a context
+/// ended, these are the code, the call, the cause, the name of the context, and the source line that canceled the context or set
+/// its deadline. If the server responded with a status, these are the status and its [`remote_cause`](Error::remote_cause). For any
+/// other error, these are the code, the call and the sources of the error.
 ///
-/// The [`source`](StdError::source) is a [`client::Error`], a [`ripcord::Error`], or the error of a body. With the feature `tonic`,
-/// the source is a `tonic::Status`, whose source is one of these errors. If the server responded with a status, there is no source.
+/// # Source
+///
+/// | error | [`source`](StdError::source) |
+/// |---|---|
+/// | a call that failed without a status from the server | a [`client::Error`] |
+/// | a request stream whose context ended | a [`ripcord::Error`] |
+/// | a request stream that failed for another reason | the error of the body |
+/// | a call for which the server responded with a status | `None` |
+///
+/// With the feature `tonic`, the source is a `tonic::Status`, whose source is the error of this table.
 ///
 /// # Retries
 ///
@@ -111,30 +121,35 @@ impl Error {
 
     /// Returns the gRPC status code of the error.
     ///
-    /// If the server responded with a status, this is the code of that status. Otherwise, the code is
-    /// [`DeadlineExceeded`](Code::DeadlineExceeded) for a deadline, and [`Cancelled`](Code::Cancelled) for a cancel or for a
-    /// request stream that the client has reset. For an error of the transport, the code is [`Unavailable`](Code::Unavailable),
-    /// unless gRPC defines another code for the HTTP/2 error (feature `h2`).
+    /// | error | code |
+    /// |---|---|
+    /// | the server responded with a status | the code of that status |
+    /// | a deadline or an idle timeout passed, or too little time was left to send the call | [`DeadlineExceeded`](Code::DeadlineExceeded) |
+    /// | the context was canceled | [`Cancelled`](Code::Cancelled) |
+    /// | on a server: the request stream failed, usually because the client has reset it | [`Cancelled`](Code::Cancelled) |
+    /// | on a client: the server has reset the stream, feature `h2` | the code that gRPC defines for the reason of the reset |
+    /// | any other error of the transport | [`Unavailable`](Code::Unavailable) |
     pub fn code(&self) -> Code {
         self.0.status.code()
     }
 
     /// Returns the status of the failed call.
     ///
-    /// If the server responded with a status, returns that status. Otherwise, returns a status with [`code`](Error::code) and a
-    /// fixed message.
+    /// If the server responded with a status, returns that status. Otherwise, returns a status with the [`code`](Error::code) of
+    /// this error and a fixed message, such as `Request timed out`.
     pub fn status(&self) -> &Status {
         &self.0.status
     }
 
-    /// Returns the reason why the server ended the call, if the server has sent the reason in `ripcord-cause`. A server sends it
-    /// only to clients that it trusts.
+    /// Returns the reason why the server ended the call, if the server has sent the reason in the header or trailer
+    /// `ripcord-cause`. Otherwise, returns `None`. A server sends the reason only to clients that it trusts.
     pub fn remote_cause(&self) -> Option<&RemoteCause> {
         self.0.status.remote_cause()
     }
 
-    /// Returns the error of the local context that ended the call. Returns `None` for any other error. If the call was not sent because
-    /// too little time was left, the context had not ended yet, and this method returns `None` too.
+    /// Returns the error of the context in this process that ended the call. Returns `None` if no such context ended the call.
+    ///
+    /// If the call was not sent because too little time was left, the context had not ended yet, and the result is `None`.
     pub fn context_error(&self) -> Option<&ripcord::Error> {
         match &self.0.inside {
             Inside::Client(error) => error.context_error(),
@@ -143,19 +158,25 @@ impl Error {
         }
     }
 
-    /// Returns whether the [`code`](Error::code) is [`DeadlineExceeded`](Code::DeadlineExceeded): the deadline passed at the
-    /// client, or the server responded with this code.
+    /// Returns whether the [`code`](Error::code) is [`DeadlineExceeded`](Code::DeadlineExceeded).
+    ///
+    /// The deadline or an idle timeout passed in this process, too little time was left to send the call, or the server responded
+    /// with this code.
     pub fn is_deadline_exceeded(&self) -> bool {
         self.code() == Code::DeadlineExceeded
     }
 
-    /// Returns whether the [`code`](Error::code) is [`Cancelled`](Code::Cancelled): the call was canceled at the client, or the
-    /// server responded with this code.
+    /// Returns whether the [`code`](Error::code) is [`Cancelled`](Code::Cancelled).
+    ///
+    /// The context was canceled in this process, the peer has reset the stream, or the server responded with this code.
     pub fn is_canceled(&self) -> bool {
         self.code() == Code::Cancelled
     }
 
-    /// Returns whether no part of the call was sent. Sending the call again is then safe, even if it changes data.
+    /// Returns whether no part of the call was sent. If so, it is safe to send the call again, even if the call changes data.
+    ///
+    /// The result is `true` if the call failed before it was sent, or if the connection to the server could not be made. `false`
+    /// means that the server may have received the call.
     pub fn is_not_sent(&self) -> bool {
         matches!(&self.0.inside, Inside::Client(error) if error.is_not_sent())
     }

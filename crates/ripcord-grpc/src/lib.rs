@@ -36,7 +36,8 @@
 //! | the server cannot be reached, or the connection is lost | | `UNAVAILABLE` |
 //! | the handler returns a status | the status | the status |
 //!
-//! If a context ends, a trusted client also receives the cause, in the trailer [`ripcord-cause`](ripcord_http::RemoteCause).
+//! If the context of a call ends on the server, a client that the server [trusts](ripcord_http::TrustPolicy) also receives the
+//! cause, in the trailer [`ripcord-cause`](ripcord_http::RemoteCause).
 //!
 //! # Features
 //!
@@ -44,8 +45,8 @@
 //!
 //! - `h2` maps HTTP/2 errors of hyper's clients to status codes, for example to `CANCELLED` if the server has reset the stream.
 //!   Without this feature, the code of such errors is `UNAVAILABLE`.
-//! - `metrics` records metrics of servers and clients through the facade crate `metrics`: see `describe_metrics`. Leave it off if
-//!   you install no recorder.
+//! - `metrics` records metrics of servers and clients through the facade crate `metrics`: see `describe_metrics`. Leave this
+//!   feature off if you install no recorder.
 //! - `tonic` adds extension traits for tonic's requests, results and statuses, and conversions between tonic's `Status` and the
 //!   errors of this crate. It turns on `h2`.
 
@@ -67,7 +68,7 @@ pub use error::Error;
 pub use metadata::{InvalidMetadata, Metadata};
 #[cfg(feature = "metrics")]
 pub use metrics::describe_metrics;
-/// Reads and writes the header `grpc-timeout`, which carries the deadline of a call.
+/// Reads and writes the header `grpc-timeout`, which contains the time left until the deadline of a call.
 pub use ripcord_http::deadline::grpc_timeout as timeout;
 pub use server::ServerLayer;
 pub use status::Status;

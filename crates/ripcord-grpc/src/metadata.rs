@@ -20,7 +20,8 @@ pub(crate) const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// A context value that calls can send as metadata.
 ///
 /// Implement this trait for your type. On the client, call [`ClientLayer::metadata`](crate::ClientLayer::metadata) to send the
-/// value. On the server, call [`ServerLayer::metadata`](crate::ServerLayer::metadata) to read it from trusted clients.
+/// value. On the server, call [`ServerLayer::metadata`](crate::ServerLayer::metadata) to read the value from the metadata of
+/// trusted clients.
 ///
 /// ```
 /// use ripcord::Value;
@@ -50,12 +51,13 @@ pub trait Metadata: Value + Sized {
     /// ASCII.
     const KEY: &str;
 
-    /// Parses the value from received metadata. For a key that ends in `-bin`, `value` is the decoded base64.
+    /// Parses the value of received metadata. If the key ends in `-bin`, `value` contains the bytes decoded from base64. Otherwise,
+    /// `value` contains the bytes of the header.
     ///
     /// # Errors
     ///
-    /// Return an error if the value is invalid. The context of the call then has no value of this type. A panic of this function is
-    /// caught and has the same effect.
+    /// Return an error if the value is invalid. The handler is still called, but its context has no value of this type. A panic of
+    /// this function is caught and has the same effect.
     fn decode(value: &[u8]) -> Result<Self, InvalidMetadata>;
 
     /// Returns the bytes to send. If the key does not end in `-bin` and the bytes are not printable ASCII, the value is not sent.

@@ -30,7 +30,7 @@ const CLIENT_CALLS: &str = "ripcord_grpc_client_calls_total";
 /// to use the path of the gRPC method. On a client, `method` is the path of the request. `code` is the name of the status code,
 /// such as `DEADLINE_EXCEEDED`.
 ///
-/// This feature turns on the feature `metrics` of `ripcord-http`, which records the time left of a client's calls as
+/// The feature `metrics` turns on the feature `metrics` of `ripcord-http`, which records the time left of a client's calls as
 /// `ripcord_http_client_time_left_seconds`. Call `ripcord_http::describe_metrics` too.
 ///
 /// ```

@@ -44,12 +44,12 @@ pub struct Status {
 }
 
 impl Status {
-    /// Creates a status with a code and a message.
+    /// Creates a status with a code and a message. An empty message is not sent.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
         Status { code, message: message.into(), remote_cause: None }
     }
 
-    /// Reads the status from the trailers of a response. Returns `None` if there is no `grpc-status`.
+    /// Reads the status from the trailers of a response. Returns `None` if the trailers do not contain `grpc-status`.
     ///
     /// If a response has no body, gRPC sends the trailers as headers. Pass the headers in this case. Bytes of the message that are
     /// not UTF-8 are replaced by U+FFFD.
@@ -84,8 +84,8 @@ impl Status {
         &self.message
     }
 
-    /// Returns the reason why the server's context ended, if the server has sent the reason in the header or trailer
-    /// `ripcord-cause`.
+    /// Returns the reason why the server's context ended, if the status was received from a server and the server has sent the
+    /// reason in the header or trailer `ripcord-cause`. Otherwise, returns `None`.
     pub fn remote_cause(&self) -> Option<&RemoteCause> {
         self.remote_cause.as_ref()
     }

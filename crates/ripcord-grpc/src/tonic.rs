@@ -64,13 +64,15 @@ impl<T> RequestExt for tonic::Request<T> {
     }
 }
 
-/// Adds a method to `Result` that converts an error to a tonic status. The method exists for every error that converts to
-/// [`Ended`]: the errors of contexts and groups and, with the feature `policy` of `ripcord-http`, the errors of `ripcord-policy`.
+/// Adds a method to `Result` that converts an error to a tonic status.
+///
+/// The method exists for every error that converts to [`Ended`]: [`ripcord::Error`], [`ripcord::GroupError`] and, with the feature
+/// `policy` of `ripcord-http`, the errors of `ripcord-policy`.
 pub trait ResultExt<T> {
     /// Converts the error to a tonic status. Use it with `?` in a handler.
     ///
-    /// The error becomes the source of the status and is not sent. If a context ended, a trusted client receives the cause in the
-    /// trailer `ripcord-cause`.
+    /// The error becomes the source of the status and is not sent. If the error says that a context ended, a trusted client
+    /// receives the cause in the trailer `ripcord-cause`.
     ///
     /// # Errors
     ///
@@ -94,12 +96,12 @@ impl<T, E: Into<Ended>> ResultExt<T> for Result<T, E> {
 
 /// Adds methods to tonic's `Status` that return the reason why a call ended.
 pub trait StatusExt {
-    /// Returns the reason why the server's context ended, if the server has sent the reason in `ripcord-cause`. A server sends it
-    /// only to clients that it trusts.
+    /// Returns the reason why the server's context ended, if the server has sent the reason in the header or trailer
+    /// `ripcord-cause`. Otherwise, returns `None`. A server sends the reason only to clients that it trusts.
     fn remote_cause(&self) -> Option<RemoteCause>;
 
-    /// Returns the error of the local context, if the end of that context is the reason for this status. Returns `None` for any
-    /// other status, such as a status from the server.
+    /// Returns the error of the context in this process whose end is the reason for this status. Returns `None` for any other
+    /// status, such as a status from the server.
     fn context_error(&self) -> Option<&ripcord::Error>;
 }
 

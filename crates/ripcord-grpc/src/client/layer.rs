@@ -61,8 +61,8 @@ struct Settings {
 }
 
 impl ClientLayer {
-    /// Creates a layer that sends the deadline, the request ID and the trace of each call's context. The layer sends no baggage and
-    /// no other context values until you call [`baggage`](ClientLayer::baggage) and [`metadata`](ClientLayer::metadata).
+    /// Creates a layer that sends the time left until the deadline, the request ID and the trace of each call's context. To send
+    /// baggage and other context values too, call [`baggage`](ClientLayer::baggage) and [`metadata`](ClientLayer::metadata).
     #[track_caller]
     pub fn new() -> Self {
         ClientLayer { http: client::ClientLayer::new().dialect(Dialect::GrpcTimeout), settings: Settings::default() }
@@ -125,7 +125,8 @@ impl<S> Layer<S> for ClientLayer {
     }
 }
 
-/// A tower client whose calls end when their context ends. Created by [`ClientLayer`].
+/// A tower service that sends gRPC calls and ends each call when its context ends. Created by [`ClientLayer`], which describes how
+/// to use it.
 #[derive(Clone, Debug)]
 pub struct Client<S> {
     http: client::Client<S>,

@@ -1,7 +1,7 @@
 //! gRPC clients whose calls end when a [`Context`](ripcord::Context) ends.
 //!
-//! [`ClientLayer`] wraps the transport of a gRPC client. Each call sends the deadline in `grpc-timeout`, the request ID and the
-//! trace. The module [`ripcord_http::client`] lists the headers.
+//! [`ClientLayer`] wraps the transport of a gRPC client. Each call sends the time left until the context's deadline in
+//! `grpc-timeout`, the request ID and the trace. The module [`ripcord_http::client`] lists the headers.
 //!
 //! The context applies to the whole call: to the wait for the head of the response, and to every message of the response stream.
 //! When the context ends, the HTTP/2 stream is reset, so the server detects the cancel, and the request stream of the call is

@@ -20,9 +20,11 @@ use crate::{Code, Status, status::GRPC_STATUS};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Call<'a> {
-    /// The status code of the call, as sent or as it would have been sent. `None` if the request is not a gRPC request.
+    /// The status code of the call. `None` if the request is not a gRPC request.
     ///
-    /// If the client has disconnected, the code is `CANCELLED`. If the response was sent without a status, the code is `UNKNOWN`.
+    /// If the response is complete, this is its code, or `UNKNOWN` if it has no status. Otherwise, this is the code for the end of
+    /// the call, even if no response could be sent: `DEADLINE_EXCEEDED` at the deadline, `CANCELLED` if the context was canceled or
+    /// the client has disconnected, `INTERNAL` if the handler panicked.
     pub code: Option<Code>,
     /// The finished HTTP request, with its context, its outcome and its duration.
     pub request: &'a Finished<'a>,
@@ -55,10 +57,11 @@ impl fmt::Display for Call<'_> {
     }
 }
 
-/// Returns the path of the gRPC method of the request with the head `parts`, such as `/echo.Echo/Unary`.
+/// Returns the path of a request if it has the form of a gRPC method, such as `/echo.Echo/Unary`. `parts` is the head of the
+/// request.
 ///
-/// Pass this function to [`ContextLayer::name`](ripcord_http::server::ContextLayer::name). Returns `unmatched` if the path is not
-/// that of a gRPC method, or is longer than 128 bytes.
+/// If the path has another form or is longer than 128 bytes, returns `unmatched`. Pass this function to
+/// [`ContextLayer::name`](ripcord_http::server::ContextLayer::name) to name the context of each call after its method.
 ///
 /// A client can send any path of this form. If the names become labels of metrics and you do not trust the clients, write a
 /// function that only returns the names of your own methods.

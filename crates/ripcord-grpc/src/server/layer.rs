@@ -13,11 +13,11 @@ use super::{Call, CallService, ServerService};
 use crate::Metadata;
 use crate::metadata::Keys;
 
-/// A tower layer for gRPC servers. It gives every call a [`Context`] that ends when the call ends, and responds with a gRPC status
-/// when the context ends first.
+/// A tower layer for gRPC servers. It gives every call a [`Context`] that ends when the call ends. If the context ends before the
+/// response is complete, for example at its deadline, the layer responds with a gRPC status.
 ///
 /// Create it with [`ServerLayer::new`] from a [`ContextLayer`], which has most of the settings: the time limit, the trust policy,
-/// the names and the inspector. Handlers find the context in the extensions of the request.
+/// the names of contexts and the inspector. Handlers find the context in the extensions of the request.
 ///
 /// ```
 /// use std::time::Duration;
@@ -94,10 +94,11 @@ impl ServerLayer {
         self
     }
 
-    /// Sets a function that is called once for each call, when the call is over. Use it for logs and metrics.
+    /// Sets a function that is called once for each call, when the response has been sent, was cut short, or can no longer be sent.
+    /// Use it for logs and metrics.
     ///
-    /// The function replaces the function of [`ContextLayer::on_end`] and is called in the same way, also for requests that are not
-    /// gRPC requests.
+    /// This function replaces the function of [`ContextLayer::on_end`], and is also called for requests that are not gRPC requests.
+    /// It runs in the task that serves the connection, so it must not block.
     pub fn on_end(mut self, hook: impl Fn(&Call<'_>) + Send + Sync + 'static) -> Self {
         self.http = self.http.on_end(move |request: &Finished<'_>| hook(&Call::new(request)));
         self.notes_code = true;

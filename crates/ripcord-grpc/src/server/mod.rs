@@ -6,7 +6,7 @@
 //! | part of a call | addition |
 //! |---|---|
 //! | the context | values from the [`Metadata`](crate::Metadata) of trusted clients |
-//! | the request stream | returns an error when the context ends, even in a task that the handler has spawned; each message restarts an idle timeout |
+//! | the request stream | returns an error when the context ends, even in a task that the handler has spawned; each message restarts the [idle timeout](ripcord_http::server::ContextLayer::idle_timeout) |
 //! | the response | `ripcord-cause` is sent only to trusted clients, even if another server has sent it to the handler |
 //! | the end of the call | the status code, for logs and metrics: [`ServerLayer::on_end`] |
 //!

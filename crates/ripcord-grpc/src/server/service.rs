@@ -18,7 +18,8 @@ use super::call::{SentCode, is_grpc};
 use super::{RequestBody, ResponseBody};
 use crate::{BoxError, timeout};
 
-/// A tower service that gives every gRPC call a [`Context`]. Created by [`ServerLayer`](super::ServerLayer).
+/// A tower service that gives every gRPC call a [`Context`]. Created by [`ServerLayer`](super::ServerLayer), which describes how to
+/// use it.
 #[derive(Clone, Debug)]
 pub struct ServerService<S> {
     http: ContextService<CallService<S>>,
@@ -61,8 +62,8 @@ fn keep_back(margin: Duration, headers: &mut HeaderMap) {
     headers.insert(timeout::HEADER, left.map_or(HeaderValue::from_static("0n"), Into::into));
 }
 
-/// The service between the `ContextService` of a [`ServerService`] and your service. It handles requests that already have a
-/// context. Created by [`ServerLayer`](super::ServerLayer).
+/// A tower service inside a [`ServerService`], around your service. It handles the bodies and the status code of each call. Created
+/// by [`ServerLayer`](super::ServerLayer); you only need this type to name the type of a service.
 #[derive(Clone, Debug)]
 pub struct CallService<S> {
     inner: S,
