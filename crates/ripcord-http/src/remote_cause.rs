@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::Malformed;
 
-/// The reason why the context of another process ended, from the header or trailer `ripcord-cause`.
+/// The reason why a context in another process ended, from the header or trailer `ripcord-cause`.
 ///
 /// A server sends it to a [trusted](crate::TrustPolicy) client, in the response to a request whose context has ended. A client
 /// with a [`CauseLayer`](crate::client::CauseLayer) sends it when it cancels a call.
@@ -27,8 +27,9 @@ use crate::Malformed;
 /// # Ok::<(), ripcord_http::Malformed>(())
 /// ```
 ///
-/// The text contains the context's name and the cause of its end. It never contains source lines. The header is at most 256 bytes
-/// long. Bytes other than printable ASCII are escaped, so the text cannot contain a line break that would forge a line of a log.
+/// The text of a remote cause contains the name of the context and the cause of its end. It never contains source lines. The header
+/// is at most 256 bytes long. Bytes other than printable ASCII are escaped, so the text cannot contain a line break that would
+/// forge a line of a log.
 ///
 /// This type implements [`Error`], so you can use it as the cause of a cancel.
 #[derive(Clone, PartialEq, Eq)]
@@ -40,13 +41,14 @@ const MAX_LENGTH: usize = 256;
 const CUT: &str = "...";
 
 impl RemoteCause {
-    /// The name of the header and of the trailer that contain the cause.
+    /// The name of the header that contains the reason why a context ended. If a gRPC response is cut short, a trailer of this name
+    /// contains the reason.
     pub const HEADER: &str = "ripcord-cause";
-    /// The name of the header that contains the `traceparent` of the request to cancel. [`CauseLayer`](crate::client::CauseLayer)
-    /// sends it.
+    /// The name of the header that [`CauseLayer`](crate::client::CauseLayer) sends in an `OPTIONS` request to cancel another
+    /// request. The value is the `traceparent` of the request to cancel.
     pub const CANCEL_HEADER: &str = "ripcord-cancel";
 
-    /// Creates the remote cause for the error of a local context, to send it to another process.
+    /// Creates a remote cause from `error`, the error of a local context, to send it to another process.
     ///
     /// The text consists of the context's name, the kind of the error (such as `context deadline exceeded`), and the cause. If the
     /// context was canceled with a cause, the kind is omitted.
@@ -67,11 +69,12 @@ impl RemoteCause {
         RemoteCause(text.into())
     }
 
-    /// Parses a value of the header `ripcord-cause`.
+    /// Parses a value of the header `ripcord-cause`, and removes the escapes.
     ///
     /// # Errors
     ///
-    /// Returns an error if the value is empty, longer than 256 bytes, or not escaped as [`to_header`](RemoteCause::to_header) does.
+    /// Returns an error if the value is empty or longer than 256 bytes, if it contains a byte other than printable ASCII, or if the
+    /// escapes (`%` and two hex digits) do not decode to UTF-8.
     pub fn decode(value: &HeaderValue) -> Result<Self, Malformed> {
         let malformed = |reason| Malformed::new(Self::HEADER, reason);
         let bytes = value.as_bytes();

@@ -56,8 +56,10 @@ impl TrustPolicy {
         TrustPolicy { peer: Peer::Trusted, max_timeout: None }
     }
 
-    /// Sets the maximum duration of a request, for trusted and untrusted clients. A deadline in a header can only shorten it.
-    /// Default: no limit.
+    /// Sets the maximum duration of a request, for trusted and untrusted clients. Default: no limit.
+    ///
+    /// A deadline in a header of the request can only shorten this time. A [`ContextLayer`](crate::server::ContextLayer) with this
+    /// policy ends a request when the time is over. In a server of your own, use the result of [`timeout`](TrustPolicy::timeout).
     #[must_use]
     pub const fn with_max_timeout(self, max_timeout: Duration) -> Self {
         TrustPolicy { max_timeout: Some(max_timeout), ..self }

@@ -48,8 +48,9 @@ const LIMIT: Duration = Duration::from_secs(1);
 /// of the canceled call, and the header [`ripcord-cause`](RemoteCause) contains the cause. The layer closes the connection or
 /// stream of the canceled call when the response to the `OPTIONS` request arrives, or after one second.
 ///
-/// A server with [`ContextLayer::remote_cancel`](crate::server::ContextLayer::remote_cancel) cancels the request with that cause.
-/// Other servers respond to `OPTIONS` as usual.
+/// A server that [trusts](crate::TrustPolicy) the client and has
+/// [`ContextLayer::remote_cancel`](crate::server::ContextLayer::remote_cancel) cancels the request with that cause. Other servers
+/// respond to `OPTIONS` as usual.
 ///
 /// For example, service A handles `GET /search` and calls service B with the context of that request. A's client disconnects, so A
 /// cancels its call to B. The log of B then contains `client canceled: GET /search: client disconnected`.
@@ -138,10 +139,11 @@ impl<S> CauseService<S> {
     }
 }
 
-/// A future that tells the server why a call was canceled. Passed to the function given to [`CauseLayer::new`].
+/// A future that tells the server why a call was canceled. [`CauseLayer`] passes it to the function of [`CauseLayer::new`], which
+/// runs it in the background.
 ///
-/// The future completes when the server has responded, or after one second. Dropping the future closes the connection or stream of
-/// the canceled call immediately.
+/// The future completes when the server has responded, or after one second. Then the connection or stream of the canceled call is
+/// closed. Dropping the future closes the connection or stream of the canceled call immediately.
 #[must_use = "futures do nothing unless polled"]
 pub struct CancelNotice(Pin<Box<dyn Future<Output = ()> + Send>>);
 
@@ -196,9 +198,10 @@ impl Unsent {
     }
 }
 
-/// The future of a call. Returned by [`CauseService`].
+/// The future of a call. Returned by [`CauseService`]. It resolves to the result of the wrapped client.
 ///
-/// Dropping this future cancels the call. If the context of the call was canceled before, the cause is sent to the server.
+/// Dropping this future cancels the call. If the context of the call has been canceled before the drop, a [`CancelNotice`] first
+/// sends the cause to the server.
 #[must_use = "futures do nothing unless polled"]
 pub struct CauseFuture<F: Send + 'static> {
     // `None` once the call is ready.
@@ -243,8 +246,8 @@ impl<F: Send + 'static> Drop for CauseFuture<F> {
 
 /// The body of a response from a [`CauseService`].
 ///
-/// Dropping this body before its end cancels the call. If the context of the call was canceled before, the cause is sent to the
-/// server.
+/// Dropping this body before its end cancels the call. If the context of the call has been canceled before the drop, a
+/// [`CancelNotice`] first sends the cause to the server.
 pub struct CauseBody<B: Send + 'static> {
     // `None` only during the drop.
     body: Option<Pin<Box<B>>>,

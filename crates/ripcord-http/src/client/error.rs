@@ -14,7 +14,9 @@ use crate::RemoteCause;
 
 pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// The error of a failed call: its context ended, the wrapped client failed, or the status of the response is an error.
+/// The error of a failed call. The context of the call ended, too little time was left to send the call, the client (a tower
+/// service or reqwest) failed, or [`error_for_status`](super::reqwest::Response::error_for_status) rejected the status of the
+/// response.
 ///
 /// ```
 /// use std::time::Duration;
@@ -152,7 +154,8 @@ impl Error {
         Error(Arc::new(Repr { call: Some(call), phase: Phase::Send, kind: Kind::Status(status, Box::new(headers)) }))
     }
 
-    /// Returns whether the cancel of a context ended the call: the context of the call, or a context inside the wrapped client.
+    /// Returns whether the call ended because a context was canceled. This is the context of the call, or another context whose
+    /// error the wrapped client returned.
     pub fn is_canceled(&self) -> bool {
         self.context_error().is_some_and(ripcord::Error::is_canceled)
     }
@@ -160,14 +163,15 @@ impl Error {
     /// Returns whether a context ended the call because its deadline or an idle timeout passed, or whether the call was not sent
     /// because too little time was left.
     ///
-    /// A timeout that the wrapped client has set itself does not count. [`is_timeout`](Error::is_timeout) includes such timeouts.
+    /// The wrapped client's own timeouts do not count. [`is_timeout`](Error::is_timeout) includes them.
     pub fn is_deadline_exceeded(&self) -> bool {
         matches!(self.0.kind, Kind::TooLate(_))
             || self.context_error().is_some_and(ripcord::Error::is_deadline_exceeded)
     }
 
-    /// Returns the error of the context that ended the call: the context of the call, or a context inside the wrapped client, whose
-    /// error is among the sources of the client's error. Returns `None` if no context ended the call.
+    /// Returns the error of the context that ended the call. Returns `None` if no context ended the call.
+    ///
+    /// This is the context of the call, or another context whose error is among the sources of the wrapped client's error.
     ///
     /// If the call was not sent because too little time was left, the context had not ended yet, and the result is `None`.
     pub fn context_error(&self) -> Option<&ripcord::Error> {
@@ -221,8 +225,8 @@ impl Error {
         }
     }
 
-    /// Returns whether a deadline ended the call, as in [`is_deadline_exceeded`](Error::is_deadline_exceeded), or a timeout of the
-    /// wrapped client.
+    /// Returns whether a deadline, an idle timeout, or a timeout of the wrapped client ended the call, or whether the call was not
+    /// sent because too little time was left.
     pub fn is_timeout(&self) -> bool {
         match &self.0.kind {
             Kind::Client(error) if !self.is_deadline_exceeded() => sources::is_timeout(&**error),
@@ -230,7 +234,7 @@ impl Error {
         }
     }
 
-    /// Returns whether no part of the request was sent. Sending it again is then safe, even for a POST.
+    /// Returns whether no part of the request was sent. If so, it is safe to send the request again, even a POST.
     ///
     /// The result is `true` if the call failed before it was sent, or if the connection to the server
     /// [could not be made](Error::is_connect). `false` means that the server may have received the request.

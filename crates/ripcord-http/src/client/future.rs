@@ -14,7 +14,8 @@ use super::error::{BoxError, Error, Phase};
 use super::span::CallSpan;
 
 pin_project! {
-    /// The future of a call. Returned by [`Client`](super::Client), which [`ClientLayer`](super::ClientLayer) creates.
+    /// The future of a call. Returned by [`Client`](super::Client), which [`ClientLayer`](super::ClientLayer) creates. It resolves
+    /// to the response or an [`Error`].
     ///
     /// If the context ends before the head of the response arrives, this future drops the future of the wrapped client and returns
     /// an error. If the response is ready at that moment, this future returns the response. Dropping this future cancels the call.

@@ -82,11 +82,14 @@ impl ClientLayer {
         self
     }
 
-    /// Sets how long a call may wait for the next part of its response: the head, then each chunk of the body. Default: no limit.
+    /// Sets the maximum time between two parts of a response: the head and each chunk of the body. Default: no limit.
     ///
-    /// Each part restarts the timer. With a [`ProgressLayer`](super::ProgressLayer) inside this layer, each chunk of the request's
-    /// body restarts the timer too. Without a `ProgressLayer`, the wait for the head includes the time to send the request, so a
-    /// long upload needs a longer timeout. The deadline of the context still applies. Only the deadline is sent to the server.
+    /// The timer starts with the call. Each part that you receive restarts the timer. The timer also runs while you do not read the
+    /// body. With a [`ProgressLayer`](super::ProgressLayer) inside this layer, each chunk of the request's body restarts the timer
+    /// too. Without a `ProgressLayer`, the request must be sent and the head of the response must arrive within the timeout, so a
+    /// long upload needs a longer timeout.
+    ///
+    /// The deadline of the context still applies. The idle timeout is not sent to the server.
     ///
     /// A call that exceeds the idle timeout fails with an error for which
     /// [`is_deadline_exceeded`](super::Error::is_deadline_exceeded) returns `true`. The error contains the idle timeout and the

@@ -10,23 +10,24 @@
 //! | the deadline header, in the chosen [`Dialect`](crate::deadline::Dialect) | the time left, rounded down | the context has no deadline |
 //! | `x-request-id` | the context's [`RequestId`](crate::RequestId) | the context has none |
 //! | `traceparent` | a child of the context's [`Traceparent`](crate::trace_context::Traceparent), or the call's CLIENT span (`trace_context::with_tracing`) | there is neither |
-//! | `tracestate` | the context's [`Tracestate`](crate::trace_context::Tracestate) | no `traceparent` is sent |
+//! | `tracestate` | the context's [`Tracestate`](crate::trace_context::Tracestate) | the context has none, or no `traceparent` is sent |
 //! | `baggage` | the members of the context's [`Baggage`](crate::trace_context::Baggage) that the [`BaggageFilter`] allows | the filter allows none, which is the default |
 //!
-//! These headers replace headers of the same name that the request already has. If a call does not send one of them, the request's
-//! own header is kept. There is one exception: a call that sends a `traceparent` without a `tracestate` removes the request's own
-//! `tracestate`, because this `tracestate` belongs to another trace.
+//! These headers replace headers of the same name that the request already has. The deadline header also replaces the deadline
+//! headers of the other dialects. If a call does not send one of the headers in the table, the request's own header is kept. There
+//! is one exception: a call that sends a `traceparent` without a `tracestate` removes the request's own `tracestate`, because this
+//! `tracestate` belongs to another trace.
 //!
 //! A call never sends more time than its context has left. If the request already has deadline headers with a shorter time, the
 //! shortest time is sent. Malformed deadline headers are ignored.
 //!
-//! If no time is left, or less than the dialect can express, the call fails and nothing is sent. The error contains the source line
-//! that set the deadline.
+//! If no time is left, or less than the unit of the deadline header, the call fails and nothing is sent. The error contains the
+//! source line that set the deadline.
 //!
 //! # How a call ends
 //!
-//! A call ends with its result, or with an error when its context ends. If the result is ready at that moment, the call returns the
-//! result.
+//! When the context of a call ends, the future of the wrapped client is dropped, and the call returns an error. If the response is
+//! ready at that moment, the call returns the response.
 //!
 //! After the end of the context, reading the body of the response returns an error instead of data. A body that has been read
 //! completely is not affected.

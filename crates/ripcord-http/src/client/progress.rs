@@ -19,8 +19,8 @@ pub(super) struct IdleCall(pub(super) Context);
 /// restarts the [idle timeout](super::ClientLayer::idle_timeout) of the call.
 ///
 /// Place this layer inside [`ClientLayer`](super::ClientLayer). Without this layer, the whole request body must be sent within the
-/// idle timeout. The layer has no effect on calls without an idle timeout. A body that is a single piece of bytes is a single
-/// chunk, and does not restart the timeout while it is sent.
+/// idle timeout. The layer has no effect on calls without an idle timeout. A body that is not a stream, such as a string, is a
+/// single chunk. Sending it does not restart the timeout.
 ///
 /// ```
 /// use std::time::Duration;
@@ -60,7 +60,8 @@ impl<S> Layer<S> for ProgressLayer {
     }
 }
 
-/// A tower client that counts each chunk of a request's body as progress of the call. Created by [`ProgressLayer`].
+/// A tower client. Each chunk of a request's body restarts the idle timeout of the call. Created by [`ProgressLayer`], whose
+/// documentation has an example.
 #[derive(Clone, Debug)]
 pub struct ProgressService<S> {
     inner: S,
@@ -85,8 +86,8 @@ where
 }
 
 pin_project! {
-    /// The body of a request, each chunk of which counts as progress of the call. Created by [`ProgressService`]. [`ProgressLayer`]
-    /// describes the effect.
+    /// The body of a request. Each chunk that the client reads from this body restarts the idle timeout of the call. Created by
+    /// [`ProgressService`]: see [`ProgressLayer`].
     pub struct ProgressBody<B> {
         #[pin]
         body: B,

@@ -12,8 +12,8 @@ use ripcord::Context;
 /// context of a request in the same place. A proxy that forwards the request with its extensions therefore does not need this
 /// method.
 pub trait RequestExt: Sized {
-    /// Sets the context of the request and returns the request. Replaces an earlier context. [`ClientLayer`](super::ClientLayer)
-    /// ends the call when this context ends.
+    /// Sets the context of the request and returns the request. If the request already has a context, replaces it. When the context
+    /// ends, [`ClientLayer`](super::ClientLayer) ends the call.
     ///
     /// ```
     /// use ripcord::Context;

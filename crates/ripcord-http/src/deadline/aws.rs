@@ -25,9 +25,10 @@ pub const HEADER: &str = "amz-sdk-request";
 
 pub(super) const CODEC: Codec = Codec { header: HEADER, needs_trust: false, form: Form::Absolute { decode } };
 
-/// Parses a value of the header `amz-sdk-request` and returns the time left at `now`.
+/// Parses a value of the header `amz-sdk-request` and returns the time left until the deadline.
 ///
-/// `now` is the current time. The result is zero if the `ttl` has passed, and `None` if the value has no `ttl`.
+/// `now` is the current time, such as [`SystemTime::now`]. The deadline is the field `ttl`. Returns zero if the deadline has
+/// passed. Returns `None` if the value has no `ttl`.
 ///
 /// # Errors
 ///

@@ -20,7 +20,7 @@ pub const HEADER: &str = "connect-timeout-ms";
 
 pub(super) const CODEC: Codec = Codec { header: HEADER, needs_trust: false, form: Form::Relative { decode, encode } };
 
-/// Parses a value of the header `connect-timeout-ms` and returns the time left.
+/// Parses a value of the header `connect-timeout-ms` and returns the time left until the deadline.
 ///
 /// # Errors
 ///
@@ -29,8 +29,9 @@ pub fn decode(value: &[u8]) -> Result<Duration, Malformed> {
     digits::parse(value, 10).map(Duration::from_millis).ok_or(Malformed::new(HEADER, "expected 1 to 10 digits"))
 }
 
-/// Returns the value of the header `connect-timeout-ms` for the time left, rounded down. Returns `None` if less than a millisecond
-/// is left.
+/// Returns the value of the header `connect-timeout-ms`. `left` is the time left until the deadline.
+///
+/// The time is rounded down to whole milliseconds. Returns `None` if less than a millisecond is left.
 ///
 /// The maximum is 9,999,999,999 ms. A longer time becomes the maximum.
 pub fn encode(left: Duration) -> Option<Encoded> {

@@ -12,9 +12,10 @@ macro_rules! dialects {
     ($($(#[$attribute:meta])* $dialect:ident => $module:ident,)*) => {
         /// An HTTP header that carries a deadline.
         ///
-        /// A server ignores [absolute](Dialect::is_absolute) dialects unless you turn them on, reads dialects that
-        /// [need trust](Dialect::needs_trust) only from trusted clients, and reads all other dialects. A client can send every
-        /// dialect that is not absolute.
+        /// A server ignores [absolute](Dialect::is_absolute) dialects, unless you
+        /// [turn them on](crate::server::ContextLayer::absolute_deadlines). It reads dialects that
+        /// [need trust](Dialect::needs_trust) only from trusted clients. It reads all other dialects from all clients. A client can
+        /// send every dialect that is not absolute: see [`ClientLayer::dialect`](crate::client::ClientLayer::dialect).
         ///
         /// ```
         /// use std::time::{Duration, SystemTime};
@@ -73,7 +74,7 @@ impl Dialect {
     }
 
     /// Returns whether the value of the header is a point in time on the client's clock. The value of any other dialect is the time
-    /// left.
+    /// left until the deadline.
     ///
     /// This crate never sends an absolute dialect. A server reads such a dialect only if you turn it on with
     /// [`ContextLayer::absolute_deadlines`](crate::server::ContextLayer::absolute_deadlines).
@@ -86,7 +87,7 @@ impl Dialect {
         self.codec().needs_trust
     }
 
-    /// Parses a value of this dialect's header and returns the time left.
+    /// Parses a value of this dialect's header and returns the time left until the deadline.
     ///
     /// Returns zero if the deadline has passed. Returns `None` if the value contains no deadline.
     ///
@@ -103,7 +104,8 @@ impl Dialect {
         }
     }
 
-    /// Returns the value of this dialect's header for the time left, rounded down.
+    /// Returns the value of this dialect's header. `left` is the time left until the deadline. It is rounded down to the unit of
+    /// the header.
     ///
     /// Returns `None` if the result would be zero, or if the dialect is [absolute](Dialect::is_absolute).
     pub fn encode(self, left: Duration) -> Option<Encoded> {

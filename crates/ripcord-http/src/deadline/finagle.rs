@@ -29,10 +29,11 @@ pub(super) const CODEC: Codec = Codec {
     form: Form::Absolute { decode: |value, now| decode(value, now).map(Some) },
 };
 
-/// Parses a value of Finagle's deadline header and returns the time left at `now`, the current time. Returns zero if the deadline
-/// has passed.
+/// Parses a value of Finagle's deadline header and returns the time left until the deadline.
 ///
-/// The result is never longer than the time left when the client set the deadline, even if the local clock is behind.
+/// `now` is the current time, such as [`SystemTime::now`]. Returns zero if the deadline has passed.
+///
+/// The result is never longer than the time that was left when the client set the deadline, even if the local clock is behind.
 ///
 /// # Errors
 ///

@@ -34,7 +34,7 @@ const UNITS: [(u8, u128); 6] = [
     (b'H', 3_600_000_000_000),
 ];
 
-/// Parses a value of the header `grpc-timeout` and returns the time left.
+/// Parses a value of the header `grpc-timeout` and returns the time left until the deadline.
 ///
 /// # Errors
 ///
@@ -56,10 +56,10 @@ pub fn decode(value: &[u8]) -> Result<Duration, Malformed> {
     digits::parse(digits, DIGITS).map(duration).ok_or(Malformed::new(HEADER, "expected 1 to 8 digits before the unit"))
 }
 
-/// Returns the value of the header `grpc-timeout` for the time left. Returns `None` if no time is left.
+/// Returns the value of the header `grpc-timeout`. `left` is the time left until the deadline. Returns `None` if `left` is zero.
 ///
-/// The value has the shortest unit with which the number has at most 8 digits. The number is rounded down. The maximum is
-/// 99,999,999 hours, and a longer time becomes the maximum.
+/// The value is a number and a unit. The unit is the shortest one for which the number has at most 8 digits. The number is rounded
+/// down. The maximum is 99,999,999 hours, and a longer time becomes the maximum.
 pub fn encode(left: Duration) -> Option<Encoded> {
     if left.is_zero() {
         return None;

@@ -1,7 +1,8 @@
 //! Reads and writes HTTP headers that carry a deadline.
 //!
 //! Several protocols have such a header. This crate calls each of these headers a dialect. [`Dialect`] lists all dialects, and each
-//! dialect has its own module:
+//! dialect has its own module. In the table, "sent" means that clients of this crate can send the header, and "read" means that
+//! servers of this crate read it:
 //!
 //! | dialect | header | value | sent | read |
 //! |---|---|---|---|---|
@@ -15,8 +16,9 @@
 //! A dialect that is sent is relative: it contains the time left, so a wrong clock has no effect. A dialect that is only read is
 //! absolute: if the two clocks differ, the deadline is wrong by the difference.
 //!
-//! The functions `decode` return the time left. Zero means that the deadline has passed. A value with more digits than the dialect
-//! allows is malformed. If the dialect allows any number of digits, a value that is too large becomes the maximum.
+//! The functions `decode` return the time left until the deadline. Zero means that the deadline has passed. A value with more
+//! digits than the dialect allows is malformed. If the dialect allows any number of digits, a value that is too large becomes the
+//! maximum.
 //!
 //! The functions `encode` round down. They return `None` if the result would be zero. In that case, do not send the request,
 //! because no time is left.

@@ -22,7 +22,7 @@ pub const HEADER: &str = "x-request-timeout-ms";
 
 pub(super) const CODEC: Codec = Codec { header: HEADER, needs_trust: false, form: Form::Relative { decode, encode } };
 
-/// Parses a value of the header `x-request-timeout-ms` and returns the time left.
+/// Parses a value of the header `x-request-timeout-ms` and returns the time left until the deadline.
 ///
 /// A number above [`u64::MAX`] counts as [`u64::MAX`].
 ///
@@ -33,8 +33,9 @@ pub fn decode(value: &[u8]) -> Result<Duration, Malformed> {
     digits::parse(value, usize::MAX).map(Duration::from_millis).ok_or(Malformed::new(HEADER, "expected only digits"))
 }
 
-/// Returns the value of the header `x-request-timeout-ms` for the time left, rounded down. Returns `None` if less than a
-/// millisecond is left.
+/// Returns the value of the header `x-request-timeout-ms`. `left` is the time left until the deadline.
+///
+/// The time is rounded down to whole milliseconds. Returns `None` if less than a millisecond is left.
 pub fn encode(left: Duration) -> Option<Encoded> {
     encode_milliseconds(left, u64::MAX)
 }

@@ -53,7 +53,9 @@ use crate::{RequestId, TrustPolicy};
 ///
 /// - a [`RequestId`](crate::RequestId)
 /// - a [`Traceparent`](crate::trace_context::Traceparent)
-/// - the client's [`Baggage`](crate::trace_context::Baggage), if the client is [trusted](ContextLayer::trust)
+/// - the client's [`Tracestate`](crate::trace_context::Tracestate) and [`Baggage`](crate::trace_context::Baggage), if the client is
+///   [trusted](ContextLayer::trust) and has sent them
+/// - a [`Link`](crate::trace_context::Link) to the client's trace, if the client is not trusted and has sent a `traceparent`
 ///
 /// The deadline of the context is the earliest of three: the deadline of the server's context, the
 /// [`timeout`](ContextLayer::timeout), and the deadline in a [header](crate::deadline) of the request.

@@ -6,11 +6,11 @@ use ripcord::Value;
 
 use super::Traceparent;
 
-/// A context value that contains the span of a client that is not [trusted](crate::TrustPolicy). The trace of the request links to
-/// this span and does not continue the client's trace.
+/// The span of an [untrusted](crate::TrustPolicy) client, from the header `traceparent` of its request. The server starts a new
+/// trace for the request, and the new trace links to this span.
 ///
-/// [`ContextLayer`](crate::server::ContextLayer) sets this value on the context of a request from such a client that sent a
-/// `traceparent`.
+/// [`ContextLayer`](crate::server::ContextLayer) sets this value on the request's context. Read it with `ctx.value::<Link>()`, for
+/// example to export the link. With the feature `tracing`, `ContextLayer::tracing` exports the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Link(pub Traceparent);
 

@@ -6,12 +6,14 @@
 //!
 //! # What the spans record
 //!
-//! With the feature `tracing`, each request of a layer with [`ContextLayer::tracing`](crate::server::ContextLayer::tracing) has a
-//! span, and each HTTP call whose context comes from `with_tracing` or from such a request.
+//! This section needs the feature `tracing`. If a layer has the setting
+//! [`ContextLayer::tracing`](crate::server::ContextLayer::tracing), each of its requests has a span. Each HTTP call made with the
+//! context of such a request, or with a context from `with_tracing`, has a span too.
 //!
-//! A span has the status error after a deadline, a panic, or an HTTP status of 500 or above. The span of a call also has it after
-//! an HTTP status of 400 or above, and after an error of the client, such as a failed connection. A cancel is not an error, for
-//! example by the caller, a disconnected client, a hedge, a group or a dropped `Canceler`.
+//! A span has the status "error" after a deadline, a panic, or an HTTP status of 500 or above. The span of a call also has this
+//! status after an HTTP status of 400 or above, and after an error of the client, such as a failed connection. A cancel is not an
+//! error. It does not matter whether the caller, a disconnected client, a hedge, a group or a dropped `Canceler` has canceled the
+//! context.
 //!
 //! In the table, "own" is a span that the program started with [`Context::start_span`](ripcord::Context::start_span). The last two
 //! columns are the attributes `ripcord.end.cause` and `ripcord.end.name`. `Context::tracing_span` lists all attributes that start

@@ -41,8 +41,9 @@ impl Traceparent {
     /// Length of version 00 in characters.
     const LENGTH: usize = 55;
 
-    /// Creates the first span of a new trace, with a random trace ID and a random span ID. `sampled` sets the flag
-    /// [`sampled`](Traceparent::is_sampled). The flag [`random`](Traceparent::is_random) is set.
+    /// Creates the `traceparent` of the first span of a new trace. The trace ID and the span ID are random.
+    ///
+    /// `sampled` is the value of the flag [`sampled`](Traceparent::is_sampled). The flag [`random`](Traceparent::is_random) is set.
     pub fn start(sampled: bool) -> Self {
         let flags = if sampled { SAMPLED | RANDOM } else { RANDOM };
         Traceparent { trace_id: random::id(), parent_id: random::short_id(), flags }
@@ -55,7 +56,7 @@ impl Traceparent {
         (trace_id != [0; 16] && parent_id != [0; 8]).then_some(Traceparent { trace_id, parent_id, flags })
     }
 
-    /// Returns a child of this span. The child has a random span ID, and the same trace ID and flags.
+    /// Returns the `traceparent` of a new child of this span. The child has a new random span ID, and the same trace ID and flags.
     #[must_use]
     pub fn child(self) -> Self {
         Traceparent { parent_id: random::short_id(), ..self }
@@ -65,8 +66,8 @@ impl Traceparent {
     ///
     /// # Errors
     ///
-    /// Returns an error if the version is `ff`, if the length, a dash or a hex digit is wrong, or if an ID is all zeros. Hex
-    /// digits must be lowercase.
+    /// Returns an error if the version is `ff`, if the length, a dash or a hex digit is wrong, or if an ID is all zeros. Hex digits
+    /// must be lowercase. For a version later than 00, the value may contain further fields, which are ignored.
     pub fn decode(value: &[u8]) -> Result<Self, Malformed> {
         let malformed = |reason| Malformed::new(Self::HEADER, reason);
         let Some((fields, rest)) = value.split_at_checked(Self::LENGTH) else {

@@ -31,9 +31,9 @@ use super::{Traceparent, Tracestate};
 /// The parent of a call's span is the nearest [`span`](Context::span) of the context, or the current span of the task if the
 /// context has none. Each call sends the ID of its own span. Retries and hedges are separate calls.
 ///
-/// The spans have the OpenTelemetry attributes of HTTP clients: `http.request.method`, `url.full`, `server.address`,
-/// `server.port`, `http.response.status_code`, `network.protocol.version` and `error.type`. The attributes `code.*` contain the
-/// source line that gave the request its context. [`Context::tracing_span`] lists the other attributes.
+/// The spans have the OpenTelemetry attributes of HTTP clients: `http.request.method`, `url.full`, `server.address`, `server.port`,
+/// `http.response.status_code`, `network.protocol.version` and `error.type`. The attributes `code.*` contain the source line that
+/// gave the request its context, with `with_context` or reqwest's `context`. [`Context::tracing_span`] lists the other attributes.
 pub fn with_tracing(ctx: &Context) -> Context {
     ctx.with_value(Spans)
 }

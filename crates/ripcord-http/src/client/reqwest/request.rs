@@ -17,11 +17,11 @@ use crate::client::span::CallSpan;
 use crate::client::{BaggageFilter, CauseFuture, CauseLayer, ProgressBody};
 use crate::deadline::Dialect;
 
-/// Adds the method [`context`](RequestBuilderExt::context) to reqwest's [`RequestBuilder`], which ends a call when a [`Context`]
-/// ends. The documentation of the method has an example.
+/// Adds the method [`context`](RequestBuilderExt::context) to reqwest's [`RequestBuilder`]. The method sets the [`Context`] of a
+/// call, and has an example. When the context ends, the call ends.
 pub trait RequestBuilderExt: Sized {
-    /// Sets the context of the call. The call ends when the context ends. The call sends the time left until the context's
-    /// deadline, the request ID and the trace to the server.
+    /// Sets the context of the call. When the context ends, reqwest's call is dropped, and [`send`](ContextRequest::send) returns
+    /// an error. The call sends the time left until the context's deadline, the request ID and the trace to the server.
     ///
     /// The [module `client`](crate::client) lists the headers and describes how a call ends. Set your own headers before you call
     /// this method.
@@ -94,11 +94,17 @@ impl ContextRequest {
         self
     }
 
-    /// Sets how long a call may go without progress. Default: no limit.
+    /// Sets the maximum time that a call may make no progress. Default: no limit.
     ///
-    /// These events restart the timer: a chunk of a streamed request body is sent, the head of the response arrives, or a chunk of
-    /// the response's body arrives. A request body that is a single piece of bytes must be sent within the timeout. The deadline of
-    /// the context still applies. Only the deadline is sent to the server.
+    /// The timer starts with the call. These events are progress and restart the timer:
+    ///
+    /// - reqwest takes a chunk of a streamed request body to send it. A request body that is not a stream, such as a string, must
+    ///   be sent within the timeout.
+    /// - The head of the response arrives.
+    /// - You read a chunk of the response's body. The timer also runs while you do not read the body.
+    ///
+    /// The deadline of the context still applies. The idle timeout is not sent to the server. With a timeout of zero, no call is
+    /// sent. [`Duration::MAX`] sets no limit.
     ///
     /// A call that exceeds the idle timeout fails with an error for which [`is_deadline_exceeded`](Error::is_deadline_exceeded)
     /// returns `true`. The error contains the idle timeout and the source line that called `idle_timeout`.
@@ -108,8 +114,8 @@ impl ContextRequest {
         self
     }
 
-    /// Sends the cause to the server if the context of the call is canceled. Default: the cause is not sent. [`CauseLayer`]
-    /// describes what is sent.
+    /// Sets the layer that sends the cause to the server if the context of the call is canceled. Default: none, and the server only
+    /// sees a disconnect. [`CauseLayer`] describes what is sent.
     ///
     /// ```no_run
     /// use ripcord::Context;
@@ -128,8 +134,8 @@ impl ContextRequest {
 
     /// Sends the request and waits for the head of the response.
     ///
-    /// The header with the time left is computed when the future is first polled. If the response is ready when the context ends,
-    /// the response is returned.
+    /// If the context ends first, reqwest's call is dropped, and the result is an error. If the response is ready at that moment,
+    /// the result is the response. The header with the time left is computed when the future is first polled.
     ///
     /// # Errors
     ///

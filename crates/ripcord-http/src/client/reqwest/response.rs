@@ -23,14 +23,15 @@ use crate::client::{CauseBody, Error, ResponseBody, context_end::ContextEnd};
 /// # async fn example(ctx: Context, client: reqwest::Client) -> Result<(), ripcord_http::client::Error> {
 /// let response = client.get("http://localhost:8080/export").context(&ctx).send().await?;
 /// let mut response = response.error_for_status()?;
+/// // If the context ends, `chunk` returns an error.
 /// while let Some(chunk) = response.chunk().await? {
-///     println!("{} bytes", chunk.len()); // an error, if the context ends before the body does
+///     println!("{} bytes", chunk.len());
 /// }
 /// # Ok(()) }
 /// ```
 ///
 /// The methods correspond to the methods of [`reqwest::Response`](::reqwest::Response). Their errors contain the HTTP method and
-/// the URL. If the context ended the call, they also contain the [`ripcord::Error`].
+/// the URL. If the context ended the call, they also contain its [`ripcord::Error`].
 #[derive(Debug)]
 pub struct Response {
     pub(super) response: reqwest::Response,
@@ -103,11 +104,11 @@ impl Response {
         Ok(self)
     }
 
-    /// Reads the whole body and decodes it to text, as reqwest's own [method](::reqwest::Response::text) does.
+    /// Reads the whole body and decodes it to text, like [`reqwest::Response::text`](::reqwest::Response::text).
     ///
     /// # Errors
     ///
-    /// Returns an error if the context ends before the body does, or if reqwest fails.
+    /// Returns an error if the context of the request ends before the whole body was read, or if reqwest fails.
     pub async fn text(self) -> Result<String, Error> {
         let Response { response, call } = self;
         response.text().await.map_err(|error| read_error(error, call))
@@ -117,7 +118,7 @@ impl Response {
     ///
     /// # Errors
     ///
-    /// Returns an error if the context ends before the body does, or if reqwest fails.
+    /// Returns an error if the context of the request ends before the whole body was read, or if reqwest fails.
     pub async fn bytes(self) -> Result<Bytes, Error> {
         let Response { response, call } = self;
         response.bytes().await.map_err(|error| read_error(error, call))
@@ -127,7 +128,8 @@ impl Response {
     ///
     /// # Errors
     ///
-    /// Returns an error if the context ends before the body does, if reqwest fails, or if the body is not valid JSON for `T`.
+    /// Returns an error if the context of the request ends before the whole body was read, if reqwest fails, or if the body is not
+    /// valid JSON for `T`.
     pub async fn json<T: DeserializeOwned>(self) -> Result<T, Error> {
         let Response { response, call } = self;
         response.json().await.map_err(|error| read_error(error, call))
@@ -137,7 +139,7 @@ impl Response {
     ///
     /// # Errors
     ///
-    /// Returns an error if the context ends before the body does, or if reqwest fails.
+    /// Returns an error if the context of the request ends before the whole body was read, or if reqwest fails.
     ///
     /// # Cancel safety
     ///
@@ -151,7 +153,7 @@ impl Response {
         BytesStream::new(self)
     }
 
-    /// Returns the underlying reqwest response.
+    /// Converts this response to reqwest's own response type.
     ///
     /// The body of the returned response still ends when the context ends. The methods of the returned response return reqwest's
     /// errors. If the context ends, this crate's [`Error`] is among the sources of these errors.
