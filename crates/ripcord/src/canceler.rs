@@ -39,12 +39,12 @@ impl Canceler {
 
     /// Cancels the context and all contexts derived from it. Has no effect if the context has already ended.
     ///
-    /// There are two exceptions: a context from [`without_cancel`](Context::without_cancel) does not end, and a context from
-    /// [`shielded`](Context::shielded) ends later.
+    /// Two kinds of derived contexts do not end immediately: a context from [`without_cancel`](Context::without_cancel)
+    /// does not end at all, and a context from [`shielded`](Context::shielded) ends later.
     ///
-    /// When this method returns, the context and the contexts derived from it have ended, even if another thread cancels
-    /// an ancestor at the same time. If the context's deadline passed before the call, the context's error reports the
-    /// deadline, not the cancel.
+    /// When this method returns, the context and all other contexts derived from it have ended, even if another thread
+    /// cancels an ancestor at the same time. If the context's deadline passed before the call, the context's error
+    /// reports the deadline, not the cancel.
     ///
     /// The method calls the wakers of waiting futures on this thread. It starts the functions that were registered with
     /// [`after_func`](Context::after_func), but does not wait for them.
@@ -62,8 +62,10 @@ impl Canceler {
         self.end(Location::caller(), None);
     }
 
-    /// Cancels the context like [`cancel`](Canceler::cancel). If the context has not ended before, [`Context::cause`] then
-    /// returns `cause`, and the context's error contains it.
+    /// Cancels the context like [`cancel`](Canceler::cancel), with `cause` as the [cause](Context::cause) of the
+    /// context's end. The context's error also contains the cause.
+    ///
+    /// If the context has already ended, its cause does not change, and `cause` is dropped.
     ///
     /// ```
     /// use ripcord::Context;
@@ -78,8 +80,8 @@ impl Canceler {
         self.end(Location::caller(), Some(cause.into()));
     }
 
-    /// Cancels the context like [`cancel_with`](Canceler::cancel_with), and records `location` as the line that canceled
-    /// the context.
+    /// Cancels the context with `cause`, like [`cancel_with`](Canceler::cancel_with), and records `location` as the
+    /// line that canceled the context.
     ///
     /// This is for libraries that cancel on behalf of their users. Get the location from [`Location::caller`] in a
     /// `#[track_caller]` function that the user calls.
@@ -114,8 +116,8 @@ impl Canceler {
     /// Drops the canceler without canceling the context.
     ///
     /// The context still ends with its parent, at its deadline, or when a [`CancelHandle`] cancels it. If none of these
-    /// can happen anymore, the context never ends. Functions that were registered with
-    /// [`after_func`](Context::after_func) are then dropped and never run.
+    /// can happen anymore, the context never ends, and the functions that were registered with
+    /// [`after_func`](Context::after_func) are dropped without running.
     ///
     /// ```
     /// use ripcord::Context;
@@ -184,20 +186,22 @@ impl CancelHandle {
         CancelHandle { node }
     }
 
-    /// Cancels the context and all contexts derived from it, like [`Canceler::cancel`].
+    /// Cancels the context and all contexts derived from it, like [`Canceler::cancel`]. Has no effect if the context
+    /// has already ended.
     #[track_caller]
     pub fn cancel(&self) {
         self.end(Location::caller(), None);
     }
 
-    /// Cancels the context with `cause`, like [`Canceler::cancel_with`]. [`Context::cause`] then returns `cause`.
+    /// Cancels the context with `cause` as the [cause](Context::cause) of its end, like [`Canceler::cancel_with`]. Has
+    /// no effect if the context has already ended.
     #[track_caller]
     pub fn cancel_with(&self, cause: impl Into<Cause>) {
         self.end(Location::caller(), Some(cause.into()));
     }
 
-    /// Cancels the context with `cause`, and records `location` as the line that canceled it, like
-    /// [`Canceler::cancel_at`].
+    /// Cancels the context with `cause` as the [cause](Context::cause) of its end, and records `location` as the line
+    /// that canceled the context, like [`Canceler::cancel_at`]. Has no effect if the context has already ended.
     pub fn cancel_at(&self, cause: impl Into<Cause>, location: &'static Location<'static>) {
         self.end(location, Some(cause.into()));
     }

@@ -12,8 +12,8 @@ use std::sync::Arc;
 /// type that is `Send + Sync`. A cause dereferences to the error, so `downcast_ref`, `source` and `to_string` can be called
 /// on it.
 ///
-/// Like `anyhow::Error`, `Cause` does not implement `Error`, because the conversion above would then be ambiguous.
-/// [`Cause::as_error`] returns a reference to an error that does.
+/// Like `anyhow::Error`, `Cause` does not implement `Error` itself, because the conversion above would then be
+/// ambiguous. [`Cause::as_error`] returns a reference to the error that the cause contains.
 ///
 /// ```
 /// use ripcord::{Cause, Context};
@@ -32,7 +32,7 @@ impl UnwindSafe for Cause {}
 impl RefUnwindSafe for Cause {}
 
 impl Cause {
-    /// Returns a reference to the error, for code that takes a `&dyn Error`.
+    /// Returns a reference to the error that the cause contains, for code that takes a `&dyn Error`.
     pub fn as_error(&self) -> &(dyn StdError + Send + Sync + 'static) {
         &**self.0
     }

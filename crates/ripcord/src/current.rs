@@ -39,8 +39,8 @@ impl Context {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the returned future drops `future`. During this drop, the ambient context is not set. The returned future
-    /// is as cancel safe as `future`.
+    /// Dropping the returned future drops `future`. During this drop, `Context::current` does not return this context.
+    /// The returned future is as cancel safe as `future`.
     ///
     /// ```
     /// use ripcord::Context;
@@ -55,7 +55,7 @@ impl Context {
         Scope::new(self.clone(), future)
     }
 
-    /// Calls `run` with this context as the ambient context, and returns its result. During the call,
+    /// Calls `run` with this context as the ambient context, and returns the result of `run`. During the call,
     /// [`Context::current`] returns this context.
     ///
     /// ```

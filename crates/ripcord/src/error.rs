@@ -362,9 +362,9 @@ impl Origin {
     /// Returns the time since the context was canceled. Returns `None` if the context ended at a deadline or by an idle
     /// timeout.
     ///
-    /// On the system's clock, this is the time until the call of `elapsed`. On a clock that was set with
-    /// [`with_clock`](crate::Context::with_clock), this is the time until the context returned the error, for example from
-    /// [`err`](crate::Context::err).
+    /// If the context's clock is the system's clock, this is the time from the cancel to this call of `elapsed`. If
+    /// another clock was set with [`with_clock`](crate::Context::with_clock), this is the time from the cancel until
+    /// the context returned the error, for example from [`err`](crate::Context::err).
     pub fn elapsed(&self) -> Option<Duration> {
         let (moment, nanoseconds) = self.0.moment();
         match moment {

@@ -35,7 +35,8 @@ const TASK_OVERRUN: &str = "ripcord_task_overrun_seconds";
 /// `ripcord_contexts_ended_total` counts only the context that was canceled or whose deadline passed, not the contexts
 /// derived from it. An end is counted when code notices it. An end that no code notices is not counted.
 ///
-/// A label is empty if no context has a name. Context names and span names become labels, so use a small set of names.
+/// The labels `name` and `task` are empty if neither the context nor an ancestor has a name. Context names and span
+/// names become labels, so use a small set of names.
 pub fn describe_metrics() {
     describe_counter!(CONTEXTS_ENDED, Unit::Count, "Contexts that ended, by kind of end and by name.");
     describe_histogram!(CALL_TIME_LEFT, Unit::Seconds, "Time left when a call started.");

@@ -38,8 +38,8 @@ impl MovableDeadline {
     ///
     /// A `deadline` in the past ends the context immediately. A `deadline` more than 292 years away removes the deadline.
     ///
-    /// A call that moves the deadline later takes no lock and changes no timer. A call that moves it earlier may take as
-    /// long as [`Canceler::cancel`](crate::Canceler::cancel).
+    /// Moving the deadline later is cheap: the call takes no lock. Moving the deadline earlier may take as long as a
+    /// call of [`Canceler::cancel`](crate::Canceler::cancel).
     ///
     /// ```
     /// use std::time::{Duration, Instant};

@@ -50,9 +50,9 @@ impl Context {
     /// The child also ends when this context ends. If a signal ended the child, the child's [cause](Context::cause) is
     /// the [`Signal`]. If this context ended first, the child has the error of this context.
     ///
-    /// The first signal ends the child, and does not end the process. After that, a second signal ends the process, as it
-    /// does without this crate. A signal also ends the process after the last clone of the child was dropped. In both
-    /// cases, the process continues if other code in it listens for the signal.
+    /// The first signal ends the child, and does not end the process. After that, a second signal ends the process, as
+    /// it does without this crate. A signal also ends the process after the last clone of the child was dropped.
+    /// Neither of these signals ends the process if other code in the process listens for the signal.
     ///
     /// # Errors
     ///

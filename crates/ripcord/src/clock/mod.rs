@@ -89,8 +89,8 @@ impl Clock {
 
     /// Returns the clock of the current tokio runtime, which follows `tokio::time::pause` and `tokio::time::advance`.
     ///
-    /// A task of this runtime wakes the futures that wait for deadlines. If this function is called outside of a runtime,
-    /// or after the runtime was shut down, a thread wakes the futures according to the system's time.
+    /// A task of this runtime wakes the futures that wait for deadlines. If this function is called outside of a
+    /// runtime, or if the runtime is shut down later, a thread wakes the futures according to the system's time.
     ///
     /// Use contexts with this clock only on threads of the runtime. On other threads, the clock shows the system's time,
     /// which differs from tokio's time if tokio's time was paused or advanced.

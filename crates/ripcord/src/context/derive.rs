@@ -243,8 +243,8 @@ impl Context {
     /// Returns a child context that carries `value`. The key is the type `V`: [`ctx.value::<V>()`](Context::value)
     /// returns the value.
     ///
-    /// The child and all contexts derived from it carry the value. For them, it replaces a value of the same type that an
-    /// ancestor carries. This context does not change.
+    /// The child and all contexts derived from it carry the value. In these contexts, `value` replaces a value of the
+    /// same type that an ancestor carries. This context does not change.
     ///
     /// ```
     /// use ripcord::{Context, Value};
@@ -382,13 +382,14 @@ impl Context {
         Context::from_node(Some(node))
     }
 
-    /// Returns a child context that uses `clock`. The clock measures all deadlines and sleeps that are set on the child
-    /// and on contexts derived from it. The policies of `ripcord-policy` use it too.
+    /// Returns a child context that uses `clock`. The clock measures the sleeps and the new deadlines of the child and
+    /// of all contexts derived from it. A circuit breaker or a rate limiter of `ripcord-policy` does not use it, but
+    /// the clock that was passed to its builder.
     ///
-    /// Call this method on a context without a deadline, such as [`background`](Context::background). If this context has
-    /// a deadline, that deadline is still measured by the clock on which it was set. Each deadline ends the context when its
-    /// own clock reaches it. [`deadline`](Context::deadline) returns the earlier instant, even if the two clocks show
-    /// different times.
+    /// Call this method on a context without a deadline, such as [`background`](Context::background). If this context
+    /// has a deadline, the child inherits this deadline, but the old clock still measures it. The child then ends as
+    /// soon as one of its deadlines is reached on the clock of that deadline. [`deadline`](Context::deadline) returns
+    /// the earlier instant, even if the two clocks show different times.
     ///
     /// ```
     /// use std::time::Duration;

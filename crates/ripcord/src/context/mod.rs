@@ -78,6 +78,9 @@ use crate::value::Value;
 /// A context is immutable. A clone refers to the same context. A context keeps its ancestors (its parent, the parent's
 /// parent, and so on) alive, but not its children. Dropping the last clone frees the context, even while its parent is
 /// alive.
+///
+/// `Display` and `Debug` print the chain of contexts in Go's format, for example
+/// `Background.WithName(import).WithCancel`.
 #[derive(Clone)]
 #[doc(alias = "context.Context")]
 // `None` is the background.
@@ -140,8 +143,8 @@ impl Context {
     /// This method also works before the deadline passes. For example, a function that refuses a call because too little
     /// time is left can report the line that set the deadline.
     ///
-    /// Returns `None` if this context has no deadline. Also returns `None` if something other than this deadline, such
-    /// as a cancel, has ended the context that was created with the deadline (this context or an ancestor).
+    /// Returns `None` if this context has no deadline. Also returns `None` if the context that was created with this
+    /// deadline (this context or an ancestor) has ended for another reason, such as a cancel.
     ///
     /// ```
     /// use std::time::Duration;
@@ -161,9 +164,9 @@ impl Context {
 
     /// Returns whether the context has ended. A call is cheap enough for a hot loop.
     ///
-    /// The method compares the deadline with the clock, so no executor and no timer has to run. It never reports a
-    /// deadline early. In a hot loop, most calls do not read the clock, and a deadline is reported at most 1 ms late. Once
-    /// any method has reported the end of a context, all methods report it.
+    /// The method compares the deadline with the clock, so it works without an executor and without a timer. It never
+    /// reports a deadline early. In a hot loop, most calls do not read the clock, so a deadline may be reported up to 1
+    /// ms late. Once any method has reported the end of a context, all methods report it.
     ///
     /// ```
     /// use ripcord::Context;
@@ -363,8 +366,8 @@ impl Context {
     /// Runs `future` until it is ready or the context ends. If the context ends first, `future` is dropped without
     /// another poll.
     ///
-    /// If the context has ended at the first poll, `future` is never polled. If `future` is ready at the poll that
-    /// notices the context's end, its output is returned.
+    /// If the context has already ended at the first poll, `future` is never polled. If `future` is ready at the poll
+    /// that notices the context's end, the output of `future` is returned.
     ///
     /// # Errors
     ///
@@ -417,7 +420,8 @@ impl Context {
         Sleep::new(self, duration)
     }
 
-    /// Waits until the context has ended. Returns the context's error.
+    /// Waits until the context has ended. Returns the context's error. If nothing can end the context, the returned
+    /// future is never ready.
     ///
     /// # Cancel safety
     ///
@@ -477,9 +481,9 @@ impl Context {
     ///
     /// # Time
     ///
-    /// The function runs outside of any tokio runtime. If the context is on `Clock::tokio`, the runtime's time determines
-    /// when a deadline starts the function, even while that time is paused. Inside the function, `Clock::tokio` shows the
-    /// system's time.
+    /// The function runs outside of any tokio runtime. If the context's [clock](Context::clock) is `Clock::tokio`, the
+    /// runtime's time determines when a deadline starts the function, even while that time is paused. Inside the
+    /// function, `Clock::tokio` shows the system's time.
     ///
     /// ```
     /// use std::sync::mpsc;

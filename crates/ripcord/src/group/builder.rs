@@ -71,11 +71,12 @@ impl GroupBuilder {
         GroupBuilder { join, ..self }
     }
 
-    /// Sets the function that runs the tasks. `execute` receives each task, and must start it on a thread or an executor,
-    /// which polls the task until it is ready. If a task is dropped before, it fails with an error.
+    /// Sets the function that runs the tasks. `execute` receives each task, and must start it on a thread or an
+    /// executor, which polls the task until it is ready. If a task is dropped before it is ready, its result is an
+    /// error.
     ///
-    /// Default: each task is spawned on the tokio runtime that is current when the task starts. Without the feature
-    /// `tokio` there is no default, and every task fails with an error.
+    /// Default: each task is spawned on the tokio runtime that is current when the task starts. If there is no current
+    /// runtime, or if the feature `tokio` is off, the task's result is an error.
     pub fn executor(self, execute: impl Fn(BoxFuture) + Send + Sync + 'static) -> Self {
         GroupBuilder { executor: Executor::Function(Box::new(execute)), ..self }
     }
@@ -83,7 +84,7 @@ impl GroupBuilder {
     /// Creates the group. Returns the group and the tasks' context, which is a child of `ctx`. Give each task a clone of
     /// the tasks' context, so that it can stop when this context ends.
     ///
-    /// `T` is the type of the values that the tasks return.
+    /// Each task returns a `Result<T, E>`: `T` is the type of the values that the group collects.
     #[track_caller]
     pub fn build<T>(self, ctx: &Context) -> (Group<T>, Context) {
         Group::with(ctx, self.executor, self.join, self.limit, Location::caller())

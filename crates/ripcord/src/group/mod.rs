@@ -33,8 +33,8 @@ pub use handle::GroupHandle;
 use outcomes::Outcomes;
 use shared::{Executor, Shared, State};
 
-/// The future of one task of a [`Group`]. The function that was passed to [`Group::with_executor`] receives it, and must
-/// poll it until it is ready.
+/// The future of one task of a [`Group`]. The function that was passed to [`Group::with_executor`] or
+/// [`GroupBuilder::executor`] receives the future, and must poll it until it is ready.
 pub type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Runs the tasks of one operation under one context. Go's `errgroup.Group`.
@@ -46,9 +46,11 @@ pub type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// task cancels the tasks' context. The end of this context does not drop running tasks: each task must observe the
 /// context, for example with [`Context::run`].
 ///
-/// There are three exceptions, in which the tasks are dropped at their next poll: [`results`](Group::results) drops them
-/// when the tasks' context ends, [`Join::First`] drops them after the first success, and dropping the group or the future
-/// of `wait` drops them.
+/// In three cases, running tasks are dropped at their next poll:
+///
+/// - [`results`](Group::results) drops them when the tasks' context ends.
+/// - [`Join::First`] drops them after the first success.
+/// - Dropping the group, or the future of `wait` or a similar method, drops them.
 ///
 /// [`Group::new`] creates a group on the tokio runtime, [`Group::with_executor`] on any executor. [`Group::builder`]
 /// creates a group that collects values, limits the number of running tasks, or uses another [`Join`] mode. The mode
@@ -88,7 +90,7 @@ impl Group {
     /// is a child of `ctx`.
     ///
     /// The tasks' context ends when `ctx` ends, when the first task fails or panics, and when [`wait`](Group::wait)
-    /// returns. A task that is added outside of a runtime fails immediately with an error.
+    /// returns. If a task is added outside of a runtime, it never runs, and its result is an error.
     #[cfg(feature = "tokio")]
     #[doc(alias = "errgroup.WithContext")]
     #[track_caller]
@@ -100,7 +102,7 @@ impl Group {
     /// `ctx`.
     ///
     /// `execute` must start the task on a thread or an executor, which polls the task until it is ready. If the task is
-    /// dropped before, it fails with an error.
+    /// dropped before it is ready, its result is an error.
     ///
     /// The tasks' context ends when `ctx` ends, when the first task fails or panics, and when [`wait`](Group::wait)
     /// returns.
@@ -234,7 +236,8 @@ impl<T> Group<T> {
     /// Waits until all tasks have ended, and then cancels the [tasks' context](GroupBuilder::build). The values of the
     /// tasks are dropped.
     ///
-    /// The end of the tasks' context does not end the wait: it lasts until each task has noticed the end and returned.
+    /// The end of the tasks' context does not end the wait: the method waits until each task has noticed the end and
+    /// returned.
     ///
     /// # Errors
     ///
@@ -246,7 +249,8 @@ impl<T> Group<T> {
     ///
     /// # Panics
     ///
-    /// Resumes the first panic of a task, after all tasks have ended. With [`Join::First`], only if no task succeeded.
+    /// Resumes the first panic of a task, after all tasks have ended. With [`Join::First`], resumes the panic only if
+    /// no task succeeded.
     ///
     /// # Cancel safety
     ///
@@ -261,8 +265,8 @@ impl<T> Group<T> {
     /// Waits until all tasks have ended, like [`wait`](Group::wait). Returns their values in the order of the
     /// [`go`](Group::go) calls.
     ///
-    /// With [`Join::First`], returns only the value of the task that succeeded first. To get the values of some tasks
-    /// although other tasks have failed, use [`results`](Group::results).
+    /// With [`Join::First`], returns only the value of the task that succeeded first. To get the values of the
+    /// successful tasks even if other tasks have failed, use [`results`](Group::results).
     ///
     /// # Errors
     ///
@@ -286,9 +290,9 @@ impl<T> Group<T> {
     /// Waits until all tasks have ended, or until the [tasks' context](GroupBuilder::build) ends. Returns one result for
     /// each task, in the order of the [`go`](Group::go) calls.
     ///
-    /// If the context ends first, the tasks that are still running are dropped at their next poll, and their results are
-    /// the context's error. A task that is ready at this poll keeps its result. Tasks that have already finished keep
-    /// their values and errors, so the list is a partial result.
+    /// If the context ends first, the tasks that are still running are dropped at their next poll, and their results
+    /// are the context's error. A task that is ready at this poll keeps its result. The list also contains the values
+    /// and errors of the tasks that have already finished, so it is a partial result.
     ///
     /// The context ends when its parent ends, or, depending on the [`Join`] mode, when a task fails or succeeds. A task
     /// that panicked has an error in the list, whose [`panic`](GroupError::panic) method returns the panic.

@@ -68,9 +68,9 @@ impl Context {
     /// Wraps a blocking socket, so that its reads and writes fail when this context ends. `Context::io` does the same for async
     /// code.
     ///
-    /// When the context ends, the socket is shut down in both directions. A read or write that blocks a thread then returns
-    /// immediately with an error, and so does each later one. The connection cannot be used again. Dropping the returned
-    /// [`BlockingIo`] closes the socket.
+    /// `stream` is a `TcpStream` or a `UnixStream` of the standard library. When the context ends, the socket is shut down in
+    /// both directions. A read or write that is blocking a thread returns immediately with an error, and each later read or
+    /// write fails too. The connection cannot be used again. Dropping the returned [`BlockingIo`] closes the socket.
     ///
     /// Each read or write that transfers bytes records [`progress`](Context::progress), so an
     /// [idle timeout](Context::with_idle_timeout) ends the context only when the transfer stalls.

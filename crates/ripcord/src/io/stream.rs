@@ -14,7 +14,8 @@ use crate::future::DoneOwned;
 pin_project! {
     /// An async stream whose reads and writes fail when a context ends. [`Context::io`] returns it.
     ///
-    /// `Io` implements tokio's [`AsyncRead`], [`AsyncBufRead`] and [`AsyncWrite`], each if the stream `S` implements it.
+    /// `Io` implements tokio's [`AsyncRead`], [`AsyncBufRead`] and [`AsyncWrite`], each of them if the stream `S`
+    /// implements the same trait.
     ///
     /// # Errors
     ///

@@ -60,13 +60,14 @@ impl ShutdownBuilder {
     /// the current phase end too, and no further phase runs. If the shutdown has not started, it starts with the cause of
     /// the root's end.
     ///
-    /// The root may be derived from the context of another `Shutdown`. Contexts of this shutdown are then
+    /// The root may be derived from the context of another `Shutdown`. In this case, contexts of this shutdown are
     /// [draining](Context::is_draining) when either shutdown is draining.
     pub fn context(self, root: &Context) -> Self {
         ShutdownBuilder { root: root.clone(), ..self }
     }
 
-    /// Sets the drain time: how long [work in flight](Shutdown) may continue after the stop request. Default: 10 seconds.
+    /// Sets the drain time: how long [work in flight](Shutdown) may continue after the [stop request](Shutdown).
+    /// Default: 10 seconds.
     ///
     /// When the drain time is over, [`Shutdown::context`] is canceled, and with it all work that has not ended. With a
     /// drain time of zero, the stop request cancels all work immediately. [`Duration::MAX`] sets no limit.
@@ -75,19 +76,21 @@ impl ShutdownBuilder {
         ShutdownBuilder { drain: Limit { time, location: Location::caller() }, ..self }
     }
 
-    /// Sets how long servers still accept connections after the stop request. Default: zero.
+    /// Sets how long servers still accept connections after the [stop request](Shutdown). Default: zero.
     ///
     /// Let the readiness check of your service fail when its context [is draining](Context::is_draining). During the
     /// delay, load balancers notice this and stop sending requests. The servers of `ripcord_http::serve` close their
     /// listeners after the delay. If you write a server, wait for the delay with [`Shutdown::drain_delay_over`].
     ///
-    /// The delay is part of the drain time: it ends when the drain ends. The drain lasts as long as a listener of
-    /// `ripcord_http::serve` is open, but it may end early if there is no such listener and no work in flight.
+    /// The delay is part of the [drain time](ShutdownBuilder::drain): if the drain ends during the delay, the delay
+    /// ends too. The drain ends as soon as no [work is in flight](Shutdown). An open listener of `ripcord_http::serve`
+    /// counts as work in flight. If you write a server, hold a guard from [`task_guard`](Context::task_guard) while its
+    /// listener is open, so that the drain does not end during the delay.
     pub fn drain_delay(self, time: Duration) -> Self {
         ShutdownBuilder { drain_delay: time, ..self }
     }
 
-    /// Adds a phase, which is cleanup that runs after the drain and after the phases that were added before.
+    /// Adds a phase: cleanup that runs after the drain and after all phases that were added before it.
     ///
     /// `run` receives a child of the [root](ShutdownBuilder::context), which has the name `name` and ends after `limit`.
     /// `run` returns a future with the output `()` or `Result<(), E>`, where `E` converts into a
@@ -98,9 +101,9 @@ impl ShutdownBuilder {
     /// [report](crate::Report) contains the outcome of each phase. The shutdown continues with the next phase even if a
     /// phase fails, panics or exceeds its limit.
     ///
-    /// A future that blocks its thread cannot be dropped. The shutdown then continues one second after the limit, and the
-    /// report lists the phase in [`left`](crate::Report::left). On a single-threaded runtime, such a future also blocks
-    /// the shutdown.
+    /// A future that blocks its thread cannot be dropped. In this case, the shutdown continues one second after the
+    /// limit, and [`Report::left`](crate::Report::left) contains the phase. On a single-threaded runtime, such a future
+    /// also blocks the shutdown.
     #[track_caller]
     pub fn phase<F, T>(mut self, name: impl Into<Cow<'static, str>>, limit: Duration, run: F) -> Self
     where
@@ -111,15 +114,17 @@ impl ShutdownBuilder {
         self
     }
 
-    /// Sets the time limit for the drain and all phases together, counted from the stop request. Default: no limit.
+    /// Sets the time limit for the drain and all phases together, counted from the [stop request](Shutdown). Default:
+    /// no limit.
     ///
-    /// When the limit is over, the drain ends, the current phase is dropped, and no further phase runs.
+    /// When the limit is over, work that is still in flight is canceled, the current phase is dropped, and no further
+    /// phase runs.
     #[track_caller]
     pub fn total(self, time: Duration) -> Self {
         ShutdownBuilder { total: Limit { time, location: Location::caller() }, ..self }
     }
 
-    /// Creates the [`Shutdown`], which waits for a stop request.
+    /// Creates the [`Shutdown`], which waits for a [stop request](Shutdown).
     ///
     /// If this method is called on a tokio runtime and the feature `tokio` is on, the shutdown and its phases run on that
     /// runtime. Otherwise they run on threads, which start after the stop request.

@@ -19,7 +19,7 @@ impl Value for StopRequest {
 }
 
 impl Context {
-    /// Returns whether a stop request was made to the [`Shutdown`](crate::Shutdown) from whose
+    /// Returns whether a [stop request](crate::Shutdown) was made to the `Shutdown` from whose
     /// [`context`](crate::Shutdown::context) this context was derived. Returns `false` if there is no such `Shutdown`.
     ///
     /// The stop request does not end the context: work may finish until the [drain time](crate::ShutdownBuilder::drain)
@@ -42,8 +42,8 @@ impl Context {
         self.all_values::<StopRequest>().into_iter().any(|request| request.0.is_done())
     }
 
-    /// Waits until the context is draining: until a stop request is made to the [`Shutdown`](crate::Shutdown) from whose
-    /// [`context`](crate::Shutdown::context) this context was derived.
+    /// Waits until the context is draining: until a [stop request](crate::Shutdown) is made to the `Shutdown` from
+    /// whose [`context`](crate::Shutdown::context) this context was derived.
     ///
     /// If there is no such `Shutdown`, the future is never ready. The end of the context does not make the future ready.
     /// See also [`is_draining`](Context::is_draining).
@@ -69,8 +69,8 @@ impl Context {
     }
 }
 
-/// The future that [`Context::draining`] returns. Ready when a stop request is made to the context's
-/// [`Shutdown`](crate::Shutdown).
+/// The future that [`Context::draining`] returns. Ready when a [stop request](crate::Shutdown) is made to the
+/// `Shutdown` from which the context was derived.
 ///
 /// The future does not borrow the context, so it can be spawned.
 #[must_use = "futures do nothing unless polled"]

@@ -64,8 +64,8 @@ pub use report::{DrainEnded, PhaseOutcome, PhaseReport, Report};
 /// Stops a process in order: first a stop request, then a drain with a time limit, then phases with their own time
 /// limits.
 ///
-/// [`Shutdown::builder`] returns a builder that creates it. Derive the contexts of all work from
-/// [`context`](Shutdown::context). The shutdown has four steps:
+/// Create a shutdown with [`Shutdown::builder`]. Derive the contexts of all work from [`context`](Shutdown::context).
+/// The shutdown has four steps:
 ///
 /// 1. **Stop request.** The shutdown starts with a call of [`begin`](Shutdown::begin), with a
 ///    [signal](Shutdown::on_signals), or when the [root](ShutdownBuilder::context) ends. All contexts derived from
@@ -81,8 +81,8 @@ pub use report::{DrainEnded, PhaseOutcome, PhaseReport, Report};
 /// the listeners, connections and requests of a server of `ripcord_http::serve`.
 ///
 /// The shutdown runs on the tokio runtime on which it was built, or else on a thread. It makes progress even if no code
-/// polls a future. Building a `Shutdown` does not start it. Clones refer to the same shutdown. If the last clone is
-/// dropped without a stop request, nothing happens.
+/// awaits [`run`](Shutdown::run). Building a `Shutdown` does not start it. Clones refer to the same shutdown. If the
+/// last clone is dropped before a stop request, the shutdown never starts, and no phase runs.
 ///
 /// ```
 /// use std::time::Duration;
@@ -200,9 +200,9 @@ impl Shutdown {
 
     /// Returns the context of all work. Derive the contexts of requests, jobs and connections from it.
     ///
-    /// This context does not end at the stop request. It is canceled with the cause [`DrainEnded`] when the drain ends:
-    /// when no work is in flight, or when the [drain time](ShutdownBuilder::drain) is over. Work that starts later ends
-    /// immediately.
+    /// This context does not end at the [stop request](Shutdown). It is canceled with the cause [`DrainEnded`] when the
+    /// drain ends: when no work is in flight, or when the [drain time](ShutdownBuilder::drain) is over. The contexts of
+    /// work that starts later have already ended.
     pub fn context(&self) -> &Context {
         &self.0.work
     }
@@ -224,12 +224,12 @@ impl Shutdown {
         &self.0.stop
     }
 
-    /// Starts the shutdown with a stop request, whose cause is `cause`. Only the first stop request of a shutdown has an
-    /// effect. The [`Report`] contains its cause.
+    /// Starts the shutdown with a [stop request](Shutdown), whose cause is `cause`. Only the first stop request of a
+    /// shutdown has an effect. The [`Report`] contains the cause of this first request.
     ///
-    /// This method may be called on any thread, without a runtime, and does not wait for the shutdown. When it returns,
-    /// all contexts derived from [`context`](Shutdown::context) are [draining](Context::is_draining). If the shutdown was
-    /// built outside of a runtime and no thread can be started, the shutdown runs within this call.
+    /// This method may be called on any thread, without a runtime, and does not wait for the shutdown. When the method
+    /// returns, all contexts derived from [`context`](Shutdown::context) are [draining](Context::is_draining). If the
+    /// shutdown was built outside of a runtime and no thread can be started, the shutdown runs within this call.
     ///
     /// ```
     /// use ripcord::{Shutdown, block_on};
@@ -245,11 +245,12 @@ impl Shutdown {
     }
 
     /// Starts a thread that begins the shutdown when the process receives SIGINT (Ctrl-C) or SIGTERM. The cause of the
-    /// stop request is the [`Signal`](crate::Signal).
+    /// [stop request](Shutdown) is the [`Signal`](crate::Signal).
     ///
-    /// The first signal does not end the process. A second signal ends the process immediately, even during the shutdown.
-    /// A signal also ends the process after the shutdown has finished, and after the last clone of this `Shutdown` was
-    /// dropped. In all these cases, the process continues if other code in it listens for the signal.
+    /// The first signal does not end the process. A second signal ends the process immediately, even during the
+    /// shutdown. A signal also ends the process after the shutdown has finished, and after the last clone of this
+    /// `Shutdown` was dropped. None of these signals ends the process if other code in the process listens for the
+    /// signal.
     ///
     /// A second call of this method has no effect.
     ///
@@ -277,8 +278,8 @@ impl Shutdown {
         Ok(())
     }
 
-    /// Waits for the stop request, and then until the [drain delay](ShutdownBuilder::drain_delay) is over. If the drain
-    /// ends during the delay, the wait ends too.
+    /// Waits for the [stop request](Shutdown), and then until the [drain delay](ShutdownBuilder::drain_delay) is over.
+    /// If the drain ends during the delay, the wait ends too.
     ///
     /// If you write a server, close its listener after this wait. The servers of `ripcord_http::serve` do this for you.
     ///
@@ -308,8 +309,8 @@ impl Shutdown {
         self.0.end_drain(false);
     }
 
-    /// Waits until the shutdown has finished, and returns the [`Report`]. This method does not start the shutdown: without
-    /// a stop request, it waits forever.
+    /// Waits until the shutdown has finished, and returns the [`Report`]. This method does not start the shutdown:
+    /// without a [stop request](Shutdown), it waits forever.
     ///
     /// The shutdown makes progress even if the returned future is not polled. The future owns a clone of the `Shutdown`,
     /// so it can be spawned.

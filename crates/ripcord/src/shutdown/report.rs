@@ -174,8 +174,8 @@ impl fmt::Display for PhaseReport {
 pub enum PhaseOutcome {
     /// The phase has completed without an error.
     Completed,
-    /// The phase returned this error. If the tokio runtime of the shutdown was shut down during the phase, this is an error
-    /// that says so.
+    /// The phase returned this error. If the tokio runtime of the shutdown was shut down during the phase, this is the
+    /// error `the runtime of the shutdown has been shut down`.
     Failed(Cause),
     /// The phase was not ready at its time limit, at the [total](crate::ShutdownBuilder::total) limit, or at the deadline
     /// of the [root](crate::ShutdownBuilder::context), and was dropped. The error's [origin](Error::origin) is the line

@@ -23,9 +23,10 @@ impl Context {
     /// root of a new tree. Pass the returned context to the functions that the call uses: spans that they start, also in
     /// other tasks and threads, become children of the new span.
     ///
-    /// The guard is dropped, and the span ends, at a return, a `?`, a panic, or the abort of the task that holds the guard.
-    /// If the returned context has ended before, the span also records the context's error. Set a timeout before the span
-    /// starts: a timeout that is set on the returned context ends only a child of it, and is not recorded.
+    /// The guard is dropped, and the span ends, at a return, a `?`, a panic, or the abort of the task that holds the
+    /// guard. If the returned context has ended before the span ends, the span also records the context's error. To
+    /// record a timeout, set it before the span starts: a timeout that is set on the returned context ends only a child
+    /// of the returned context.
     ///
     /// The context's [clock](Context::clock) measures the time. A tree records up to [`SpanBuilder::DEFAULT_LIMIT`] spans.
     /// [`Span::builder`] has more settings.
@@ -104,8 +105,8 @@ impl Span {
     /// Returns a child of `ctx` in which the function `root` creates the roots of span trees on demand.
     ///
     /// When a span starts under the returned context and no parent span is found, `root` is called with the context in
-    /// which the span starts. The new span becomes a child of the span that `root` returns. If `root` returns `None`, the
-    /// new span is a root itself. [`Context::span`] calls `root` too if no span is found.
+    /// which the span starts. The new span becomes a child of the span that `root` returns. If `root` returns `None`,
+    /// the new span is a root itself. If no span is found, [`Context::span`] calls `root` too.
     ///
     /// Use this function in a server, so that a request that starts no span needs no root span. As in the example, store
     /// the [`SpanGuard`] of the root in a value of the request's context. Do not start the root in the request's context
@@ -180,14 +181,14 @@ impl SpanBuilder {
     /// Makes the new span the root of a new tree, even if the context that is passed to [`start`](SpanBuilder::start)
     /// already carries a span.
     ///
-    /// A tree keeps all recorded spans until its last context and its last [`Span`] are dropped. Work that never ends,
-    /// such as a server or a queue worker, should therefore start a root for each request or job.
+    /// A tree keeps all recorded spans until the last context and the last [`Span`] of the tree are dropped. Work that
+    /// never ends, such as a server or a queue worker, should therefore start a root for each request or job.
     pub fn root(self) -> Self {
         SpanBuilder { is_root: true, ..self }
     }
 
-    /// Sets the maximum number of spans that are recorded below the new span, if the new span is the root of its tree. If
-    /// it is not a root, the setting has no effect: the limit of the root counts for the whole tree.
+    /// Sets the maximum number of spans that are recorded below the new span, if the new span is the root of its tree.
+    /// Otherwise this setting has no effect: the limit of the root counts for the whole tree.
     ///
     /// Spans above the limit are not recorded. [`Span::dropped`] returns their number.
     ///
@@ -237,8 +238,9 @@ impl SpanBuilder {
     /// Starts the span as a child of the span of `ctx`, or as the root of a new tree. Returns a child of `ctx` that
     /// carries the span, and the guard that ends the span when dropped.
     ///
-    /// If the [limit](SpanBuilder::limit) of the tree is reached, the span is not recorded in the tree, and the returned
-    /// context is a clone of `ctx`. The guard's span is then a tree of its own. See also [`Context::start_span`].
+    /// If the [limit](SpanBuilder::limit) of the tree is reached, the span is not recorded in the tree, and the
+    /// returned context is a clone of `ctx`. In this case, the span of the guard is a tree of its own. See also
+    /// [`Context::start_span`].
     #[must_use = "a span ends when its guard is dropped"]
     #[track_caller]
     pub fn start(self, ctx: &Context) -> (Context, SpanGuard) {

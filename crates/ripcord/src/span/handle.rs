@@ -30,7 +30,8 @@ use crate::value::Value;
 /// each error in the `{:#}` format of [`Error`](crate::Error), with its origin. Lines below level 64 are not indented
 /// further and show their level instead. Control characters in names and causes are escaped.
 ///
-/// A span is a [`Value`]. `ctx.with_value(span)` makes the calls of another context children of the span:
+/// A span is a [`Value`]. After `let ctx = ctx.with_value(span)`, the spans that are started under `ctx` are children
+/// of `span`, even if `ctx` belongs to other work:
 ///
 /// ```
 /// use ripcord::Context;
@@ -104,7 +105,7 @@ impl Span {
         children.into_iter().map(span).collect()
     }
 
-    /// Returns a copy of the span's data at one moment. Use it to read several properties of a span: most other methods of
+    /// Returns a copy of the span's current data. Use it to read several properties of a span: most other methods of
     /// `Span` lock the tree in each call.
     ///
     /// ```

@@ -26,7 +26,8 @@ impl SpanSnapshot {
     }
 
     /// Returns the depth of this span in the result of [`Span::snapshots`](crate::Span::snapshots). The span on which
-    /// `snapshots` was called has depth 0, its children have depth 1, and each further level adds 1.
+    /// `snapshots` was called has depth 0, its children have depth 1, and each further level adds 1. In the result of
+    /// [`Span::snapshot`](crate::Span::snapshot), the depth is 0.
     pub fn depth(&self) -> usize {
         self.depth
     }

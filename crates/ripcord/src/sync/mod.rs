@@ -31,14 +31,15 @@
 //!
 //! # The end of the context
 //!
-//! All waits follow [`Context::run`](crate::Context::run). If the context has ended at the first poll, the wait returns the
-//! context's error, even if a permit or a value is ready. If a permit or a value is ready at the poll that notices the end of the
-//! context, the wait returns the permit or the value.
+//! All waits behave like [`Context::run`](crate::Context::run). If the context has ended at the first poll, the wait returns
+//! the context's error, even if a permit or a value is ready. If a permit or a value is ready at the poll that notices the end
+//! of the context, the wait returns the permit or the value.
 //!
 //! # Cancel safety
 //!
-//! Every future may be dropped at any time. Its permit or lock then goes to the next waiter, and its value stays in the channel. A
-//! new future waits at the end of the queue.
+//! Every future may be dropped at any time. A permit or a lock that was already assigned to the dropped future goes to the next
+//! waiter. A dropped receive takes no value from the channel. A dropped send sends nothing, and drops its value. To wait again,
+//! call the method again: the new future waits at the end of the queue.
 //!
 //! A waker that panics may keep the other waiters of the same semaphore or channel from being woken, as with tokio's types.
 //!

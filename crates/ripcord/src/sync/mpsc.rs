@@ -10,8 +10,8 @@ use crate::error::Error;
 
 /// Creates a channel that holds up to `capacity` values. A capacity of 0 counts as 1.
 ///
-/// The receiver gets the values in the order in which they were sent. If the channel is full, senders wait in the order of their
-/// first polls, and each free place goes to the first of them.
+/// The receiver gets the values in the order in which they were sent. If the channel is full, senders wait in the order of
+/// their first polls, and each free place goes to the sender at the head of this queue.
 ///
 /// ```
 /// # futures::executor::block_on(async {
@@ -41,16 +41,16 @@ pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
 /// The sending half of a channel. [`channel`] returns it.
 ///
 /// Clones send into the same channel. When all senders have been dropped, the channel is closed: the receiver gets the values
-/// that are in it, and then `None`.
+/// that are still in the channel, and then `None`.
 pub struct Sender<T>(inner::Sender<T>);
 
 impl<T> Sender<T> {
-    /// Sends `value`. If the channel is full, waits until it has a free place, or until `ctx` ends.
+    /// Sends `value`. If the channel is full, waits until the channel has a free place, or until `ctx` ends.
     ///
     /// # Errors
     ///
-    /// Returns a [`SendError`] that contains the value, if the receiver was dropped or has closed the channel, or if `ctx` ended
-    /// first. If `ctx` has ended at the first poll, nothing is sent.
+    /// Returns a [`SendError`] that contains the value if the receiver was dropped, if the receiver has closed the channel, or
+    /// if `ctx` ended first. If `ctx` has already ended at the first poll, nothing is sent.
     ///
     /// # Cancel safety
     ///
@@ -86,8 +86,8 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     ///
-    /// Returns a [`SendError`] that contains the value, if the channel is full, or if the receiver was dropped or has closed the
-    /// channel.
+    /// Returns a [`SendError`] that contains the value if the channel is full, if the receiver was dropped, or if the receiver
+    /// has closed the channel.
     pub fn try_send(&self, value: T) -> Result<(), SendError<T>> {
         self.0.try_send(value).map_err(|error| match error {
             inner::error::TrySendError::Full(value) => SendError { value, reason: Reason::Full },
@@ -197,12 +197,12 @@ impl<T> SendError<T> {
         matches!(self.reason, Reason::Full)
     }
 
-    /// Returns whether the context ended before the channel had a free place.
+    /// Returns whether the send failed because its context ended.
     pub fn is_ended(&self) -> bool {
         self.context_error().is_some()
     }
 
-    /// Returns the context's error, if the context ended before the channel had a free place. This error is also the
+    /// Returns the context's error if the send failed because its context ended, and `None` otherwise. This error is also the
     /// [`source`](StdError::source).
     pub fn context_error(&self) -> Option<&Error> {
         match &self.reason {

@@ -37,7 +37,7 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     ///
-    /// Returns the value if the receiver was dropped.
+    /// Returns `Err` with the value if the receiver was dropped.
     pub fn send(self, value: T) -> Result<(), T> {
         self.0.send(value)
     }
@@ -68,6 +68,9 @@ impl<T> fmt::Debug for Sender<T> {
 }
 
 /// The receiving half of a oneshot channel. [`channel`] returns it.
+///
+/// If the receiver is dropped, the sender's [`send`](Sender::send) fails, and a value that was sent but not received is
+/// dropped.
 pub struct Receiver<T>(
     /// `None` once the value was received, or the receiver has found that the sender was dropped.
     Option<inner::Receiver<T>>,
@@ -90,7 +93,8 @@ impl<T> Receiver<T> {
         Ok(result.ok())
     }
 
-    /// Returns the value, or `None` if it was not sent yet or was already received. Never waits.
+    /// Returns the value, or `None` if the value was not sent yet, if it was already received, or if the sender was
+    /// dropped without a send. Never waits.
     pub fn try_recv(&mut self) -> Option<T> {
         match self.0.as_mut()?.try_recv() {
             Err(inner::error::TryRecvError::Empty) => None,

@@ -14,15 +14,16 @@ impl Context {
     /// The end of the task's context does not stop a running closure. To stop early, the closure must
     /// [check](Context::check) the context. If the context ends before the closure has started, the closure never starts.
     ///
-    /// The [`Task`] is ready when the closure has returned, or when the task's context has ended. If both are true at the
-    /// same poll, the closure's value is returned. A closure that still runs stays in the lists of
-    /// [`with_tasks`](Context::with_tasks).
+    /// The [`Task`] is ready when the closure has returned, or when the task's context has ended. If both are true at
+    /// the same poll, the closure's value is returned. A closure that continues after the end of the context stays in
+    /// the task lists of [`with_tasks`](Context::with_tasks) until it returns.
     ///
     /// If the closure panics, awaiting the [`Task`] returns [`TaskError::Panicked`]. If the closure panics after the end
     /// of the task's context, or after the [`Task`] was dropped, only the panic hook reports the panic.
     ///
-    /// The task has the same name, `tracing` span and lists as a task of [`spawn`](Context::spawn). Outside of a runtime,
-    /// awaiting the [`Task`] returns [`TaskError::Ended`].
+    /// As with [`spawn`](Context::spawn), the task appears in the task lists under this context's [name](Context::name)
+    /// and, with the feature `tracing`, runs inside the caller's `tracing` span. Outside of a runtime, the closure is
+    /// not called, and awaiting the [`Task`] returns [`TaskError::Ended`].
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {

@@ -9,7 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::background;
 use crate::error::Error;
 
-/// The error that takes the place of a spawned task's output: the task's context ended first, or the task panicked.
+/// The error of a spawned task that has no output: the task's context ended first, or the task panicked.
+///
+/// The format `{}` prints `the task ended with its context`, or the message of the panic. The format `{:#}` also prints
+/// the context's error, or the line of code that started the panicking task.
 ///
 /// ```
 /// use ripcord::TaskError;
@@ -88,7 +91,8 @@ impl StdError for TaskError {
 
 /// The panic of a task: the panic's payload, and the line of code that started the task.
 ///
-/// Clones share the payload.
+/// The format `{}` prints the message of the panic. The format `{:#}` also prints the line of code. Clones share the
+/// payload.
 #[derive(Clone)]
 pub struct TaskPanic(Arc<Inner>);
 

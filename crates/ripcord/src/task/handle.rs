@@ -73,11 +73,12 @@ impl<T> Task<T> {
         Task { ctx, state: State::Never(error), is_returned: false }
     }
 
-    /// Cancels the task's context and all contexts derived from it. Has no effect if the context has already ended.
+    /// Cancels the task's context and all contexts derived from it. Has no effect if the context has already ended, or
+    /// if the handle has already returned the task's result.
     ///
-    /// The future of a task from [`Context::spawn`] is dropped at its next poll. The future of a task from
-    /// [`spawn_with_grace`](Context::spawn_with_grace) may continue for the grace period. The closure of a task from
-    /// [`spawn_blocking`](Context::spawn_blocking) continues until it returns.
+    /// The cancel wakes the task. The future of a task from [`Context::spawn`] is dropped at its next poll. The future
+    /// of a task from [`spawn_with_grace`](Context::spawn_with_grace) may continue for the grace period. The closure of
+    /// a task from [`spawn_blocking`](Context::spawn_blocking) continues until it returns.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {

@@ -12,8 +12,8 @@ use crate::background;
 use crate::context::Context;
 use crate::value::Value;
 
-/// A list of the unfinished tasks that were started under one context. It counts, shows and waits for them.
-/// [`Context::with_tasks`] returns the list.
+/// A list of the unfinished tasks that were started under one context. Use it to count the tasks, to show them, or to
+/// wait for them. [`Context::with_tasks`] returns the list.
 ///
 /// Clones refer to the same list. Dropping a clone has no effect on the tasks.
 ///
@@ -100,8 +100,8 @@ impl Context {
 }
 
 impl Tasks {
-    /// Waits until the list is empty, or until `other` ends. `other` limits the wait. Its end has no effect on the tasks,
-    /// unless their contexts were derived from it.
+    /// Waits until the list is empty, or until `other` ends. The context `other` only limits the wait. Its end has no
+    /// effect on the tasks, unless their contexts were derived from it.
     ///
     /// The wait includes tasks that start during the wait. If `other` has ended but the list is empty, the result is
     /// `Ok`.
@@ -134,7 +134,8 @@ impl Tasks {
         entries.iter().map(|entry| TaskInfo::new(entry)).collect()
     }
 
-    /// Returns a description of each task together with the task's context.
+    /// Returns a description of each task together with the task's context, in the order in which the tasks were
+    /// started.
     ///
     /// The [values](Context::with_value) of the context can show which request a task belongs to. A returned context
     /// keeps its values alive.

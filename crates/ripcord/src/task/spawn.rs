@@ -35,9 +35,9 @@ impl Context {
     /// Spawns a task on the current tokio runtime. `make` receives the task's context, which is a child of this context,
     /// and returns the task's future.
     ///
-    /// When the task's context ends, the future is dropped. If the future is ready at the poll that notices the end, its
-    /// output is kept. Awaiting the [`Task`] returns the output, after the future was dropped. If this context has already
-    /// ended, `make` is not called.
+    /// When the task's context ends, the future is dropped. If the future is ready at the poll that notices the end,
+    /// its output is kept. Awaiting the [`Task`] returns the output, after the future was dropped. If this context has
+    /// already ended, `make` is not called, and awaiting the [`Task`] returns [`TaskError::Ended`].
     ///
     /// The task appears in every task list ([`with_tasks`](Context::with_tasks)) of this context and its ancestors, under
     /// this context's [name](Context::name). With the feature `tracing`, the task runs inside the caller's `tracing` span.
@@ -81,7 +81,7 @@ impl Context {
     ///
     /// `make` receives the task's context and returns the future. The future must notice the end of the context, for
     /// example with [`done`](Context::done), clean up, and return. If the future is not ready when the grace period is
-    /// over, it is dropped.
+    /// over, it is dropped, and awaiting the [`Task`] returns [`TaskError::Ended`].
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
