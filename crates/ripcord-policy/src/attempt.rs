@@ -55,9 +55,9 @@ impl Attempt {
     /// Returns a context that is derived from `ctx` and belongs to no attempt. A retry under the returned context may make
     /// several attempts.
     ///
-    /// Use this method to start work that is not part of the attempt because it serves other callers too, such as a connection
-    /// pool or a server. The returned context still ends when `ctx` ends. If the work must continue after `ctx` ends, also call
-    /// [`without_cancel`](Context::without_cancel).
+    /// Use this method to start work that is not part of the attempt because it serves other callers too, such as the
+    /// background task of a connection pool. The returned context still ends when `ctx` ends. If the work must continue
+    /// after `ctx` ends, also call [`without_cancel`](Context::without_cancel).
     pub fn clear(ctx: &Context) -> Context {
         if Self::current(ctx) == Self::default() { ctx.clone() } else { ctx.with_value(Self::default()) }
     }

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-/// The error of every builder: a setting is out of bounds.
+/// The error of every builder, and of methods that change a setting: a setting is invalid.
 ///
-/// The error shows the name of the setting, its bound and the given value. The setting has the same name as the builder's
-/// method.
+/// The error shows the name of the setting, the bound of the setting and the given value. A setting has the same name as the
+/// method of the builder that sets it.
 ///
 /// ```
 /// use ripcord_policy::ConfigError;
@@ -28,17 +28,18 @@ struct Broken {
 }
 
 impl ConfigError {
-    /// Creates an error with the text `{field} must be {bound}, got {given}`.
+    /// Creates an error with the text `{field} must be {bound}, got {given}`. `field` is the name of the setting, `bound`
+    /// describes its valid values, and `given` is the invalid value.
     pub fn new(field: &'static str, bound: impl Into<Cow<'static, str>>, given: impl fmt::Display) -> Self {
         ConfigError(Box::new(Broken { field, bound: bound.into(), given: given.to_string() }))
     }
 
-    /// Returns the name of the setting, which is also the name of the builder's method.
+    /// Returns the name of the invalid setting, which is also the name of the method that sets it.
     pub fn field(&self) -> &'static str {
         self.0.field
     }
 
-    /// Returns the bound that the setting violated, such as `at least 1`.
+    /// Returns the description of the valid values, such as `at least 1`.
     pub fn bound(&self) -> &str {
         &self.0.bound
     }

@@ -78,10 +78,11 @@
 //! * If a policy knows that a wait would end at or after the deadline of the context, it does not wait. The operation fails at
 //!   once.
 //! * Attempts do not multiply when one retry runs inside another: see [`Attempt`].
-//! * Dropping the future of `run` drops the call and releases what the policy holds for it: permits, unspent tokens and probes
-//!   of a breaker. A load of a cache and a job of a worker pool run in tasks of their own: see their docs.
+//! * Dropping the future of `run` drops the call and releases its permits, unspent tokens and breaker probes. A load of a
+//!   cache and a job of a worker pool run in tasks of their own: see their docs.
 //! * The context of a call does not end when the call succeeds, so that a response can still be read afterwards. The context
-//!   still ends at its deadline.
+//!   still ends at its deadline, and when the caller's context ends. The context of a cache load is an exception: see
+//!   [`Cache::run`].
 //! * No function panics because of an argument. Hooks and classifiers run outside all locks. A panicking hook affects only the
 //!   call that ran the hook.
 //!

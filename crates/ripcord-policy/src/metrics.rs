@@ -67,11 +67,13 @@ const GAUGES: [(&str, &str, Unit); 15] = [
 /// Call this function once, after your program has installed a recorder, for example of a Prometheus exporter.
 ///
 /// With the feature `metrics`, every policy has a method `record_metrics(name)`, which copies the policy's statistics to the
-/// recorder. The recorder sees changes only after the next call of `record_metrics`. So call this method at an interval, or
-/// each time before the metrics are read. Its argument becomes the label `name` of each metric.
+/// recorder. The recorder sees changes only after the next call of `record_metrics`. So call `record_metrics` at an
+/// interval, or each time before the metrics are read. The argument `name` becomes the label `name` of each metric. Give two
+/// policies of the same kind different names. Otherwise they overwrite each other's metrics.
 ///
 /// These metrics exist for every policy. Their label `policy` is `retry`, `hedge`, `breaker`, `bulkhead`, `fallback`,
-/// `limiter`, `cache`, `pool` or `stack`. The table shows the values of the label `outcome`:
+/// `limiter`, `cache`, `pool` or `stack`. A policy with keys has the same label as the policy without keys. The table shows
+/// the values of the label `outcome`:
 ///
 /// | metric | type | labels |
 /// |---|---|---|

@@ -26,9 +26,10 @@ pub struct CallStats {
     pub succeeded: u64,
     /// Started calls that failed: calls with the outcome [`Outcome::Failure`].
     pub failed: u64,
-    /// Started calls that were canceled or dropped, and all other calls with the outcome [`Outcome::Neutral`].
+    /// Started calls that were canceled or dropped, and all other started calls with the outcome [`Outcome::Neutral`].
     pub canceled: u64,
-    /// Calls that were refused and never started, including calls whose context had ended before the call.
+    /// Calls that the policy refused and never started, including calls whose context was canceled or past its deadline
+    /// already.
     pub rejected: u64,
 }
 

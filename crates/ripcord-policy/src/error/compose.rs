@@ -117,8 +117,8 @@ impl<E> From<Panicked> for Error<E> {
     }
 }
 
-/// Joins the errors of two nested policies into one error. If a policy runs inside the call of another policy, the call returns
-/// `Error<E>`, and the outer policy returns `Error<Error<E>>`.
+/// Joins the errors of two nested policies into one error. If a policy runs inside the call of another policy, the inner
+/// policy returns an `Error<E>`, and the outer policy returns an `Error<Error<E>>`.
 impl<E> From<Error<Error<E>>> for Error<E> {
     fn from(error: Error<Error<E>>) -> Self {
         error.and_then(|below| below)

@@ -75,24 +75,25 @@ struct Inner<E> {
 }
 
 impl<E> Error<E> {
-    /// Creates the error of a call that returned `error`.
+    /// Creates the error of a call that made one attempt and returned `error`.
     pub fn new(error: E) -> Self {
         Self::single(1, Failure::Call, Some(error))
     }
 
-    /// Returns the last error that the call itself returned. Returns `None` if the call returned no error, for example because
-    /// a policy refused it.
+    /// Returns the last error that the call itself returned. If a policy refused the last attempt of a retry, this is the
+    /// error of an earlier attempt. Returns `None` if the call returned no error, for example because a policy refused the
+    /// only attempt.
     pub fn last(&self) -> Option<&E> {
         self.0.last.as_ref()?.call_error()
     }
 
-    /// Returns the [`last`](Error::last) error by value.
+    /// Returns the error that [`last`](Error::last) returns, by value.
     pub fn into_last(self) -> Option<E> {
         Some(self.0.last?.error?.0)
     }
 
-    /// Returns the number of attempts that were started. An attempt of a retry counts even if a policy inside the retry refused
-    /// the attempt. Returns 0 if no attempt was started.
+    /// Returns the number of attempts that were started. An attempt of a retry counts even if a policy inside the retry
+    /// refused the attempt. Returns 0 if no attempt was started, for example because a circuit breaker refused the call.
     pub fn attempts(&self) -> u32 {
         self.0.attempts
     }
@@ -103,12 +104,12 @@ impl<E> Error<E> {
         self.0.stop.as_ref().map(StopDetails::reason)
     }
 
-    /// Returns the error of the context, if the call failed because a context was canceled or its deadline passed. Otherwise
-    /// returns `None`.
+    /// If the call failed because a context was canceled or its deadline passed, returns the error of this context.
+    /// Otherwise returns `None`.
     ///
-    /// This is the context that was passed to the policy, or a context that the policy derived from it: the context of an
-    /// attempt that [timed out](Error::is_attempt_timeout), of a call that reached the deadline of a [`Stack`](crate::Stack),
-    /// or of a job of a [`WorkerPool`](crate::WorkerPool).
+    /// The context is the context that was passed to the policy, or a context that the policy derived from it: the context
+    /// of an attempt that [timed out](Error::is_attempt_timeout), of a call that reached the deadline of a
+    /// [`Stack`](crate::Stack), or of a job of a [`WorkerPool`](crate::WorkerPool).
     pub fn context_error(&self) -> Option<&ripcord::Error> {
         match &self.0.stop {
             Some(StopDetails::Ended(end)) => Some(end),
@@ -116,15 +117,16 @@ impl<E> Error<E> {
         }
     }
 
-    /// Returns whether the call failed because the caller's context was canceled.
+    /// Returns whether the call failed because the caller's context was canceled. Also returns `true` if a job of a
+    /// [`WorkerPool`](crate::WorkerPool) was canceled through its [`JobHandle`](crate::JobHandle) or by its pool.
     pub fn is_canceled(&self) -> bool {
         self.context_error().is_some_and(ripcord::Error::is_canceled)
     }
 
-    /// Returns whether the call failed because the deadline of the caller's context passed, or because a wait would not have
-    /// ended before this deadline.
+    /// Returns whether the call failed because a deadline passed, or because a wait would not have ended before the
+    /// deadline. The deadline is the deadline of the caller's context or of a [`Stack`](crate::Stack).
     ///
-    /// The timeout of an attempt is not the caller's deadline: see [`is_attempt_timeout`](Error::is_attempt_timeout).
+    /// Returns `false` if only the timeout of an attempt passed: see [`is_attempt_timeout`](Error::is_attempt_timeout).
     pub fn is_deadline_exceeded(&self) -> bool {
         match &self.0.stop {
             Some(StopDetails::Ended(end)) => end.is_deadline_exceeded(),
@@ -133,8 +135,8 @@ impl<E> Error<E> {
         }
     }
 
-    /// Returns whether the last attempt reached its own timeout, such as a stack's
-    /// [`attempt_timeout`](crate::stack::StackBuilder::attempt_timeout).
+    /// Returns whether the last attempt reached its own timeout: the
+    /// [`attempt_timeout`](crate::stack::StackBuilder::attempt_timeout) of a [`Stack`](crate::Stack).
     pub fn is_attempt_timeout(&self) -> bool {
         matches!(self.failure(), Some(Failure::TimedOut(..)))
     }
@@ -170,8 +172,8 @@ impl<E> Error<E> {
         self.refused().is_some_and(Refused::is_closed)
     }
 
-    /// Returns whether a [`Cache`](crate::Cache) refused a request because a load would have waited for itself, directly or
-    /// through other loads. See "Loads inside loads" in [`Cache::run`](crate::Cache::run).
+    /// Returns whether a [`Cache`](crate::Cache) refused a request for a key because a load would have waited for itself,
+    /// directly or through other loads. See "Loads inside loads" in [`Cache::run`](crate::Cache::run).
     pub fn is_load_cycle(&self) -> bool {
         self.refused().is_some_and(Refused::is_load_cycle)
     }
@@ -182,13 +184,16 @@ impl<E> Error<E> {
         matches!(self.failure(), Some(Failure::Panicked(_)))
     }
 
-    /// Returns how long to wait before calling again, if a policy refused the last attempt and knows this time. Otherwise
-    /// returns `None`. An open breaker returns the time until it admits a probe.
+    /// Returns how long to wait before calling again, if a [`CircuitBreaker`](crate::CircuitBreaker) refused the last
+    /// attempt. Otherwise returns `None`.
+    ///
+    /// If the breaker is open, this is the time until it admits a probe. If the breaker is half-open and all its probes are
+    /// in flight, the time is zero.
     pub fn retry_after(&self) -> Option<Duration> {
         self.refused()?.retry_after()
     }
 
-    /// Returns what this error says about the called service.
+    /// Returns the outcome of the call, as a statement about the called service.
     ///
     /// Returns [`Outcome::Failure`] for the call's own error, for an attempt timeout and for a panic. Returns
     /// [`Outcome::Neutral`] if the caller's context ended or if a policy refused the call. Never returns [`Outcome::Success`].
@@ -199,8 +204,8 @@ impl<E> Error<E> {
         }
     }
 
-    /// Converts the [`last`](Error::last) error with `change`, and keeps the rest of this error. Does not call `change` if
-    /// there is no last error.
+    /// Converts the [`last`](Error::last) error with `change`, and keeps all other details of this error. Does not call
+    /// `change` if there is no last error.
     pub fn map<F>(self, change: impl FnOnce(E) -> F) -> Error<F> {
         let Inner { attempts, stop, last } = *self.0;
         Error(Box::new(Inner { attempts, stop, last: last.map(|last| last.map(change)) }))

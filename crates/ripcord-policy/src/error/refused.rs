@@ -117,8 +117,8 @@ impl Refused {
         Self(Box::new(Reason::LoadCycle { keys, location }))
     }
 
-    /// Returns the error of the context, if the operation failed because the context passed to it was canceled or its deadline
-    /// passed. Otherwise returns `None`.
+    /// If the operation failed because the context passed to the operation was canceled or its deadline passed, returns the
+    /// error of this context. Otherwise returns `None`.
     pub fn context_error(&self) -> Option<&ripcord::Error> {
         match &*self.0 {
             Reason::Ended(end) => Some(end),
@@ -126,9 +126,9 @@ impl Refused {
         }
     }
 
-    /// Returns the origin of the deadline, if the operation failed because a wait would not have ended before the deadline. The
-    /// origin contains the line of code that set the deadline, the name of its context and the timeout. Returns `None` for any
-    /// other error.
+    /// If the operation failed because a wait would not have ended before the deadline, returns the origin of this deadline.
+    /// The origin contains the line of code that set the deadline, the name of the context with the deadline, and the
+    /// timeout. Returns `None` for any other error.
     pub fn deadline_origin(&self) -> Option<&Origin> {
         match &*self.0 {
             Reason::TooNear { origin, .. } => origin.as_ref(),
@@ -136,7 +136,7 @@ impl Refused {
         }
     }
 
-    /// Returns whether the operation failed because the context passed to it was canceled.
+    /// Returns whether the operation failed because the context passed to the operation was canceled.
     pub fn is_canceled(&self) -> bool {
         self.context_error().is_some_and(ripcord::Error::is_canceled)
     }
@@ -163,8 +163,8 @@ impl Refused {
     }
 
     /// Returns whether a [`RateLimiter`](crate::RateLimiter) or [`KeyedLimiter`](crate::KeyedLimiter) refused the operation
-    /// because it needs more tokens than the limiter can grant: the number is above the burst, or too many other waiters and
-    /// reservations come first.
+    /// because the operation needs more tokens than the limiter can grant: the number is above the burst, or too many other
+    /// waiters and reservations come first.
     pub fn is_limited(&self) -> bool {
         matches!(&*self.0, Reason::Limited { .. } | Reason::ExceedsBurst { .. })
     }
@@ -181,8 +181,8 @@ impl Refused {
         matches!(&*self.0, Reason::Closed(..))
     }
 
-    /// Returns whether a [`Cache`](crate::Cache) refused a request because a load would have waited for itself, directly or
-    /// through other loads. See "Loads inside loads" in [`Cache::run`](crate::Cache::run).
+    /// Returns whether a [`Cache`](crate::Cache) refused a request for a key because a load would have waited for itself,
+    /// directly or through other loads. See "Loads inside loads" in [`Cache::run`](crate::Cache::run).
     pub fn is_load_cycle(&self) -> bool {
         matches!(&*self.0, Reason::LoadCycle { .. })
     }
@@ -204,8 +204,11 @@ impl Refused {
         }
     }
 
-    /// Returns how long to wait before trying again, if the policy knows this time. Otherwise returns `None`. An open breaker
-    /// returns the time until it admits a probe.
+    /// Returns how long to wait before trying again, if a [`CircuitBreaker`](crate::CircuitBreaker) refused the operation.
+    /// Otherwise returns `None`.
+    ///
+    /// If the breaker is open, this is the time until it admits a probe. If the breaker is half-open and all its probes are
+    /// in flight, the time is zero.
     pub fn retry_after(&self) -> Option<Duration> {
         match &*self.0 {
             Reason::BreakerOpen { retry_after, .. } => Some(*retry_after),
@@ -214,7 +217,7 @@ impl Refused {
         }
     }
 
-    /// Returns [`Outcome::Neutral`], because a refused operation says nothing about the called service.
+    /// Always returns [`Outcome::Neutral`], because a refused operation says nothing about the called service.
     pub fn outcome(&self) -> Outcome {
         Outcome::Neutral
     }

@@ -28,7 +28,8 @@ pub struct SharedError {
 }
 
 impl SharedError {
-    /// Wraps an error. A cache and a worker pool wrap the errors of loads and jobs themselves.
+    /// Wraps an error. A value of any type that converts to a [`Cause`] can be wrapped. A cache and a worker pool wrap the
+    /// errors of loads and jobs themselves, so most programs do not call this function.
     ///
     /// A [`Cache`](crate::Cache) can remember the error of a failed load: see
     /// [`negative_ttl`](crate::cache::CacheBuilder::negative_ttl). It does not remember an error of this crate whose outcome is
@@ -48,7 +49,7 @@ impl SharedError {
         self.cause.downcast_ref::<T>()
     }
 
-    /// Returns the wrapped error.
+    /// Returns the wrapped error as a trait object.
     pub fn as_error(&self) -> &(dyn StdError + Send + Sync + 'static) {
         self.cause.as_error()
     }
