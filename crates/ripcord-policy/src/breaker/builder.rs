@@ -21,10 +21,10 @@ use crate::config::{above_zero, at_least_one, within};
 /// [`CircuitBreakerBuilder::window`]. This enum is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Window {
-    /// The results of the last calls. The value is the number of calls. It must be from 1 to 1,048,576.
+    /// The results of the last calls. The value is the number of calls, from 1 to 1,048,576.
     Count(usize),
-    /// The results of the calls that ended within the last period of this length. The length must be longer than zero. The
-    /// window moves in steps of a tenth of its length.
+    /// The results of the calls that ended within the last period. The value is the length of the period, which must be
+    /// longer than zero. The window moves in steps of a tenth of its length.
     Time(Duration),
 }
 
@@ -163,7 +163,7 @@ impl<C> CircuitBreakerBuilder<C> {
     }
 
     /// Sets the maximum number of probes in flight while the breaker is half-open. A probe is a call that tests whether the
-    /// service works again. The breaker refuses further calls. The number must be at least 1. Default: 1.
+    /// service works again. Calls beyond this number are refused. The number must be at least 1. Default: 1.
     pub fn half_open_calls(mut self, calls: usize) -> Self {
         self.settings.half_open_calls = calls;
         self
@@ -184,7 +184,8 @@ impl<C> CircuitBreakerBuilder<C> {
         self
     }
 
-    /// Sets a hook that runs after each change of the breaker's state. Default: no hook.
+    /// Sets a hook that runs after each change of the breaker's state. Its argument contains the name of the breaker, the
+    /// old state and the new state. Default: no hook.
     ///
     /// The hook runs outside all locks, on the thread that caused the change. If two threads change the state at nearly the
     /// same time, the hook may see these changes in the wrong order. A panic of the hook goes to the caller of the method that

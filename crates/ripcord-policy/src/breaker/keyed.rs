@@ -144,7 +144,8 @@ where
 
     /// Returns the breaker of `key`. The breaker of a new key is closed.
     ///
-    /// The breaker is not removed from memory while the caller holds the returned handle. So drop the handle after the call.
+    /// The returned value is a handle: it shares its state with the breaker in this `KeyedCircuitBreaker`. The breaker is
+    /// not removed from memory while a handle exists. So drop the handle after the call.
     pub fn get(&self, key: &K) -> CircuitBreaker<C> {
         let mut breakers = self.lock();
         if let Some(breaker) = breakers.by_key.get(key) {

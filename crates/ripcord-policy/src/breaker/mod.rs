@@ -199,7 +199,8 @@ impl<C> CircuitBreaker<C> {
         self.run(ctx, call).await
     }
 
-    /// Acquires permission to make one call. Use this method instead of [`run`](Self::run) if the call cannot be a closure.
+    /// Acquires permission to make one call. Never waits. Use this method instead of [`run`](Self::run) if the call cannot
+    /// be a closure.
     ///
     /// Make the call, and report its result with [`Permit::success`], [`Permit::failure`] or [`Permit::record`]. A permit that
     /// is dropped without a report counts as a canceled call, not as a failure. The breaker's classifier is not used.
@@ -259,7 +260,7 @@ impl<C> CircuitBreaker<C> {
         self.shared.reset();
     }
 
-    /// Returns the breaker's name, which its errors show.
+    /// Returns the name of the breaker. The errors of the breaker show this name.
     pub fn name(&self) -> &str {
         &self.shared.name
     }

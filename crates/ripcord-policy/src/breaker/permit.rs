@@ -88,19 +88,19 @@ impl<'a> Permit<'a> {
         self.record(Outcome::Failure);
     }
 
-    /// Reports the outcome of the call to the breaker. [`Outcome::Neutral`] counts as a canceled call, which neither opens nor
-    /// closes the breaker.
+    /// Reports the outcome of the call to the breaker. A call with the outcome [`Outcome::Neutral`] counts as canceled, and
+    /// neither opens nor closes the breaker.
     #[inline]
     pub fn record(mut self, outcome: Outcome) {
         self.end(outcome);
     }
 
-    /// Restarts the measurement of the call's duration. Call this method when the call is sent, if it waited in a queue after
-    /// the permit was acquired.
+    /// Restarts the measurement of the call's duration. If the call waits in a queue after the permit was acquired, call
+    /// this method when the call is sent.
     ///
-    /// The breaker then measures from this moment whether the call is [slow](super::CircuitBreakerBuilder::slow_call). If the
-    /// call is a probe of a half-open breaker, its [timeout](super::CircuitBreakerBuilder::half_open_timeout) starts again too,
-    /// unless it has expired already.
+    /// The breaker then measures from this moment whether the call is [slow](super::CircuitBreakerBuilder::slow_call). If
+    /// the call is a probe of a half-open breaker, the [timeout](super::CircuitBreakerBuilder::half_open_timeout) of the
+    /// probe starts again too, unless this timeout has expired already.
     pub fn restart_clock(&mut self) {
         self.shared.restart(self.admission);
         self.started = self.shared.slow_after.map(|_| self.shared.clock.now());

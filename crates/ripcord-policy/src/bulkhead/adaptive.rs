@@ -27,18 +27,20 @@ use crate::semaphore::Semaphore;
 /// has little load. The limit shrinks when calls take longer or fail. The algorithm is a gradient limiter, like Envoy's
 /// adaptive concurrency. It is deterministic: the same calls at the same times give the same limits.
 ///
-/// A failed call counts as a call that the service did not serve. An attempt timeout is a failure. A call that never returns
-/// has no effect on the limit. So a [`Stack`](crate::Stack) with an adaptive bulkhead should have an attempt timeout. Calls
-/// with the outcome [`Outcome::Neutral`](crate::Outcome::Neutral) do not count.
+/// The more calls of a [`window`](Self::window) fail, the more the limit shrinks, at most to about half. An attempt timeout
+/// is a failure. A call that never returns has no effect on the limit. So a [`Stack`](crate::Stack) with an adaptive
+/// bulkhead should have an attempt timeout. Calls with the outcome [`Outcome::Neutral`](crate::Outcome::Neutral) do not
+/// count.
 ///
-/// The first calls measure the unloaded latency, while the limit is [`min_limit`](Self::min_limit). The service may become
-/// permanently slower or faster, so the unloaded latency is measured again at the interval
-/// [`remeasure_every`](Self::remeasure_every), while the limit is halved.
+/// At first the limit is [`min_limit`](Self::min_limit), and the bulkhead measures the unloaded latency of the first calls.
+/// The service may become permanently slower or faster, so the bulkhead measures the unloaded latency again at the interval
+/// [`remeasure_every`](Self::remeasure_every). During such a measurement the limit is at most half of its previous value,
+/// but not below `min_limit`.
 ///
 /// # Defaults
 ///
-/// The limit is from 5 to 1000 calls. The tolerance is 1.25. The window is 100 ms. The unloaded latency is measured every 30
-/// seconds. The defaults may change.
+/// The limit is from 5 to 1000 calls. The [`tolerance`](Self::tolerance) is 1.25. The [`window`](Self::window) is 100 ms.
+/// The unloaded latency is measured every 30 seconds. The defaults may change.
 #[derive(Clone, Debug)]
 #[must_use = "the settings do nothing until a bulkhead is built with them"]
 pub struct AdaptiveLimit {
@@ -61,15 +63,15 @@ impl AdaptiveLimit {
         }
     }
 
-    /// Sets the minimum of the limit: the number of calls that are always allowed in flight. It must be at least 1. Choose a
-    /// number of calls that the service can certainly serve at the same time. Default: 5.
+    /// Sets the minimum of the limit. The limit never shrinks below this number of calls in flight. The number must be at
+    /// least 1. Choose a number of calls that the service can certainly serve at the same time. Default: 5.
     pub fn min_limit(mut self, calls: usize) -> Self {
         self.min_limit = calls;
         self
     }
 
-    /// Sets the maximum of the limit: the number of calls in flight above which the limit never grows. It must be at least the
-    /// [`min_limit`](Self::min_limit). Default: 1000.
+    /// Sets the maximum of the limit. The limit never grows above this number of calls in flight. The number must be at
+    /// least the [`min_limit`](Self::min_limit). Default: 1000.
     pub fn max_limit(mut self, calls: usize) -> Self {
         self.max_limit = calls;
         self
@@ -96,8 +98,9 @@ impl AdaptiveLimit {
         self
     }
 
-    /// Sets the interval at which the [unloaded latency](AdaptiveLimit#how-the-limit-changes) is measured again. During the
-    /// measurement the limit is halved. The interval must be longer than zero. Default: 30 seconds.
+    /// Sets the interval at which the bulkhead measures the [unloaded latency](AdaptiveLimit#how-the-limit-changes) again.
+    /// During the measurement the limit is at most half of its previous value, but not below [`min_limit`](Self::min_limit).
+    /// The interval must be longer than zero. Default: 30 seconds.
     pub fn remeasure_every(mut self, interval: Duration) -> Self {
         self.remeasure_every = interval;
         self

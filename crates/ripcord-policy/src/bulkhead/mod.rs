@@ -23,7 +23,7 @@ use controller::Controller;
 use permit::{Limit, Shared, Waiter};
 
 /// Limits the number of calls in flight. Further calls wait in a queue, in the order of their arrival. If the queue is full,
-/// they are refused.
+/// further calls are refused.
 ///
 /// ```
 /// use ripcord::Context;
@@ -65,7 +65,8 @@ pub struct Bulkhead {
     shared: Arc<Shared>,
 }
 
-/// Builds a [`Bulkhead`]. The [`limit`](Self::limit) is required. By default there is no queue, and the limit is fixed.
+/// Builds a [`Bulkhead`]. Create the builder with [`Bulkhead::builder`]. The [`limit`](Self::limit) is required. By default
+/// there is no queue, and the limit is fixed.
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct BulkheadBuilder {

@@ -20,7 +20,8 @@ pub struct BulkheadStats {
     pub calls: CallStats,
     /// Calls in the queue: a gauge.
     pub waiting: usize,
-    /// The current maximum number of calls in flight: a gauge. It changes if the limit is [adaptive](super::AdaptiveLimit).
+    /// The current maximum number of calls in flight: a gauge. This number changes if the limit is
+    /// [adaptive](super::AdaptiveLimit).
     pub limit: usize,
     /// The latency of calls while the service has little load, as an [adaptive limit](super::AdaptiveLimit) measured it: a
     /// gauge. `None` if the limit is fixed, or if nothing is measured yet.
@@ -95,8 +96,8 @@ impl BulkheadPermit {
         Self { shared: Arc::clone(shared), outcome: Outcome::Neutral, started }
     }
 
-    /// Records the outcome of the call, and releases the permit. The outcome counts in the [`stats`](super::Bulkhead::stats).
-    /// An [adaptive limit](super::AdaptiveLimit) uses it too.
+    /// Records the outcome of the call, and releases the permit. The outcome counts in the
+    /// [`stats`](super::Bulkhead::stats). An [adaptive limit](super::AdaptiveLimit) uses the outcome too.
     pub fn record(mut self, outcome: Outcome) {
         self.outcome = outcome;
     }

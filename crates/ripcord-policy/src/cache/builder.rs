@@ -88,35 +88,37 @@ where
 
     /// Sets the maximum number of entries or, with a [`weigher`](Self::weigher), their maximum total weight. Required.
     ///
-    /// The capacity must be from 1 to 2^62 - 1. It is never exceeded. If it is above 64, the entries are divided between
-    /// several parts of the cache, and slightly fewer entries than the capacity may fit.
+    /// The capacity must be from 1 to 2^62 - 1. The cache never exceeds its capacity. If the capacity is above 64, the cache
+    /// divides the entries between several parts, and slightly fewer entries than the capacity may fit.
     pub fn capacity(mut self, entries: u64) -> Self {
         self.capacity = Some(entries);
         self
     }
 
-    /// Sets the function that returns the weight of an entry. The [`capacity`](Self::capacity) is then the maximum total
-    /// weight. A weight of 0 counts as 1. Default: every entry has the weight 1.
+    /// Sets the weigher: a function that returns the weight of an entry, given its key and value. The
+    /// [`capacity`](Self::capacity) is then the maximum total weight. A weight of 0 counts as 1. Default: every entry has
+    /// the weight 1.
     ///
     /// An entry that is heavier than the whole capacity is not kept. The weigher runs once per inserted or loaded value,
-    /// outside all locks. A panic of the weigher goes to the caller of [`insert`](Cache::insert). During a load, it counts as a
-    /// panic of the load. A cache with a weigher has a single lock, so many threads that use the cache at the same time may
-    /// wait for each other.
+    /// outside all locks. A panic of the weigher goes to the caller of [`insert`](Cache::insert). If the weigher panics for
+    /// a loaded value, this counts as a panic of the load. A cache with a weigher has a single lock, so many threads that
+    /// use the cache at the same time may wait for each other.
     pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
         self.settings.weigher = Some(Arc::new(weigher));
         self
     }
 
-    /// Sets the time to live: how long after its insert or load an entry expires. Reads do not extend this time. The time must
-    /// be longer than zero. Default: entries do not expire.
+    /// Sets the time to live (TTL) of the entries: an entry expires when this time has passed since the insert or load of
+    /// its value. Reads do not extend this time. The time must be longer than zero. Default: entries do not expire.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.settings.ttl = Some(ttl);
         self
     }
 
-    /// Makes entries expire that have not been read for the time `limit`. If a [`ttl`](Self::ttl) is set too, an entry expires
-    /// at the earlier of both times. [`stale_for`](Self::stale_for) has no effect on an entry that expired because it was not
-    /// read. The time must be longer than zero. Default: entries do not expire because they are not read.
+    /// Makes an entry expire when nobody has read it for the time `limit`. The insert or load of a value counts as the first
+    /// read. If a [`ttl`](Self::ttl) is set too, an entry expires at the earlier of both times.
+    /// [`stale_for`](Self::stale_for) has no effect on an entry that expired because it was not read. The time must be
+    /// longer than zero. Default: no limit.
     pub fn idle(mut self, limit: Duration) -> Self {
         self.settings.idle = Some(limit);
         self
@@ -129,18 +131,20 @@ where
     /// Requires a [`ttl`](Self::ttl). If all TTLs come from [`insert_with_ttl`](Cache::insert_with_ttl) or
     /// [`set_load_ttl`](super::set_load_ttl), set the `ttl` to `Duration::MAX`. `window` must be longer than zero.
     ///
-    /// If a background load fails, the cache still returns the stale value. It then waits for the time
-    /// [`negative_ttl`](Self::negative_ttl) before it loads the key in the background again. If the error is not remembered, it
-    /// waits for one second. After the time `window`, the stale value is no longer returned, and callers wait for a load.
+    /// If a background load fails, the cache still returns the stale value. The cache then waits for the time
+    /// [`negative_ttl`](Self::negative_ttl) before it loads the key in the background again. If the error of the load is not
+    /// remembered, the cache waits for one second. After the time `window`, the stale value is no longer returned, and
+    /// callers wait for a load.
     #[track_caller]
     pub fn stale_for(mut self, window: Duration) -> Self {
         self.settings.stale_for = Some((window, Location::caller()));
         self
     }
 
-    /// Sets how long the error of a failed load is remembered. During this time, later callers that request the key get the
-    /// error, and no new load starts. The time must be longer than zero. Default: errors are not remembered, and the next
-    /// caller after a failed load starts a new load.
+    /// Sets how long the error of a failed load is remembered. During this time, callers of
+    /// [`get_or_load`](Cache::get_or_load) and [`run`](Cache::run) for the same key get the error, and no new load starts.
+    /// The time must be longer than zero. Default: errors are not remembered, and the next caller after a failed load starts
+    /// a new load.
     ///
     /// Errors that say nothing about the key are never remembered: panics, errors of loads whose context has ended, and
     /// refusals by another policy, such as an open circuit breaker.
@@ -149,9 +153,9 @@ where
         self
     }
 
-    /// Shortens the [`ttl`](Self::ttl) of each entry by a random part. `fraction` is the maximum part, from 0 to 1: if it is
-    /// 0.1, an entry expires after 90% to 100% of the `ttl`. Then values that were loaded at the same time do not expire at the
-    /// same time. Default: 0.
+    /// Shortens the [`ttl`](Self::ttl) of each entry by a random part. `fraction` is the maximum part, from 0 to 1. For
+    /// example, with a `fraction` of 0.1 an entry expires after 90% to 100% of the `ttl`. Then values that were loaded at
+    /// the same time do not expire at the same time. Default: 0.
     ///
     /// Requires a `ttl`. TTLs set by [`insert_with_ttl`](Cache::insert_with_ttl) and [`set_load_ttl`](super::set_load_ttl) are
     /// not changed.
@@ -171,8 +175,8 @@ where
         self
     }
 
-    /// Sets the eviction listener: a function that is called for every value that has left the cache. Its arguments are the
-    /// key, the value and the reason. A panic of the listener is caught. Default: no listener.
+    /// Sets the eviction listener: a function that the cache calls for every value that has left the cache. The arguments of
+    /// the listener are the key, the value and the reason. A panic of the listener is caught. Default: no listener.
     ///
     /// The listener runs outside all locks, on the thread of the operation that removed the value, before this operation
     /// returns. The listener may use caches, including this cache. If the listener removes another value, it is called again
@@ -203,7 +207,7 @@ where
     /// [`ConfigError`] in these cases:
     ///
     /// * The `capacity` is not set, is 0, or is above 2^62 - 1.
-    /// * A duration that is set is zero.
+    /// * A duration was set to zero.
     /// * The `ttl_jitter` is outside 0 to 1.
     /// * `stale_for` or a `ttl_jitter` is set without a `ttl`.
     /// * The method is called outside of a tokio runtime. The cache needs a runtime for its loads and its background task.

@@ -14,9 +14,9 @@ where
     K: Key,
     V: Clone + Send + Sync + 'static,
 {
-    /// Returns the value of `key` and where it came from. If the cache has no value, calls `load` and stores the value that it
-    /// returns. The argument of `load` is the context of the load. The error of `load` can have any type `E` that converts to a
-    /// [`Cause`].
+    /// Returns the value of `key`, and where the value came from. If the cache has no value, calls `load` and stores the
+    /// value that `load` returns. The argument of `load` is the context of the load. The error of `load` can have any type
+    /// `E` that converts to a [`Cause`].
     ///
     /// A key has at most one load at a time. Callers that request the key during a load wait for the same load, and their own
     /// `load` is not called. The load runs in its own tokio task and under its own context. This context has the values of the
@@ -36,8 +36,8 @@ where
     /// is [moved](Context::with_movable_deadline) afterwards, the load's deadline does not change.
     ///
     /// The load may fail because the caller that started it had too little time. So if the load returns an error after the
-    /// deadline of this caller, the cache does not remember the error. A caller with a later deadline does not get the error.
-    /// It starts or joins a new load.
+    /// deadline of this caller, the cache does not remember the error. A caller with a later deadline does not get the
+    /// error. This caller starts or joins a new load.
     ///
     /// # Stale values
     ///
@@ -105,11 +105,11 @@ where
         self.find_or_load(ctx, key, sharing(load), Location::caller())
     }
 
-    /// Returns the value of `key`. If the cache has no value, calls `load` and stores the value that it returns.
+    /// Returns the value of `key`. If the cache has no value, calls `load` and stores the value that `load` returns.
     ///
-    /// Callers that request the key during a load wait for the same load. The argument of `load` is the context of the load,
-    /// which runs in its own task. This method does the same as [`run`](Self::run), but does not report where the value came
-    /// from. [`run`](Self::run) describes the context, the deadline and the cancellation of the load.
+    /// Callers that request the key during a load wait for the same load. The load runs in its own tokio task. The argument
+    /// of `load` is the context of the load. This method does the same as [`run`](Self::run), but does not report where the
+    /// value came from. [`run`](Self::run) describes the context, the deadline and the cancellation of the load.
     ///
     /// # Errors
     ///
@@ -154,7 +154,8 @@ where
         async move { Ok(found.await?.value) }
     }
 
-    /// Calls `load` even if the cache has a value for `key`, stores the loaded value and returns it.
+    /// Calls `load` even if the cache has a value for `key`, stores the loaded value and returns it. The argument of `load`
+    /// is the context of the load.
     ///
     /// Other callers get the old value until the load ends. If the load fails, the old value stays in the cache. If a load of
     /// the key is in flight, this method waits for that load and does not call `load`. [`run`](Self::run) describes the

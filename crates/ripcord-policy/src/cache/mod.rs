@@ -180,11 +180,12 @@ where
         Self { shared, owner }
     }
 
-    /// Returns the value of `key`, without loading it. Returns `None` if the cache has no value, or only an expired value.
+    /// Returns the value of `key`, without loading it. Returns `None` if the cache has no value, only an expired value, or
+    /// only the remembered error of a failed load ([`negative_ttl`](CacheBuilder::negative_ttl)).
     ///
-    /// A value expires at the exact moment at which its TTL (time to live) ends. After this moment, it is still returned for
-    /// the time set by [`stale_for`](CacheBuilder::stale_for), if that is set. If a load of the key is in flight, this method
-    /// does not wait for it.
+    /// A value expires at the exact moment at which its TTL (time to live) ends. If [`stale_for`](CacheBuilder::stale_for)
+    /// is set, the value is still returned for that time after it has expired. If a load of the key is in flight, this
+    /// method does not wait for it.
     ///
     /// # Errors
     ///
@@ -212,8 +213,8 @@ where
         })
     }
 
-    /// Inserts `value` for `key`, and replaces the old value of the key. The value expires after the cache's
-    /// [`ttl`](CacheBuilder::ttl). If no `ttl` is set, it does not expire.
+    /// Inserts `value` for `key`, and replaces the old value of the key, if any. The value expires after the cache's
+    /// [`ttl`](CacheBuilder::ttl). If no `ttl` is set, the value does not expire.
     ///
     /// If a load of the key is in flight, the callers that wait for the load still get its result, but the cache does not store
     /// this result.
@@ -283,7 +284,7 @@ where
     /// returns because of [`stale_for`](CacheBuilder::stale_for).
     ///
     /// The cache also removes expired entries in the background: see [`CacheBuilder::sweep_every`]. If `ctx` ends while this
-    /// method runs, the method stops early and returns the number so far.
+    /// method runs, the method stops early and returns the number of entries removed so far.
     ///
     /// # Errors
     ///
@@ -294,8 +295,8 @@ where
         Ok(self.shared.clean_up(ctx))
     }
 
-    /// Closes the cache. Later operations fail with an error for which [`Refused::is_closed`] is true. All loads are canceled,
-    /// and all entries are dropped.
+    /// Closes the cache. Later operations fail with an error for which [`Refused::is_closed`] or
+    /// [`Error::is_closed`](crate::Error::is_closed) is true. All loads are canceled, and all entries are dropped.
     ///
     /// The cache also closes when the context passed to [`CacheBuilder::build`] ends, and when the last handle of the cache is
     /// dropped. Closing a closed cache has no effect.

@@ -20,7 +20,8 @@ pub struct CacheStats {
     /// Reads that found no value that the cache returns. Reads by [`get`](super::Cache::get) that found a remembered error
     /// count here too.
     pub misses: u64,
-    /// Callers that joined a load that another caller had started.
+    /// Callers that joined a load that another caller had started. Except for callers of [`refresh`](super::Cache::refresh),
+    /// they also count in `misses`.
     pub coalesced: u64,
     /// Loads that panicked. These loads also count in `calls.failed`.
     pub panicked: u64,

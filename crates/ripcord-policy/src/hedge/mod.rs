@@ -80,7 +80,8 @@ pub struct Hedge {
     tally: Arc<Tally<3>>,
 }
 
-/// Builds a [`Hedge`]. The [`delay`](Self::delay) is required. By default the hedge sends at most 2 attempts and has no budget.
+/// Builds a [`Hedge`]. Create the builder with [`Hedge::builder`] or [`Hedge::after`]. The [`delay`](Self::delay) is
+/// required. By default the hedge sends at most 2 attempts and has no budget.
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct HedgeBuilder {
@@ -197,8 +198,8 @@ impl HedgeBuilder {
         self
     }
 
-    /// Sets the maximum number of attempts of a call, including the first. The number must be at least 1. If it is 1, no second
-    /// attempt is sent. Default: 2.
+    /// Sets the maximum number of attempts of a call, including the first. The number must be at least 1. With a maximum of
+    /// 1, no second attempt is sent. Default: 2.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = attempts;
         self

@@ -34,7 +34,7 @@ impl RateLimiterBuilder {
         self
     }
 
-    /// Sets the maximum number of tokens in the bucket. The number must be at least 1. Default: 1.
+    /// Sets the burst: the maximum number of tokens in the bucket. The number must be at least 1. Default: 1.
     pub fn burst(mut self, burst: u32) -> Self {
         self.burst = burst;
         self

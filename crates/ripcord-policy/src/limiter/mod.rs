@@ -91,8 +91,8 @@ use stats::Count;
 /// their times. The tokens of the waiter that left return to the bucket once all waiters and reservations behind it have left
 /// too. If the next waiter or reservation gets its own tokens first, the tokens of the waiter that left are lost.
 ///
-/// If a [`Stack`](crate::Stack) has taken a token for a call and then does not send the call, it returns the token. The waiters
-/// then get their tokens earlier.
+/// If a [`Stack`](crate::Stack) has taken a token for a call and then does not send the call, it returns the token. The
+/// waiters then get their tokens earlier.
 ///
 /// # Clocks
 ///
@@ -168,14 +168,15 @@ impl RateLimiter {
     ///
     /// * `ctx` was canceled or its deadline passed before or during the wait ([`Refused::context_error`]).
     /// * The token would not be available before the deadline of `ctx` ([`Refused::is_deadline_exceeded`]). The method then
-    ///   fails at once, without waiting for the deadline, and takes no token.
+    ///   fails at once, without waiting for the deadline, and takes no token. If the rate is lowered during the wait, the
+    ///   wait can end with this error too.
     /// * The waiters and reservations, including this wait, would need more than 2^36 (69 billion) tokens
     ///   ([`Refused::is_limited`]).
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped during the wait, its token returns to the bucket, unless there is a later waiter or a later
-    /// [`Reservation`]. See [Waiting](RateLimiter#waiting).
+    /// If the future is dropped during the wait, the token of this wait returns to the bucket, unless there is a later
+    /// waiter or a later [`Reservation`]. See [Waiting](RateLimiter#waiting).
     #[doc(alias("Wait"))]
     pub async fn wait(&self, ctx: &Context) -> Result<Duration, Refused> {
         self.wait_n(ctx, 1).await
@@ -191,7 +192,8 @@ impl RateLimiter {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped during the wait, its tokens return to the bucket as described for [`wait`](RateLimiter::wait).
+    /// If the future is dropped during the wait, the tokens return to the bucket as described for
+    /// [`wait`](RateLimiter::wait).
     pub async fn wait_n(&self, ctx: &Context, n: u32) -> Result<Duration, Refused> {
         wait::wait(&self.bucket, ctx, n).await
     }

@@ -12,9 +12,9 @@ use crate::Refused;
 /// Tokens reserved from a limiter, which may be used from a certain time on. Returned by
 /// [`RateLimiter::reserve`](super::RateLimiter::reserve) and [`KeyedLimiter::reserve`](super::KeyedLimiter::reserve).
 ///
-/// The tokens are taken from the bucket when the reservation is made. Wait for the time [`delay`](Reservation::delay) or until
-/// [`act_at`](Reservation::act_at), and then make the call. If you do not make the call, return the tokens to the bucket with
-/// [`cancel`](Reservation::cancel). Dropping the reservation does not return them.
+/// The tokens are taken from the bucket when the reservation is made. Wait for the time [`delay`](Reservation::delay) or
+/// until [`act_at`](Reservation::act_at), and then make the call. If you do not make the call, return the tokens to the
+/// bucket with [`cancel`](Reservation::cancel). Dropping the reservation does not return the tokens.
 ///
 /// ```
 /// use std::time::Duration;
@@ -70,7 +70,7 @@ impl Reservation {
         Ok(Reservation { bucket, tokens, act_at, promise })
     }
 
-    /// Returns how long to wait until the tokens may be used. Returns zero if they may be used already.
+    /// Returns how long to wait until the tokens may be used. Returns zero if the tokens may be used already.
     ///
     /// Returns `Duration::MAX` if the tokens may never be used, because the rate was zero or almost zero when they were
     /// reserved. The reservation then holds no tokens.
@@ -81,8 +81,8 @@ impl Reservation {
         }
     }
 
-    /// Returns the instant from which the tokens may be used, by the limiter's clock. Returns `None` if they may never be used:
-    /// see [`delay`](Reservation::delay).
+    /// Returns the instant from which the tokens may be used, by the limiter's clock. Returns `None` if the tokens may never
+    /// be used: see [`delay`](Reservation::delay).
     pub fn act_at(&self) -> Option<Instant> {
         self.bucket.time.instant(self.act_at?)
     }
@@ -99,7 +99,8 @@ impl Reservation {
     /// are canceled and all later waiters have left. If the next reservation or waiter gets its own tokens first, the tokens of
     /// this reservation are lost.
     ///
-    /// Returns `true` if tokens returned to the bucket during this call. Returns `false` if they return later or are lost.
+    /// Returns `true` if tokens returned to the bucket during this call. Returns `false` if the tokens return later or are
+    /// lost.
     pub fn cancel(self) -> bool {
         self.bucket.numbers.bump(Count::ReservationsCanceled);
         match self.promise {

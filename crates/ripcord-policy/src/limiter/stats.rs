@@ -9,10 +9,13 @@ use crate::tally::Tally;
 /// Statistics of a [`RateLimiter`](super::RateLimiter), or of all keys of a [`KeyedLimiter`](super::KeyedLimiter). The module
 /// [`stats`](crate::stats) describes counters and gauges.
 ///
-/// A limiter does not see the results of calls, so the field `calls` counts requests for tokens. `succeeded` counts granted
-/// requests: `allowed`, `waited` and `reserved`. `canceled` counts waits that ended without their tokens, because the future
-/// was dropped or its context ended. `rejected` counts refused requests: `denied`, `deadline_refused`, requests above the
-/// burst, and waits whose context had ended before. `failed` is always 0.
+/// A limiter does not see the results of calls, so the field `calls` counts requests for tokens:
+///
+/// * `calls.succeeded` counts granted requests: the sum of `allowed`, `waited` and `reserved`.
+/// * `calls.canceled` counts waits that ended without their tokens, because the future was dropped or its context ended.
+/// * `calls.rejected` counts refused requests: `denied`, `deadline_refused`, requests above the burst, and waits whose
+///   context had ended before the wait.
+/// * `calls.failed` is always 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RateLimiterStats {

@@ -68,7 +68,9 @@ impl<T: Send + 'static> JobHandle<T> {
         self.job.core().id
     }
 
-    /// Returns the job's own context, which the pool passes to the job.
+    /// Returns the job's own context, which the pool passes to the job. This context does not end when the job returns. It
+    /// ends when the context passed to [`submit`](super::WorkerPool::submit) ends, when the [pool
+    /// ends](super::WorkerPool#how-a-pool-ends), or by [`cancel`](JobHandle::cancel).
     pub fn context(&self) -> &Context {
         &self.job.core().ctx
     }
@@ -79,11 +81,11 @@ impl<T: Send + 'static> JobHandle<T> {
     }
 
     /// Cancels the job and its context. The error of the job names the line that called `cancel`. If the job has ended
-    /// already, only its context is canceled.
+    /// already, this method only cancels its context.
     ///
-    /// A job that waits for a worker leaves the queue and never runs. Its handle returns the error immediately. A running
-    /// async job is dropped as soon as it waits at an `.await`. A running blocking job continues until it returns, so it must
-    /// check its context.
+    /// If the job still waits for a worker, it leaves the queue and never runs, and this handle returns the error
+    /// immediately. A running async job is dropped as soon as it waits at an `.await`. A running blocking job continues
+    /// until it returns, so it must check its context.
     #[track_caller]
     pub fn cancel(&self) {
         let core = self.job.core();

@@ -124,8 +124,8 @@ impl Completion {
     /// Takes the result of the job. `T` is the type of the value that the job returns. Returns `None` if the job returns
     /// another type, if the result was taken before, or if the job's [`JobHandle`](super::JobHandle) still exists.
     ///
-    /// As long as the handle exists, only the handle can return the result. So drop the handle of a job whose result is read
-    /// here.
+    /// As long as the handle exists, only the handle can return the result. To read the result with this method, drop the
+    /// handle.
     ///
     /// The result is an error if the job returned an error, panicked or was canceled: see [`JobHandle`](super::JobHandle).
     pub fn take<T: Send + 'static>(&self) -> Option<Result<T, Error<SharedError>>> {

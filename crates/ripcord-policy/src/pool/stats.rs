@@ -12,8 +12,8 @@ use crate::tally::Tally;
 #[non_exhaustive]
 pub struct WorkerPoolStats {
     /// The jobs by result. `started` counts accepted jobs. `failed` includes panicked jobs. `canceled` counts jobs whose
-    /// context ended while they waited or ran. `rejected` counts refused submissions, because the queue was full, the pool was
-    /// closed, or the submitter's context ended before there was room in the queue.
+    /// context ended while they waited or ran. `rejected` counts submissions that failed because the queue was full, the
+    /// pool was closed, or the submitter's context ended before there was room in the queue.
     pub calls: CallStats,
     /// Jobs that succeeded or failed. Canceled jobs do not count.
     pub completed: u64,

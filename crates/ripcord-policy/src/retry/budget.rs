@@ -21,8 +21,8 @@ use crate::config::at_least_one;
 /// # fn main() -> Result<(), ripcord_policy::ConfigError> {
 /// let budget = Arc::new(RetryBudget::builder().capacity(10).build()?);
 /// let first = RetryBudget::try_spend(&budget, 5).expect("ten tokens");
-/// first.commit();                                            // the first retry has been sent
-/// drop(RetryBudget::try_spend(&budget, 5));                  // the second retry never was
+/// first.commit();                             // this retry is sent
+/// drop(RetryBudget::try_spend(&budget, 5));   // this retry is not sent, so its tokens return
 /// assert_eq!(budget.tokens(), 5);
 /// # Ok(())
 /// # }
@@ -60,7 +60,7 @@ impl RetryBudget {
         RetryBudgetBuilder::DEFAULT
     }
 
-    /// Takes `cost` tokens from the budget. Returns `None`, and takes no tokens, if the budget has fewer tokens.
+    /// Takes `cost` tokens from the budget for a retry. Returns `None`, and takes no tokens, if the budget has fewer tokens.
     /// [`cost`](RetryBudget::cost) returns the cost of a retry.
     ///
     /// Call [`commit`](BudgetReservation::commit) when the retry is sent. Dropping the reservation without a `commit` returns
@@ -73,7 +73,8 @@ impl RetryBudget {
             .map(|_| BudgetReservation { budget: Arc::clone(budget), cost })
     }
 
-    /// Returns `tokens` to the budget. Tokens above the [`capacity`](RetryBudget::capacity) are lost.
+    /// Returns `tokens` to the budget, for example after a successful retry: see [`BudgetReservation::commit`]. Tokens above
+    /// the [`capacity`](RetryBudget::capacity) are lost.
     pub fn refund(&self, tokens: u32) {
         // A full budget, the usual case, is only read.
         if tokens > 0 && self.tokens() < self.capacity {

@@ -17,8 +17,8 @@ type RetryAfter<E> = Arc<dyn Fn(&E) -> Option<Duration> + Send + Sync>;
 type OnRetry<E> = Arc<dyn Fn(&RetryEvent<'_, E>) + Send + Sync>;
 type CustomBackoff<E> = Arc<dyn Fn(u32, &Error<E>) -> Duration + Send + Sync>;
 
-/// The argument of the hook [`RetryBuilder::on_retry`]. An attempt of a [`Retry`] has failed, and another attempt will follow
-/// after a wait.
+/// The argument of the hook [`RetryBuilder::on_retry`]. It describes a failed attempt of a [`Retry`] that will be followed
+/// by another attempt after a wait.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct RetryEvent<'a, E> {
@@ -81,8 +81,8 @@ impl<E> RetryBuilder<E> {
         self
     }
 
-    /// Sets the wait before the first retry. It must not be longer than [`max_delay`](Self::max_delay). Go programs call this
-    /// setting `InitialWait`. Default: 100 ms.
+    /// Sets the wait before the second attempt. The wait must not be longer than [`max_delay`](Self::max_delay). Go programs
+    /// call this setting `InitialWait`. Default: 100 ms.
     #[doc(alias("InitialWait"))]
     pub fn base(mut self, delay: Duration) -> Self {
         self.settings.backoff.base = delay;
@@ -99,7 +99,8 @@ impl<E> RetryBuilder<E> {
         self
     }
 
-    /// Sets the factor by which the wait grows after each attempt. The factor must be finite and at least 1. Default: 2.
+    /// Sets the factor between each wait and the next. With a factor of 2, each wait is twice as long as the wait before.
+    /// The factor must be finite and at least 1. Default: 2.
     pub fn multiplier(mut self, factor: f64) -> Self {
         self.settings.backoff.multiplier = factor;
         self
@@ -111,11 +112,11 @@ impl<E> RetryBuilder<E> {
         self
     }
 
-    /// Sets a function that returns the wait before each retry. The settings `base`, `multiplier`, `max_delay` and `jitter` are
-    /// then not used. Default: the wait is computed from these settings.
+    /// Sets a function that returns the wait before each further attempt. The retry then does not use the settings `base`,
+    /// `multiplier`, `max_delay` and `jitter`. Default: the retry computes the wait from these settings.
     ///
-    /// The first argument is the number of the attempt that will follow. It is 1 for the first retry. The second argument is
-    /// the error of the failed attempt.
+    /// The first argument is the number of the attempt that will follow: 1 for the second attempt of a call. The second
+    /// argument is the error of the failed attempt.
     ///
     /// ```
     /// use std::time::Duration;
@@ -140,44 +141,45 @@ impl<E> RetryBuilder<E> {
         self
     }
 
-    /// Sets a function that returns whether the call should be repeated after the given error. Default: the call is repeated
-    /// after every error.
+    /// Sets a function that decides by the error of an attempt whether the retry makes another attempt. The function returns
+    /// `true` for another attempt. Default: the retry makes another attempt after every error.
     ///
-    /// The retry calls this function only with errors that the call itself returned. It makes another attempt after an attempt
-    /// timeout, and no further attempt after the caller's context has ended, without calling this function.
+    /// The retry calls this function only with errors that the call itself returned. In other cases the retry decides
+    /// without this function. After an attempt timeout, the retry makes another attempt. After the caller's context has
+    /// ended, the retry makes no further attempt.
     pub fn retry_if(mut self, retry_if: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
         self.settings.retry_if = Some(Arc::new(retry_if));
         self
     }
 
-    /// Sets a function that returns the wait that the server asks for in the given error, or `None`. Use
-    /// [`parse_retry_after`](crate::retry::parse_retry_after) to parse the HTTP header `Retry-After`. Default: errors do not
-    /// ask for a wait.
+    /// Sets a function that returns the wait that the server asks for in the given error, or `None` if the error asks for no
+    /// wait. Use [`parse_retry_after`](crate::retry::parse_retry_after) to parse the HTTP header `Retry-After`. Default:
+    /// errors do not ask for a wait.
     ///
     /// The retry waits for the returned time if this time is longer than the wait that the retry has computed. The returned
-    /// time may be longer than [`max_delay`](Self::max_delay). If it is longer than [`max_retry_after`](Self::max_retry_after),
-    /// it is shortened to that setting.
+    /// time may be longer than [`max_delay`](Self::max_delay). The retry shortens a time above
+    /// [`max_retry_after`](Self::max_retry_after) to that setting.
     pub fn retry_after(mut self, retry_after: impl Fn(&E) -> Option<Duration> + Send + Sync + 'static) -> Self {
         self.settings.retry_after = Some(Arc::new(retry_after));
         self
     }
 
-    /// Sets the longest wait that the function [`retry_after`](Self::retry_after) may return. A longer wait is shortened to
-    /// `limit`. Default: 30 seconds.
+    /// Sets the maximum for the waits that the function [`retry_after`](Self::retry_after) returns. A longer wait is
+    /// shortened to `limit`. Default: 30 seconds.
     pub fn max_retry_after(mut self, limit: Duration) -> Self {
         self.settings.max_retry_after = limit;
         self
     }
 
-    /// Sets the budget from which retries take tokens. If the budget has too few tokens, the retry makes no further attempt.
-    /// Share the budget with other callers of the same service. Default: no budget.
+    /// Sets the budget from which second and later attempts take tokens. If the budget has too few tokens, the retry makes
+    /// no further attempt. Share the budget with other retries and hedges of the same service. Default: no budget.
     pub fn budget(mut self, budget: Arc<RetryBudget>) -> Self {
         self.budget = Some(budget);
         self
     }
 
-    /// Sets a hook that runs before each wait between attempts. A panic of the hook goes to the caller of [`Retry::run`].
-    /// Default: no hook.
+    /// Sets a hook that runs before each wait between attempts. Its argument describes the failed attempt and the wait. A
+    /// panic of the hook goes to the caller of [`Retry::run`]. Default: no hook.
     pub fn on_retry(mut self, hook: impl Fn(&RetryEvent<'_, E>) + Send + Sync + 'static) -> Self {
         self.settings.on_retry = Some(Arc::new(hook));
         self
@@ -203,9 +205,9 @@ impl<E> RetryBuilder<E> {
 }
 
 impl<E> RetryBuilder<Error<E>> {
-    /// Makes the retry interpret the errors of other policies that run inside its call. Without this setting, the retry treats
-    /// these errors like errors of the called service. This method exists only if the error type of the call is an `Error<E>`.
-    /// A [`Stack`](crate::Stack) does not need this setting.
+    /// Makes the retry recognize the errors of other policies that run inside its call. Without this setting, the retry
+    /// treats these errors like errors of the called service. This method exists only if the error type of the call is an
+    /// `Error<E>`. A [`Stack`](crate::Stack) does not need this setting.
     ///
     /// * If an inner policy refused the attempt and a later attempt can succeed, the retry waits at least for the time
     ///   [`Error::retry_after`] before the next attempt. The next attempt then takes no tokens from the budget, because the

@@ -49,9 +49,9 @@ use progress::Progress;
 ///
 /// # Rules
 ///
-/// * No attempt starts after the context passed to [`run`](Retry::run) has been canceled or its deadline has passed. A wait
-///   ends at this moment. The retry then returns the error of the context ([`Error::context_error`]).
-/// * If the next wait would end at or after the deadline, the retry does not wait. It fails at once, with
+/// * No attempt starts after the context passed to [`run`](Retry::run) has been canceled or its deadline has passed. If this
+///   happens during a wait, the wait ends. The retry then returns the error of the context ([`Error::context_error`]).
+/// * If the next wait would end at or after the deadline of the context, the retry does not wait. It fails at once, with
 ///   [`StopReason::Deadline`](crate::StopReason::Deadline).
 /// * A retry stops after `max_attempts` attempts, after an error that [`retry_if`](RetryBuilder::retry_if) rejects, or when its
 ///   budget has too few tokens: see [`StopReason`](crate::StopReason).
@@ -71,7 +71,7 @@ use progress::Progress;
 /// The waits are not randomized, and there is no budget. The defaults may change. If many clients call one service, use
 /// [`Jitter::Full`] and share a [`RetryBudget`].
 ///
-/// Clones share their [`stats`](Retry::stats).
+/// `E` is the error type of the call. Clones share their [`stats`](Retry::stats).
 #[doc(alias("RetryOptions"))]
 pub struct Retry<E> {
     shared: Arc<Shared<E>>,
@@ -129,7 +129,7 @@ impl<E> Retry<E> {
     /// # Cancel safety
     ///
     /// Dropping the future drops the current attempt or ends the current wait. If the retry has taken tokens from the budget
-    /// for an attempt that has not started, they return to the budget.
+    /// for an attempt that has not started, these tokens return to the budget.
     #[doc(alias("RetryWithContext"))]
     pub fn run<'a, T, F, Fut>(&'a self, ctx: &'a Context, mut call: F) -> impl Future<Output = Result<T, Error<E>>>
     where

@@ -80,9 +80,9 @@ impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
         self
     }
 
-    /// Adds a deadline, which limits the time of all attempts of a call together, including the waits between the attempts. If
-    /// the caller's context has an earlier deadline, the earlier deadline counts. `total` is a `Duration` or an
-    /// `Option<Duration>`. It must be longer than zero. `None` leaves the layer out.
+    /// Adds a deadline, which limits the time of all attempts of a call together, including the waits between the attempts.
+    /// If the caller's context has an earlier deadline, the earlier deadline counts. `total` is a `Duration` or an
+    /// `Option<Duration>`. The duration must be longer than zero. `None` leaves the layer out.
     ///
     /// The deadline of the stack counts as the caller's deadline. So a call that reaches this deadline is not a failure for the
     /// breaker. An attempt that reaches its [`attempt_timeout`](Self::attempt_timeout) is a failure. The error of a call that
@@ -102,8 +102,9 @@ impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
         self
     }
 
-    /// Adds a hedge, which sends a second attempt when an attempt is slow. If the retry of the stack has a budget, the hedge
-    /// takes its tokens from this budget. If a layer below refuses the second attempt, its tokens return to the budget.
+    /// Adds a hedge, which sends a second attempt when an attempt is slow. The retry and the hedge of a stack share one
+    /// budget: if only one of them has a budget, the other uses it too. If a layer below refuses the second attempt, the
+    /// tokens of this attempt return to the budget.
     pub fn hedge(mut self, hedge: impl IntoLayer<Hedge>) -> Self {
         self.layers.hedge = self.layer(Layer::Hedge, hedge);
         self
@@ -141,13 +142,13 @@ impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
         self
     }
 
-    /// Adds a timeout for each attempt. It starts when the attempt is sent. If the caller's context has an earlier deadline,
-    /// the earlier deadline counts. `timeout` is a `Duration` or an `Option<Duration>`. It must be longer than zero. `None`
-    /// leaves the layer out.
+    /// Adds a timeout for each attempt. The timeout starts when the attempt is sent. If the caller's context has an earlier
+    /// deadline, the earlier deadline counts. `timeout` is a `Duration` or an `Option<Duration>`. The duration must be
+    /// longer than zero. `None` leaves the layer out.
     ///
-    /// When the timeout expires, the context of the attempt ends and the future of the call is dropped.
-    /// [`Error::is_attempt_timeout`](crate::Error::is_attempt_timeout) is then true. The error names the line that called this
-    /// method.
+    /// When the timeout expires, the context of the attempt ends, the future of the call is dropped, and the attempt counts
+    /// as failed. The error of the attempt names the line that called this method. If no further attempt follows,
+    /// [`Error::is_attempt_timeout`](crate::Error::is_attempt_timeout) is true for the error of the call.
     #[track_caller]
     pub fn attempt_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.layers.attempt_timeout = self.timeout(Layer::AttemptTimeout, timeout.into(), Location::caller());

@@ -22,9 +22,9 @@ use layers::Layers;
 /// Combines several policies, called layers, around a call. The call returns a `Result<T, E>`. `K` is the key type of the cache
 /// layer.
 ///
-/// The order of the layers is fixed. The layers work together. The retry interprets the refusals of the layers below it. The
-/// hedge takes its tokens from the budget of the retry. The breaker and the bulkhead use the same [`Outcome`](crate::Outcome)
-/// of each call.
+/// The order of the layers is fixed, and the layers work together. If a layer below the retry refuses an attempt, the retry
+/// waits as long as this layer asks, or stops if no later attempt can succeed. The hedge takes its tokens from the budget of
+/// the retry. The breaker and the bulkhead use the same [`Outcome`](crate::Outcome) of each call.
 ///
 /// ```
 /// use std::time::Duration;
@@ -84,8 +84,8 @@ use layers::Layers;
 ///
 /// # Policies that are not layers
 ///
-/// * A [`WorkerPool`](crate::WorkerPool) runs jobs. Submit a job that makes the call through the stack. If the pool is full, it
-///   refuses the job before any layer runs.
+/// * A [`WorkerPool`](crate::WorkerPool) runs jobs. Submit a job that makes the call through the stack. If the queue of the
+///   pool is full, the job waits or is refused before any layer runs.
 /// * A [`KeyedLimiter`](crate::KeyedLimiter) limits the calls of each client. Wait for a token of the client before the call
 ///   through the stack. One token is enough for all attempts. The limiter layer of the stack limits the attempts that are sent
 ///   to the service.
@@ -172,8 +172,9 @@ impl<T: 'static, E: 'static, K> Stack<T, E, K> {
         self.layers.hedge.as_ref()
     }
 
-    /// Returns the breaker layer, if the stack has one. The returned handle shares the state of the layer. If calls are made
-    /// through this handle, every error is a failure, because the handle does not have the classifier of the layer.
+    /// Returns the breaker layer, if the stack has one. The returned breaker shares the state of the layer, but not its
+    /// [classifier](crate::breaker::CircuitBreakerBuilder::classify): if you make a call through the returned breaker, every
+    /// error counts as a failure.
     pub fn breaker(&self) -> Option<&CircuitBreaker> {
         self.layers.breaker.as_ref().map(|breaker| &breaker.handle)
     }
@@ -200,10 +201,10 @@ where
     ///
     /// If the stack has no cache, this method makes a call like [`run`](Self::run).
     ///
-    /// The shared call runs in a task of its own, so `call` must be `'static`. Each caller gets a clone of the value or error.
-    /// A caller stops waiting when `ctx` ends. The shared call has the latest deadline of its callers, and is dropped when no
-    /// caller waits for it any more: see [`Cache::run`]. If a layer refuses the call, the cache does not remember this error
-    /// for the key.
+    /// `call` runs once per attempt. Its argument is the context of the attempt. The shared call runs in a task of its own,
+    /// so `call` must be `'static`. Each caller gets a clone of the value or error. A caller stops waiting when its own
+    /// context ends. The shared call has the latest deadline of its callers, and is dropped when no caller waits for it any
+    /// more: see [`Cache::run`]. If a layer refuses the call, the cache does not remember this error for the key.
     ///
     /// # Errors
     ///

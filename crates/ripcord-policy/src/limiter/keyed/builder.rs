@@ -31,8 +31,8 @@ impl<K: Hash + Eq + Clone> KeyedLimiterBuilder<K> {
         self
     }
 
-    /// Sets the maximum number of tokens in the bucket of each key, unless the key has its own [`quota`](Self::quota). The
-    /// number must be at least 1. Default: 1.
+    /// Sets the burst: the maximum number of tokens in the bucket of each key, unless the key has its own
+    /// [`quota`](Self::quota). The number must be at least 1. Default: 1.
     pub fn burst(mut self, burst: u32) -> Self {
         self.each = self.each.burst(burst);
         self

@@ -155,14 +155,15 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     ///
     /// * `ctx` was canceled or its deadline passed before or during the wait ([`Refused::context_error`]).
     /// * The token would not be available before the deadline of `ctx` ([`Refused::is_deadline_exceeded`]). The method then
-    ///   fails at once, without waiting for the deadline, and takes no token.
+    ///   fails at once, without waiting for the deadline, and takes no token. If the rate of the key is lowered during the
+    ///   wait, the wait can end with this error too.
     /// * The waiters and reservations of the key, including this wait, would need more than 2^36 (69 billion) tokens
     ///   ([`Refused::is_limited`]).
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped during the wait, its token returns to the bucket, unless there is a later waiter or a later
-    /// [`Reservation`] of the same key. See [Waiting](RateLimiter#waiting).
+    /// If the future is dropped during the wait, the token of this wait returns to the bucket, unless there is a later
+    /// waiter or a later [`Reservation`] of the same key. See [Waiting](RateLimiter#waiting).
     pub async fn wait(&self, ctx: &Context, key: &K) -> Result<Duration, Refused> {
         self.wait_n(ctx, key, 1).await
     }
@@ -172,12 +173,13 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     /// # Errors
     ///
     /// * The errors listed for [`wait`](KeyedLimiter::wait).
-    /// * `n` is above the [`burst`](KeyedLimiter::burst) of the key, and its rate is not [`Rate::INFINITE`]
+    /// * `n` is above the [`burst`](KeyedLimiter::burst) of the key, and the rate of the key is not [`Rate::INFINITE`]
     ///   ([`Refused::is_limited`]). The method then takes no token.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped during the wait, its tokens return to the bucket as described for [`wait`](KeyedLimiter::wait).
+    /// If the future is dropped during the wait, the tokens return to the bucket as described for
+    /// [`wait`](KeyedLimiter::wait).
     pub async fn wait_n(&self, ctx: &Context, key: &K, n: u32) -> Result<Duration, Refused> {
         if let Err(end) = ctx.check() {
             self.shared.numbers.bump(Count::OtherRefused);
@@ -211,8 +213,8 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     ///
     /// # Errors
     ///
-    /// [`ExceedsBurst`] if `n` is above the [`burst`](KeyedLimiter::burst) of the key, and its rate is not [`Rate::INFINITE`].
-    /// The method then takes no token.
+    /// [`ExceedsBurst`] if `n` is above the [`burst`](KeyedLimiter::burst) of the key, and the rate of the key is not
+    /// [`Rate::INFINITE`]. The method then takes no token.
     pub fn reserve_n(&self, key: &K, n: u32) -> Result<Reservation, ExceedsBurst> {
         self.limiter(key).reserve_n(n)
     }
