@@ -99,7 +99,7 @@ impl Canceler {
         self.end(location, Some(cause.into()));
     }
 
-    /// Returns a cloneable handle that cancels the same context. Dropping the handle does not cancel.
+    /// Returns a cloneable handle that cancels the same context. Dropping the handle does not cancel the context.
     ///
     /// ```
     /// use ripcord::Context;
@@ -162,7 +162,8 @@ impl fmt::Debug for Canceler {
 
 /// A cloneable handle that cancels a context. [`Canceler::handle`] returns it.
 ///
-/// Dropping a handle does not cancel the context. Dropping the [`Canceler`] still does, even if handles exist.
+/// Dropping a handle does not cancel the context. Dropping the [`Canceler`] still cancels the context, even if handles
+/// exist.
 ///
 /// ```
 /// use ripcord::Context;

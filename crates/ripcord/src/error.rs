@@ -66,8 +66,8 @@ enum Moment {
     DroppedBefore,
 }
 
-/// The way in which a context ended: by a cancel, or at a deadline. [`Error::kind`] returns it. There will be no further
-/// variants.
+/// The way in which a context ended: by a cancel, or by a deadline or an idle timeout. [`Error::kind`] returns it.
+/// There will be no further variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// The context was canceled. Go's `context.Canceled`.

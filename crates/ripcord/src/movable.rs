@@ -32,9 +32,10 @@ impl MovableDeadline {
     /// Moves the deadline to `deadline`, later or earlier. Returns `true` if the deadline was moved, and `false` if the
     /// context has already ended.
     ///
-    /// After `true`, this deadline does not end the context before `deadline`. After `false`, nothing has changed. If the
-    /// old deadline has passed, the result is `false`, even if no code has noticed the context's end. If the old deadline
-    /// passes during the call, the deadline is either moved or ends the context, and all threads see the same result.
+    /// If the result is `true`, this deadline does not end the context before `deadline`. If the result is `false`,
+    /// nothing has changed. The result is also `false` if the old deadline has passed but no code has noticed the
+    /// context's end. If the old deadline passes during the call, either the deadline is moved or the context ends, and
+    /// all threads see the same result.
     ///
     /// A `deadline` in the past ends the context immediately. A `deadline` more than 292 years away removes the deadline.
     ///
@@ -78,12 +79,12 @@ impl MovableDeadline {
         tree::move_deadline(&self.0, |now| now.saturating_add(timeout))
     }
 
-    /// Moves the deadline to `deadline`, unless it is already later. Returns `true` if the deadline was moved or is
-    /// already later, and `false` if the context has already ended.
+    /// Moves the deadline to `deadline`, unless the current deadline is already later. Returns `true` if the deadline
+    /// was moved or is already later, and `false` if the context has already ended.
     ///
-    /// Use this method if several threads need the context, each until its own instant: the context then lives until the
-    /// latest of these instants. After `true`, this deadline does not end the context before `deadline`, unless a call of
-    /// [`reset`] or [`reset_after`](MovableDeadline::reset_after) moves it earlier.
+    /// Use this method if several threads need the context, each until its own instant: the context then lives until
+    /// the latest of these instants. If the result is `true`, this deadline does not end the context before `deadline`,
+    /// unless a call of [`reset`] or [`reset_after`](MovableDeadline::reset_after) moves it earlier.
     ///
     /// [`reset`]: MovableDeadline::reset
     ///
@@ -163,9 +164,9 @@ impl IdleTimeout {
     /// Records progress: restarts the idle timeout. Returns `true` if the timeout was restarted, and `false` if the
     /// context has already ended.
     ///
-    /// After `true`, the context ends when the full timeout passes again without progress. If the timeout has expired, the
-    /// result is `false`, even if no code has noticed the context's end. A call is cheap: it reads the clock once, takes
-    /// no lock and changes no timer.
+    /// If the result is `true`, the context ends when the full timeout passes again without progress. The result is
+    /// also `false` if the timeout has expired but no code has noticed the context's end. A call is cheap and takes no
+    /// lock.
     ///
     /// ```
     /// use std::time::Duration;

@@ -127,8 +127,8 @@ impl ManualTime {
         true
     }
 
-    /// Returns the number of active timers: sleeps in progress, and deadlines of contexts that code waits for or has
-    /// waited for.
+    /// Returns the number of active timers: one for each sleep in progress, and one for each context with a deadline on
+    /// which code waits or has waited.
     ///
     /// A context's timer stays active until its deadline passes or the context is dropped, even if its waiter was dropped
     /// before.

@@ -54,9 +54,9 @@ impl Clock {
     ///
     /// Contexts use this clock by default.
     ///
-    /// One background thread per process wakes the futures that wait for deadlines. At a deadline, it also starts the
-    /// functions of [`after_func`](crate::Context::after_func). The thread starts with the first such wait. If the system
-    /// cannot start the thread, the next such wait tries again.
+    /// One background thread per process wakes the futures that wait for deadlines, and starts the functions of
+    /// [`after_func`](crate::Context::after_func) at deadlines. The thread is started when a future or a function first
+    /// waits for a deadline. If the system cannot start the thread, the next wait for a deadline tries again.
     ///
     /// After a `fork`, the child process does not have this thread. In the child process, methods such as
     /// [`is_done`](crate::Context::is_done) and blocking waits such as [`wait`](crate::Context::wait) still notice

@@ -192,9 +192,9 @@ impl Context {
     /// use std::time::{Duration, Instant};
     /// use ripcord::Context;
     ///
-    /// let noon = Instant::now() + Duration::from_secs(60);
-    /// let ctx = Context::background().with_deadline(noon);
-    /// assert_eq!(ctx.deadline(), Some(noon));
+    /// let deadline = Instant::now() + Duration::from_secs(60);
+    /// let ctx = Context::background().with_deadline(deadline);
+    /// assert_eq!(ctx.deadline(), Some(deadline));
     /// assert!(ctx.with_deadline(Instant::now()).is_done());
     /// ```
     #[doc(alias = "context.WithDeadline")]
@@ -383,8 +383,8 @@ impl Context {
     }
 
     /// Returns a child context that uses `clock`. The clock measures the sleeps and the new deadlines of the child and
-    /// of all contexts derived from it. A circuit breaker or a rate limiter of `ripcord-policy` does not use it, but
-    /// the clock that was passed to its builder.
+    /// of all contexts derived from it. A circuit breaker or a rate limiter of `ripcord-policy` does not use this
+    /// clock: set the clock of the policy in its builder.
     ///
     /// Call this method on a context without a deadline, such as [`background`](Context::background). If this context
     /// has a deadline, the child inherits this deadline, but the old clock still measures it. The child then ends as

@@ -138,7 +138,7 @@ impl Context {
     }
 
     /// Returns the origin of this context's [deadline](Context::deadline): the timeout, the line of code that set the
-    /// deadline, and the [name](Context::with_name) of the context on which it was set.
+    /// deadline, and the [name](Context::with_name) of the context on which the deadline was set.
     ///
     /// This method also works before the deadline passes. For example, a function that refuses a call because too little
     /// time is left can report the line that set the deadline.
@@ -224,9 +224,9 @@ impl Context {
 
     /// Returns the time at which the context ended, or `None` if it has not ended.
     ///
-    /// This is the time at which the context was canceled, its deadline passed or its idle timeout expired, even if code
-    /// noticed the end later. The context's [clock](Context::clock) measures the time. If the context ended because an
-    /// ancestor ended, the ancestor's clock measures it.
+    /// This is the time at which the context was canceled, its deadline passed or its idle timeout expired, even if
+    /// code noticed the end later. The context's [clock](Context::clock) measures the time. If the context ended
+    /// because an ancestor ended, the ancestor's clock measures the time.
     ///
     /// ```
     /// use std::time::Duration;

@@ -148,7 +148,8 @@ impl Context {
     /// [merged](Context::merge) context, it continues in both contexts that were merged, and restarts the nearest idle
     /// timeout in each.
     ///
-    /// Returns `false` if no idle timeout was found, or if the context of any idle timeout that was found has already ended.
+    /// Returns `false` if no idle timeout was found, or if the context of at least one found idle timeout has already
+    /// ended.
     ///
     /// ```
     /// use std::time::Duration;

@@ -30,8 +30,8 @@ pub enum Join {
     /// The first success cancels the tasks' context and drops the other tasks at their next poll. An error or panic
     /// cancels no task.
     ///
-    /// If no task succeeds, [`Group::wait`] resumes the first panic. If no task panicked either, it returns the last error
-    /// that is not the error of the tasks' context.
+    /// If no task succeeds, [`Group::wait`] resumes the first panic. If no task panicked either, it returns the last
+    /// error. Errors of the tasks' context count only if there is no other error.
     First,
 }
 

@@ -34,7 +34,8 @@ use outcomes::Outcomes;
 use shared::{Executor, Shared, State};
 
 /// The future of one task of a [`Group`]. The function that was passed to [`Group::with_executor`] or
-/// [`GroupBuilder::executor`] receives the future, and must poll it until it is ready.
+/// [`GroupBuilder::executor`] receives the future, and must start it on a thread or an executor, which polls it until
+/// it is ready.
 pub type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Runs the tasks of one operation under one context. Go's `errgroup.Group`.
@@ -172,9 +173,12 @@ impl<T> Group<T> {
     /// If the [limit](Group::set_limit) of running tasks is reached, the task waits in a queue until another task has
     /// ended.
     ///
-    /// If the [tasks' context](GroupBuilder::build) has ended, the task is dropped without a poll, and its result is the
-    /// context's error. By default, this happens to all tasks that are added after the first error or panic of a task. For
-    /// background jobs that must not affect each other, use [`Join::All`].
+    /// If the [tasks' context](GroupBuilder::build) has ended, the task is dropped without a poll, and its result is
+    /// the context's error. By default, this happens to all tasks that are added after the first error or panic of a
+    /// task. For background jobs that must not affect each other, use [`Join::All`].
+    ///
+    /// If the tasks' context ends while the task is running, the task is usually not dropped, so it must observe the
+    /// context. [`Group`] lists the exceptions.
     ///
     /// If an error or panic of this task cancels the tasks' context, the context's error reports the line of this call.
     ///

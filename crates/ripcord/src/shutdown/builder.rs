@@ -78,13 +78,14 @@ impl ShutdownBuilder {
 
     /// Sets how long servers still accept connections after the [stop request](Shutdown). Default: zero.
     ///
-    /// Let the readiness check of your service fail when its context [is draining](Context::is_draining). During the
-    /// delay, load balancers notice this and stop sending requests. The servers of `ripcord_http::serve` close their
-    /// listeners after the delay. If you write a server, wait for the delay with [`Shutdown::drain_delay_over`].
+    /// Let the readiness check of your service fail when [`is_draining`](Context::is_draining) of the service's context
+    /// returns `true`. During the delay, load balancers notice this and stop sending requests. The servers of
+    /// `ripcord_http::serve` close their listeners after the delay. If you write a server, wait for the delay with
+    /// [`Shutdown::drain_delay_over`].
     ///
     /// The delay is part of the [drain time](ShutdownBuilder::drain): if the drain ends during the delay, the delay
     /// ends too. The drain ends as soon as no [work is in flight](Shutdown). An open listener of `ripcord_http::serve`
-    /// counts as work in flight. If you write a server, hold a guard from [`task_guard`](Context::task_guard) while its
+    /// counts as work in flight. If you write a server, hold a guard from `shutdown.context().task_guard()` while its
     /// listener is open, so that the drain does not end during the delay.
     pub fn drain_delay(self, time: Duration) -> Self {
         ShutdownBuilder { drain_delay: time, ..self }

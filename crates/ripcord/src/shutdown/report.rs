@@ -31,14 +31,14 @@ impl Report {
         Report(Arc::new(parts))
     }
 
-    /// Returns the cause of the shutdown: the cause of the first stop request, or the cause of the end of the
-    /// [root](crate::ShutdownBuilder::context) if that end started the shutdown.
+    /// Returns the cause of the shutdown: the cause of the first [stop request](crate::Shutdown), or the cause of the
+    /// end of the [root](crate::ShutdownBuilder::context) if that end started the shutdown.
     pub fn cause(&self) -> &Cause {
         &self.0.cause
     }
 
-    /// Returns the time from the stop request to the end of the last phase, measured by the clock of the
-    /// [root](crate::ShutdownBuilder::context).
+    /// Returns the time from the [stop request](crate::Shutdown) to the end of the last phase, measured by the clock of
+    /// the [root](crate::ShutdownBuilder::context).
     pub fn elapsed(&self) -> Duration {
         self.0.elapsed
     }
@@ -183,8 +183,8 @@ pub enum PhaseOutcome {
     ///
     /// A phase that blocks its thread cannot be dropped: it is in [`Report::left`] too.
     Late(Error),
-    /// The phase was not ready when the [root](crate::ShutdownBuilder::context) was canceled, and was dropped. This is the
-    /// root's error.
+    /// The phase was not ready when the [root](crate::ShutdownBuilder::context) was canceled, and was dropped. The
+    /// value is the error of the root.
     Canceled(Error),
     /// The phase panicked with this message.
     Panicked(String),
@@ -209,7 +209,7 @@ impl fmt::Display for PhaseOutcome {
 /// The cause with which [`Shutdown::context`](crate::Shutdown::context) is canceled at the end of the drain: when all work
 /// has ended, or when the [drain time](crate::ShutdownBuilder::drain) is over.
 ///
-/// Its [`source`](StdError::source) is the cause of the stop request.
+/// Its [`source`](StdError::source) is the cause of the [stop request](crate::Shutdown).
 ///
 /// ```
 /// use std::time::Duration;
@@ -230,13 +230,13 @@ pub struct DrainEnded {
 }
 
 impl DrainEnded {
-    /// Returns the cause of the stop request.
+    /// Returns the cause of the [stop request](crate::Shutdown).
     pub fn stop_cause(&self) -> &Cause {
         &self.stop
     }
 
     /// Returns `true` if work was still in flight when the [drain time](crate::ShutdownBuilder::drain) or the
-    /// [total](crate::ShutdownBuilder::total) time was over, and `false` if all work had ended before.
+    /// [total](crate::ShutdownBuilder::total) time was over, and `false` if all work had ended before that time.
     pub fn is_time_over(&self) -> bool {
         self.over.is_some()
     }

@@ -66,8 +66,8 @@ impl Context {
     /// Returns the [`Span`] that this context or its nearest ancestor with a span carries. Returns `None` if none of them
     /// carries a span.
     ///
-    /// Usually this is the call in progress: [`start_span`](Context::start_span) returns a context that carries the new
-    /// span. A context still carries its span after the span has ended.
+    /// Usually this is the span of the call in progress: [`start_span`](Context::start_span) returns a context that
+    /// carries the new span. A context still carries its span after the span has ended.
     ///
     /// ```
     /// use ripcord::Context;

@@ -31,7 +31,7 @@ use crate::value::Value;
 /// further and show their level instead. Control characters in names and causes are escaped.
 ///
 /// A span is a [`Value`]. After `let ctx = ctx.with_value(span)`, the spans that are started under `ctx` are children
-/// of `span`, even if `ctx` belongs to other work:
+/// of `span`, even if `ctx` was not derived from the context in which `span` started:
 ///
 /// ```
 /// use ripcord::Context;

@@ -132,7 +132,7 @@ impl<T> fmt::Debug for Sender<T> {
 pub struct Receiver<T>(inner::Receiver<T>);
 
 impl<T> Receiver<T> {
-    /// Waits for the next value. Returns `None` if the channel is empty and all senders were dropped or
+    /// Waits for the next value. Returns `None` if the channel is empty and closed: all senders were dropped, or
     /// [`close`](Self::close) was called.
     ///
     /// # Errors

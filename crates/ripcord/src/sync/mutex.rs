@@ -47,7 +47,7 @@ impl<T> Mutex<T> {
 impl<T: ?Sized> Mutex<T> {
     /// Waits until the mutex is unlocked, or until `ctx` ends. Locks the mutex and returns a guard, which unlocks it when dropped.
     ///
-    /// If a task calls this method while it holds the guard of the same mutex, it waits until `ctx` ends.
+    /// If a task calls this method while it holds the guard of the same mutex, the call waits until `ctx` ends.
     ///
     /// # Errors
     ///

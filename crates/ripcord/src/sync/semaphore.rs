@@ -11,8 +11,8 @@ use crate::error::Error;
 /// A weighted semaphore: it has a number of permits, and each operation acquires one or more of them. Go's
 /// `semaphore.Weighted`.
 ///
-/// Waiters get permits in the order of their first polls. While the first waiter waits for many permits, later waiters for few
-/// permits wait too. Clones share the permits.
+/// Waiters get permits in the order of their first polls. A waiter for many permits delays later waiters, even if enough
+/// permits for them are available. Clones share the permits.
 ///
 /// ```
 /// # futures::executor::block_on(async {

@@ -28,8 +28,8 @@ use crate::error::Error;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum TaskError {
-    /// The task's context ended before the task had an output. The task's future was dropped. The closure of
-    /// `Context::spawn_blocking` may still be running.
+    /// The task's context ended before the task had an output. The future of the task was dropped. The closure of a
+    /// task from `Context::spawn_blocking` may still be running.
     Ended(Error),
     /// The task's future or closure panicked.
     Panicked(TaskPanic),

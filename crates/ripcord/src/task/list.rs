@@ -100,8 +100,8 @@ impl Context {
 }
 
 impl Tasks {
-    /// Waits until the list is empty, or until `other` ends. The context `other` only limits the wait. Its end has no
-    /// effect on the tasks, unless their contexts were derived from it.
+    /// Waits until the list is empty, or until `other` ends. The context `other` only limits the wait. The end of
+    /// `other` has no effect on the tasks, unless their contexts were derived from `other`.
     ///
     /// The wait includes tasks that start during the wait. If `other` has ended but the list is empty, the result is
     /// `Ok`.

@@ -43,7 +43,7 @@ impl Context {
     /// this context's [name](Context::name). With the feature `tracing`, the task runs inside the caller's `tracing` span.
     ///
     /// The task's context does not end when the future returns its output. If the future has spawned other tasks under
-    /// this context, they continue.
+    /// the task's context, they continue.
     ///
     /// Outside of a runtime, and on a runtime that is shutting down, awaiting the [`Task`] returns
     /// [`TaskError::Ended`].
