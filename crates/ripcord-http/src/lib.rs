@@ -44,8 +44,9 @@
 //! }
 //! ```
 //!
-//! This program makes a call that ends when its context ends, after at most 500 ms. The call also sends the time left to the
-//! server:
+//! This program calls the server above. The context of the call ends after 500 ms, and the call ends with it. So the program fails
+//! with the error `Get "http://localhost:8080/report": context deadline exceeded`. The call also sends the time left until the
+//! deadline to the server, so the server stops its work for this request too:
 //!
 #![cfg_attr(feature = "reqwest", doc = "```no_run")]
 #![cfg_attr(not(feature = "reqwest"), doc = "```ignore")]
@@ -60,7 +61,7 @@
 //!     let response = reqwest::Client::new().get("http://localhost:8080/report").context(&ctx).send().await?;
 //!     println!("{}", response.text().await?);
 //!     Ok(())
-//! } // Get "http://localhost:8080/report": context deadline exceeded
+//! }
 //! ```
 //!
 //! # Which type

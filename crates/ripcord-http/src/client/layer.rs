@@ -82,7 +82,8 @@ impl ClientLayer {
         self
     }
 
-    /// Sets the maximum time between two parts of a response: the head and each chunk of the body. Default: no limit.
+    /// Sets the time after which a call without progress ends. Progress is a part of the response: the head, or a chunk of the
+    /// body. Default: no limit.
     ///
     /// The timer starts with the call. Each part that you receive restarts the timer. The timer also runs while you do not read the
     /// body. With a [`ProgressLayer`](super::ProgressLayer) inside this layer, each chunk of the request's body restarts the timer

@@ -10,7 +10,7 @@ use ripcord::Context;
 use super::access::Access;
 use super::{Inspector, Token};
 
-/// A builder of an [`Inspector`]. Created by [`Inspector::builder`]. Call [`build`](InspectorBuilder::build) to create the
+/// The settings of an [`Inspector`]. Created by [`Inspector::builder`]. Call [`build`](InspectorBuilder::build) to create the
 /// inspector.
 ///
 /// The default values may change in a later version.
@@ -48,11 +48,12 @@ impl InspectorBuilder {
         InspectorBuilder { token: Some(token), ..self }
     }
 
-    /// Sets the context that ends the open event streams of pages. Default: the background context, which never ends.
+    /// Sets the context whose drain or end closes the event streams, through which the server sends updates to open pages. Default:
+    /// the background context, which never ends.
     ///
-    /// A graceful shutdown waits until these streams end. Pass a context of your [`Shutdown`](ripcord::Shutdown), and the streams
-    /// end when the drain begins. With another kind of graceful shutdown, pass a context that ends when the shutdown starts. The
-    /// streams use the clock of `ctx` for their interval and their maximum age.
+    /// A graceful shutdown of a server waits until its streams have ended. Pass a context of your [`Shutdown`](ripcord::Shutdown),
+    /// and the event streams end when the drain begins. With another kind of graceful shutdown, pass a context that ends when the
+    /// shutdown starts. The event streams use the clock of `ctx`.
     pub fn context(self, ctx: &Context) -> Self {
         InspectorBuilder { ctx: ctx.clone(), ..self }
     }
@@ -62,33 +63,34 @@ impl InspectorBuilder {
         InspectorBuilder { interval, ..self }
     }
 
-    /// Sets the maximum number of entries of running work that are shown. An entry is a request or [watched](Inspector::watch)
-    /// work. Default: 100.
+    /// Sets the maximum number of running entries on the page. An entry is a request or [watched](Inspector::watch) work. Default:
+    /// 100.
     ///
-    /// If there are more entries, the entries whose context has ended are preferred, then the oldest entries. The others are
-    /// counted.
+    /// If there are more entries, the page shows first the entries whose context has ended, then the oldest entries. It shows only
+    /// the number of the other entries.
     pub fn max_shown(self, max_shown: usize) -> Self {
         InspectorBuilder { max_shown, ..self }
     }
 
-    /// Sets the maximum number of finished entries that are kept. Default: 10. An entry is a request or [watched](Inspector::watch)
-    /// work.
+    /// Sets the maximum number of finished entries that the page shows for each range of latencies. An entry is a request or
+    /// [watched](Inspector::watch) work. Default: 10.
     ///
-    /// The limit applies to each of nine ranges of latencies, such as 10 ms to 50 ms. For entries that failed, it applies once
-    /// more, to all of them together.
+    /// There are nine ranges, such as 10 ms to 50 ms. The inspector keeps the latest entries of each range. It also keeps as many
+    /// of the latest entries, from all ranges, that were canceled, exceeded their deadline, panicked, or have a status of 500 or
+    /// above.
     pub fn max_kept(self, max_kept: usize) -> Self {
         InspectorBuilder { max_kept, ..self }
     }
 
     /// Sets the maximum number of calls that are recorded for a request or for [watched](Inspector::watch) work. Each
-    /// [span](Context::start_span) of the request or the work is a call. Further calls are counted. Default: 256.
+    /// [span](Context::start_span) of the request or the work is a call. Of further calls, only the number is shown. Default: 256.
     pub fn max_calls(self, max_calls: usize) -> Self {
         InspectorBuilder { max_calls, ..self }
     }
 
     /// Creates the inspector with the settings of this builder.
     ///
-    /// If a user cancels a request on the page, the error of the request's context reports the source line that called `build`.
+    /// If a user of the page cancels a request, the error of the request's context reports the source line that called `build`.
     ///
     /// # Errors
     ///

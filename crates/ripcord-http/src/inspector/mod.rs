@@ -24,8 +24,8 @@
 //! # Cost
 //!
 //! Each request is inserted into a table and removed again. The root span of a request is created with its first call, and the
-//! number of spans is limited. A snapshot is taken for each HTTP request for the JSON and, while a page is open, at most once per
-//! [`interval`](InspectorBuilder::interval).
+//! number of spans is limited. A snapshot is taken for each HTTP request for the JSON. Open pages share snapshots: for all pages
+//! together, a snapshot is taken at most twice per [`interval`](InspectorBuilder::interval).
 //!
 //! Memory is limited. Finished requests are grouped by latency, and each group keeps its last few requests, each with a maximum
 //! number of calls. Of successful requests that took less than a millisecond, only the first few in each tenth of a second are
@@ -102,13 +102,14 @@ pub struct Inspector {
 impl Inspector {
     /// Creates an inspector with the default settings of [`InspectorBuilder`]. Only this machine has access to the page.
     ///
-    /// If a user cancels a request on the page, the error of the request's context reports the source line that called `new`.
+    /// If a user of the page cancels a request, the error of the request's context reports the source line that called `new`.
     #[track_caller]
     pub fn new() -> Self {
         Inspector::from_settings(InspectorBuilder::default(), Access::loopback(), Location::caller())
     }
 
-    /// Creates a builder with the default settings.
+    /// Creates a builder with the default settings. [`InspectorBuilder`] has a method for each setting, which describes the
+    /// default.
     pub fn builder() -> InspectorBuilder {
         InspectorBuilder::default()
     }
@@ -117,11 +118,11 @@ impl Inspector {
         Inspector { shared: Arc::new(Shared::new(settings, access, location)) }
     }
 
-    /// Adds an entry for a piece of work to the page. Returns the context for the work.
+    /// Adds an entry for a piece of work, such as a job, to the page. Returns a child of `ctx`. Run the work with this child.
     ///
-    /// The entry has the name of `ctx`, or `unnamed`. If `ctx` belongs to a request or to other watched work, the entry is shown
-    /// below the entry of that request or work. A user can cancel the returned context on the page, with the cause
-    /// [`CanceledHere`].
+    /// The entry has the name of `ctx`, or `unnamed` if it has no name. If `ctx` belongs to a request or to other watched work, the
+    /// entry is shown below the entry of that request or work. A user of the page can cancel the returned context. Its cause is
+    /// then [`CanceledHere`].
     ///
     /// The entry is shown until the returned context and all contexts derived from it have been dropped. Spans from
     /// [`start_span`](Context::start_span) are shown as calls of the work, up to [`max_calls`](InspectorBuilder::max_calls).

@@ -14,9 +14,11 @@ use super::{
 use crate::server::{ContextLayer, Counters, EntryKey, Observer, StartedRequest};
 
 impl ContextLayer {
-    /// Shows the requests of this layer, and their counts, on the page of an [`Inspector`].
+    /// Shows the requests of this layer, and their counts, on the page of an [`Inspector`]. A user of the page can cancel a
+    /// request. Its cause is then [`CanceledHere`](crate::inspector::CanceledHere).
     ///
-    /// Each request has a root span for its calls. The source line of these spans is the line that called `inspector`.
+    /// The page shows the [spans](Context::start_span) that the handler of a request starts as the calls of the request. Without
+    /// the setting `tracing`, the root span of these calls reports the source line that called `inspector`.
     #[must_use]
     #[track_caller]
     pub fn inspector(self, inspector: &Inspector) -> Self {

@@ -55,8 +55,8 @@ impl Inspector {
     /// | `GET /debug/contexts/events` | a snapshot of the entries at each [interval](super::InspectorBuilder::interval), as server-sent events |
     /// | `POST /debug/contexts/cancel/{id}` | cancels the context of the entry |
     ///
-    /// At most 32 event streams can be open. Each stream ends after a minute, and the page reconnects. axum does not pass
-    /// `/debug/contexts/`, with a slash at the end, to nested routers.
+    /// At most 32 event streams can be open. Each stream ends after a minute, or after four intervals if they are longer, and the
+    /// page reconnects. axum does not pass `/debug/contexts/`, with a slash at the end, to nested routers.
     ///
     /// Without a token, the router needs the address of the client in the extension `axum::extract::ConnectInfo<SocketAddr>`.
     /// `ripcord_http::serve` inserts it. With `axum::serve`, call `into_make_service_with_connect_info::<SocketAddr>()`.
@@ -168,7 +168,8 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response {
     (status, [(CONTENT_TYPE, "application/json")], text).into_response()
 }
 
-/// The cause with which a context ends if a user cancels it on the page of an [`Inspector`].
+/// The cause with which a context ends if its entry in an [`Inspector`] is canceled: with the button on the page, or with a `POST`
+/// request to the [router](Inspector::router).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CanceledHere {
     by: Option<IpAddr>,

@@ -18,9 +18,9 @@ use subtle::ConstantTimeEq;
 /// # Ok::<(), ripcord_http::inspector::InvalidToken>(())
 /// ```
 ///
-/// A client sends the token in the header `Authorization: Bearer …`. A browser sends it once as `?token=…`, and the inspector then
-/// sets a cookie. Use random characters, because the inspector does not limit the rate of guesses. `Debug` does not print the
-/// token.
+/// A program sends the token in the header `Authorization: Bearer …`. In a browser, open the page once with `?token=…` at the end
+/// of its URL. The inspector then sets a cookie. Use random characters, because the inspector does not limit how often a client can
+/// guess. `Debug` does not print the token.
 #[derive(Clone)]
 pub struct Token(Box<str>);
 

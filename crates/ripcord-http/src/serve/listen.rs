@@ -8,7 +8,8 @@ use tokio::net::{TcpListener, TcpSocket, ToSocketAddrs, lookup_host};
 /// is full, a client gets no answer and retries after a second.
 const BACKLOG: u32 = 4096;
 
-/// Creates a TCP listener on the first of `addresses` that is available. Pass the listener to [`serve`](crate::serve()).
+/// Creates a TCP listener on the first of `addresses` that is available, such as `"127.0.0.1:8080"`. Pass the listener to
+/// [`serve`](crate::serve()).
 ///
 /// At most 4,096 clients can wait in the queue of the listener until they are accepted, or fewer if the system has a lower limit.
 ///

@@ -38,7 +38,7 @@ use crate::server::connection::RequestBody;
 pub use self::{limits::Limits, listen::listen, service::PeerAddr};
 
 /// Creates a server that serves `service` on every connection to `listener`, over HTTP/1 and HTTP/2. Await the returned value to
-/// run the server.
+/// run the server. Without a [shutdown](Serve::shutdown), it runs until its future is dropped.
 ///
 /// `service` is an axum `Router` or another tower service. Add a [`ContextLayer`](crate::server::ContextLayer) with the context of
 /// a [`Shutdown`], so that every request has a context:
@@ -76,7 +76,7 @@ pub use self::{limits::Limits, listen::listen, service::PeerAddr};
 ///
 /// # Shutdown
 ///
-/// The method [`shutdown`](Serve::shutdown) connects the server to a [`Shutdown`]. After the shutdown has been requested:
+/// Pass a [`Shutdown`] to the method [`shutdown`](Serve::shutdown). When the shutdown has been requested, for example by a signal:
 ///
 /// - Every HTTP/1 response has `Connection: close`. Connections without a request are closed. HTTP/2 clients receive GOAWAY.
 /// - Handlers of streams and WebSockets can wait for [`Context::draining`](ripcord::Context::draining) on the request's context,
@@ -95,8 +95,8 @@ pub use self::{limits::Limits, listen::listen, service::PeerAddr};
 ///
 /// # Cancel safety
 ///
-/// Dropping the future of the running server closes the listener. Each open connection is then closed as soon as it has no request
-/// in flight. If the server has a [`Shutdown`], the open connections are served until the shutdown instead.
+/// Dropping the future of the running server closes the listener. If the server has no [`Shutdown`], each open connection is closed
+/// as soon as it has no request in flight. With a [`Shutdown`], the open connections are served until the shutdown.
 #[track_caller]
 pub fn serve<S>(listener: TcpListener, service: S) -> Serve<S> {
     Serve {
@@ -126,7 +126,7 @@ pub struct Serve<S> {
 
 type OnAcceptError = Arc<dyn Fn(&io::Error) + Send + Sync>;
 
-/// A malformed or too large HTTP/1 request that the server refused. Passed to the function of [`Serve::on_refusal`].
+/// The refusal of a malformed or too large HTTP/1 request. Passed to the function of [`Serve::on_refusal`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refusal {
@@ -142,29 +142,28 @@ impl<S> Serve<S> {
         Serve { limits, ..self }
     }
 
-    /// Sets the shutdown that stops the server. Default: none, and the server never stops. [`serve`] describes what happens at a
-    /// shutdown.
+    /// Sets the shutdown that stops the server. Default: none, and the server runs until its future is dropped. [`serve`] describes
+    /// what happens at a shutdown.
     ///
-    /// The future of the server completes when the last connection has been closed. The timeouts of connections use the clock of
-    /// `shutdown`.
+    /// After the shutdown has been requested, the future of the server completes as soon as the listener and the last connection
+    /// are closed. The timeouts of connections use the clock of `shutdown`'s context.
     pub fn shutdown(self, shutdown: &Shutdown) -> Self {
         Serve { shutdown: Some(shutdown.clone()), ..self }
     }
 
-    /// Sets a function that is called for each malformed or too large HTTP/1 request. Use the function for a log and a counter.
-    /// Default: none.
+    /// Sets a function that is called for each malformed or too large HTTP/1 request. Use it for logs and metrics. Default: none.
     ///
-    /// The server refuses such a request before it reaches the service. The function runs in the task of the connection, so it must
-    /// not block.
+    /// The server responds to such a request itself, and the request does not reach the service. The function runs in the task of
+    /// the connection, so it must not block.
     pub fn on_refusal(self, on_refusal: impl Fn(&Refusal) + Send + Sync + 'static) -> Self {
         Serve { on_refusal: Some(Arc::new(on_refusal)), ..self }
     }
 
-    /// Sets a function that is called when a connection cannot be accepted, for example because too many files are open. Use the
-    /// function for a log. Default: none.
+    /// Sets a function that is called when a connection cannot be accepted, for example because too many files are open. Use it for
+    /// logs. Default: none.
     ///
-    /// The server tries again every second. While the same error repeats, the function is called only once. After a connection has
-    /// been accepted, the error is reported again.
+    /// The server tries again every second. If the same error occurs several times in a row, the function is called only for the
+    /// first one. The function runs in the task of the server, so it must not block.
     pub fn on_accept_error(self, on_accept_error: impl Fn(&io::Error) + Send + Sync + 'static) -> Self {
         Serve { on_accept_error: Some(Arc::new(on_accept_error)), ..self }
     }
@@ -215,8 +214,8 @@ impl<S> fmt::Debug for Serve<S> {
     }
 }
 
-/// The future of a running server. Created by awaiting [`Serve`]. It completes when the server has shut down, and never without a
-/// [`shutdown`](Serve::shutdown).
+/// The future of a running server. Created when a [`Serve`] is awaited. It completes when the server has shut down. Without a
+/// [`shutdown`](Serve::shutdown), it never completes. [`serve`] describes what happens if it is dropped.
 #[must_use = "futures do nothing unless polled"]
 pub struct Serving(Pin<Box<dyn Future<Output = ()> + Send>>);
 

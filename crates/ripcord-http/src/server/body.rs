@@ -21,8 +21,8 @@ pin_project! {
     /// The body of a response from a [`ContextService`](super::ContextService). The request's context ends when the server has read
     /// the last byte of this body.
     ///
-    /// If the context ends before the body is complete, reading the body returns the [`ripcord::Error`], and the client sees an
-    /// aborted stream. A gRPC client receives trailers with the status code instead. There are two exceptions:
+    /// If the context ends before the body is complete, reading the body returns the [`ripcord::Error`] of the context, and the
+    /// client sees an aborted stream. A gRPC client receives trailers with the status code instead. There are two exceptions:
     ///
     /// - If the last frame is ready when the context ends, it is still sent.
     /// - If the context ended before the head was sent, all frames that are ready are sent. The body is cut when the next frame is

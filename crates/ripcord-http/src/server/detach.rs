@@ -13,9 +13,9 @@ use super::{handle::Handle, lifetime::Lifetime};
 
 /// Keeps the context of a request alive after the response and after a disconnect of the client.
 ///
-/// While the returned [`Detached`] exists, the end of the response and a disconnect do not end the contexts of the request. The
-/// deadline of the request and the end of the server's context still do. For work that must outlive those too, use
-/// [`without_cancel`](Context::without_cancel).
+/// `ctx` is the request's context or a context derived from it. While the returned guard exists, the end of the response and a
+/// disconnect do not end the request's context. The deadline of the request and the end of the server's context still end it. For
+/// work that must continue in these cases too, use [`without_cancel`](Context::without_cancel).
 ///
 /// A server drops the handler when the client disconnects. Spawn a task for work that must continue:
 ///
@@ -51,7 +51,8 @@ pub fn detach(ctx: &Context) -> Detached {
 
 /// A guard that keeps a request's context alive after its response and after a disconnect. Created by [`detach`].
 ///
-/// Dropping the last guard of a request ends the context, if the response has been sent or the client has disconnected.
+/// When the last guard of a request is dropped, the context ends if the response has been sent or the client has disconnected.
+/// Otherwise, the context ends with the request.
 #[must_use = "dropping this ends the Context of a request that is over"]
 #[derive(Debug)]
 pub struct Detached {
@@ -59,11 +60,10 @@ pub struct Detached {
 }
 
 impl Detached {
-    /// Returns a future that runs `future` and returns its result. The returned future holds this guard, and drops it after
-    /// `future`.
+    /// Returns a future that runs `future` and returns its result. The guard is dropped with the returned future, after `future`.
     ///
-    /// Spawn the returned future as a task, because a server drops the handler when the client disconnects. A task drops its future
-    /// when the future has completed.
+    /// Spawn the returned future as a task, because a server drops the handler when the client disconnects. A task drops its
+    /// future, and here the guard, as soon as the future has completed.
     pub fn run<F: Future>(self, future: F) -> RunDetached<F> {
         RunDetached { future, detached: self }
     }

@@ -86,7 +86,8 @@ impl Ended {
         Ended(Reason::Failed(failure, error.into()))
     }
 
-    /// Returns the error of the context that ended. Returns `None` if a call failed for another reason.
+    /// Returns the error of the context, if the end of the context is the reason for this error. Returns `None` if a call failed
+    /// for another reason.
     pub fn context_error(&self) -> Option<&ripcord::Error> {
         match &self.0 {
             Reason::Context(error) => Some(error),
@@ -94,8 +95,10 @@ impl Ended {
         }
     }
 
-    /// Returns how long the client should wait before it sends the request again, if a policy has refused the call and knows the
-    /// time. Otherwise, returns `None`.
+    /// Returns how long the client should wait before it sends the request again. Returns `None` unless a policy, such as a rate
+    /// limiter or an open circuit breaker, has refused the call and knows this time.
+    ///
+    /// The response has this time in the header `Retry-After`, rounded up to whole seconds.
     pub fn retry_after(&self) -> Option<Duration> {
         match &self.0 {
             #[cfg(feature = "policy")]
@@ -104,7 +107,8 @@ impl Ended {
         }
     }
 
-    /// Returns the status for logs and metrics, according to the default settings of a [`ContextLayer`](super::ContextLayer).
+    /// Returns the status for logs and metrics, as in the table of [`Ended`]. The settings of a
+    /// [`ContextLayer`](super::ContextLayer) for statuses do not affect it.
     pub fn status(&self) -> StatusCode {
         self.status_by(&Statuses::default())
     }

@@ -32,7 +32,7 @@ pub struct Ctx(
     pub Context,
 );
 
-/// An axum extractor for a value of type `V` in the [`Context`] of the request.
+/// An axum extractor that clones a value of type `V` from the [`Context`] of the request.
 ///
 /// If the context has no such value, the handler is not called, and the response has status 500. Use `Option<CtxValue<V>>` for an
 /// optional value.
@@ -95,7 +95,8 @@ fn value<V: Value + Clone>(parts: &Parts) -> Option<V> {
     parts.extensions.get::<Context>()?.value::<V>().cloned()
 }
 
-/// The rejection of the extractors [`Ctx`] and [`CtxValue`]: the request has no context, or the context has no value of this type.
+/// The rejection of the extractors [`Ctx`] and [`CtxValue`]: the request has no context, or the context has no value of the type
+/// `V` in `CtxValue<V>`.
 ///
 /// As a response, it has status 500.
 #[derive(Clone, Debug)]
@@ -117,7 +118,8 @@ impl IntoResponse for CtxRejection {
     }
 }
 
-/// Returns the axum route of the request with the head `parts`, such as `/users/{id}`, or `unmatched` if no route matched.
+/// Returns the axum route of a request, such as `/users/{id}`, or `unmatched` if no route matched. `parts` is the head of the
+/// request.
 ///
 /// Pass this function to [`ContextLayer::name`](super::ContextLayer::name). The result never contains the actual path of the
 /// request.
@@ -128,7 +130,7 @@ pub fn matched_path(parts: &Parts) -> Cow<'static, str> {
     }
 }
 
-/// Returns the method and the axum route of the request with the head `parts`, such as `GET /users/{id}`.
+/// Returns the method and the axum route of a request, such as `GET /users/{id}`. `parts` is the head of the request.
 ///
 /// Pass this function to [`ContextLayer::name`](super::ContextLayer::name). A method that is not standard is replaced by `OTHER`.
 /// The route is the result of [`matched_path`].

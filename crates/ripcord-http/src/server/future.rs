@@ -17,8 +17,8 @@ use super::{
 use crate::Malformed;
 
 pin_project! {
-    /// A future that runs the handler and resolves to the response. Returned by [`ContextService`](super::ContextService). An error
-    /// of the inner service is returned unchanged.
+    /// A future that runs the handler (the inner service) and resolves to the response. Returned by
+    /// [`ContextService`](super::ContextService). An error of the handler is returned unchanged.
     ///
     /// If the request's context ends first, the handler is polled once more and then dropped, and the response reports the end of
     /// the context. If the handler's response is ready at that moment, this response is sent.

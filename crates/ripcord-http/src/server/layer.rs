@@ -65,19 +65,20 @@ use crate::{RequestId, TrustPolicy};
 /// Clones of a layer share their [`stats`](ContextLayer::stats). For a route with its own limit, use `layer.clone().timeout(..)`.
 /// The clone may be the only layer of the route, or an inner layer inside a layer for all routes.
 ///
-/// An inner layer derives its context from the context of the outer layer, so the earlier deadline applies. The other settings of
-/// an inner layer have no effect: the outermost layer decides the ID, the trust policy and the statuses, calls
-/// [`on_end`](ContextLayer::on_end) and counts the request.
+/// An inner layer derives its context from the context of the outer layer, so the earlier deadline applies. An
+/// [idle timeout](ContextLayer::idle_timeout) of an inner layer applies too. The other settings of an inner layer have no effect:
+/// the outermost layer decides the ID, the trust policy and the statuses, calls [`on_end`](ContextLayer::on_end) and counts the
+/// request.
 ///
 /// # Upgrades
 ///
-/// For a WebSocket or a CONNECT request, the [`timeout`](ContextLayer::timeout) only limits the time until the response. After
-/// that, the layer sets no deadline.
+/// For a WebSocket or a CONNECT request, the deadline and the [idle timeout](ContextLayer::idle_timeout) only limit the time until
+/// the response. After the response, only the deadline of the server's context applies.
 ///
 /// With `ripcord_http::serve`, and on connections wrapped with `server::connection::watch` (feature `connection`), the context ends
 /// when the upgraded connection or HTTP/2 stream is closed, when the client disconnects, or when the server's context ends. If the
-/// cause is the close, it does not tell which side closed the connection. On other connections, the context ends when the server's
-/// context ends.
+/// context ends because the connection was closed, the cause does not tell which side closed it. On other connections, the context
+/// ends only when the server's context ends.
 #[derive(Clone, Debug)]
 pub struct ContextLayer {
     settings: Arc<Settings>,
@@ -102,8 +103,8 @@ impl ContextLayer {
 
     /// Sets the maximum duration of a request, from its arrival to the end of the response. Default: no limit.
     ///
-    /// When the time is over, the request's context ends and the handler is dropped. The response has
-    /// [status 504](ContextLayer::deadline_status), or its body is cut short.
+    /// When the time is over, the request's context ends, and the handler is dropped. The response has
+    /// [status 504](ContextLayer::deadline_status). If the head of the response has already been sent, the body is cut short.
     ///
     /// If the server's context or a header of the request sets an earlier deadline, the earlier deadline applies.
     ///
@@ -139,7 +140,7 @@ impl ContextLayer {
         self.set(|settings| settings.timeout = Some(limit))
     }
 
-    /// Sets how long a request may go without progress. Default: no limit.
+    /// Sets the time after which a request without progress ends. Default: no limit.
     ///
     /// The timer starts when the request arrives. These events count as progress and restart the timer:
     ///
@@ -176,11 +177,15 @@ impl ContextLayer {
         self.set(|settings| settings.name = Arc::new(name))
     }
 
-    /// Sets a function that is called once for each request, when the response has been sent, was cut short, or can no longer be
-    /// sent. Use it for logs and metrics. A second call replaces the function.
+    /// Sets a function that is called once for each request, when the request is over: the response has been sent completely, was
+    /// cut short, or can no longer be sent. Use it for logs and metrics. Default: none. A second call of `on_end` replaces the
+    /// function.
     ///
-    /// The function is called after the request's context has ended, unless the context is [detached](super::detach). It runs in
-    /// the task that serves the connection, so it must not block. A panic of the function is caught and ignored.
+    /// An upgraded request is over when its connection or HTTP/2 stream is closed. If the connection is not
+    /// [watched](ContextLayer#upgrades), it is over when the response has been sent.
+    ///
+    /// At the time of the call, the request's context has ended, unless it is [detached](super::detach). It runs in the task that
+    /// serves the connection, so it must not block. A panic of the function is caught and ignored.
     #[must_use]
     pub fn on_end(self, hook: impl Fn(&Finished<'_>) + Send + Sync + 'static) -> Self {
         self.set(|settings| settings.on_end = Some(Arc::new(hook)))
@@ -202,10 +207,11 @@ impl ContextLayer {
     /// Sets whether the layer refuses requests with a malformed header. Default: `false`, malformed headers are ignored.
     ///
     /// The response to a refused request has status 400 and a description of the error. The response to a gRPC request has the code
-    /// `INVALID_ARGUMENT`. The layer checks only the headers that it reads. It does not read headers that the trust policy ignores.
-    /// The [`stats`](ContextLayer::stats) count malformed headers with either setting.
+    /// `INVALID_ARGUMENT`. The layer checks only the headers that it reads. It does not read headers that the
+    /// [trust policy](ContextLayer::trust) ignores. The [`stats`](ContextLayer::stats) count malformed headers with either setting.
     ///
-    /// Baggage above the size limit counts as malformed, even if it is well-formed. If `strict` is `false`, the baggage is cut.
+    /// [Baggage](crate::trace_context::Baggage) above the size limit counts as malformed, even if it is well-formed. If `strict` is
+    /// `false`, the part of the baggage within the limit is kept.
     #[must_use]
     pub fn strict(self, strict: bool) -> Self {
         self.set(|settings| settings.strict = strict)
@@ -214,18 +220,19 @@ impl ContextLayer {
     /// Sets whether the layer reads deadlines that are points in time on the client's clock. Default: `false`.
     ///
     /// The headers of [`finagle`](crate::deadline::finagle) and [`aws`](crate::deadline::aws) contain such deadlines. If the clocks
-    /// of the client and the server differ, the deadline is wrong by the difference. Like every deadline in a header, it can only
-    /// shorten the server's limit.
+    /// of the client and the server differ, the deadline is wrong by the difference. Like every deadline in a header, such a
+    /// deadline can only shorten the time that the server allows.
     #[must_use]
     pub fn absolute_deadlines(self, absolute_deadlines: bool) -> Self {
         self.set(|settings| settings.absolute_deadlines = absolute_deadlines)
     }
 
-    /// Sets whether a [trusted](ContextLayer::trust) client can cancel its requests with a cause. Default: `false`.
+    /// Sets whether a [trusted](ContextLayer::trust) client can send the cause with which it cancels a request. Default: `false`.
+    /// With `false`, the server only sees that the client has disconnected.
     ///
     /// A client with a [`CauseLayer`](crate::client::CauseLayer) sends the cause in a separate `OPTIONS` request. This layer
-    /// responds to the `OPTIONS` request itself. That request does not reach a handler or [`on_end`](ContextLayer::on_end), and is
-    /// not counted.
+    /// responds to the `OPTIONS` request itself. The `OPTIONS` request does not reach a handler or
+    /// [`on_end`](ContextLayer::on_end), and is not counted.
     ///
     /// The context of the canceled request ends with the cause [`ClientCanceled`](super::ClientCanceled), which contains the
     /// client's cause. If the handler calls other services through a `CauseLayer`, these services receive the cause too.
@@ -255,9 +262,10 @@ impl ContextLayer {
 
     /// Adds a function that adds values to a request's context, for example from headers.
     ///
-    /// The arguments of the function are the context, with the request's name, ID, trace and baggage, and the head of the request.
-    /// The function must return a context derived from its argument. Several functions are called in the order in which they were
-    /// added.
+    /// The arguments of the function are a context and the head of the request. The context already has the request's name, ID,
+    /// trace and baggage, but not yet its deadline. The function must return this context or a context derived from it. If you add
+    /// several functions, they are called in the order in which you added them, and each gets the context that the previous
+    /// function returned.
     ///
     /// The function is called for trusted and untrusted clients. Check [`trust_policy`](ContextLayer::trust_policy) before you
     /// trust a header.
@@ -284,15 +292,15 @@ impl ContextLayer {
         self.settings.trust.0
     }
 
-    /// Sets the status of the response to a request whose deadline has passed. Default: 504. The response to a gRPC request has a
-    /// gRPC status instead.
+    /// Sets the status of the response to a request whose deadline or idle timeout has passed. Default: 504. The response to a gRPC
+    /// request has a gRPC status instead.
     #[must_use]
     pub fn deadline_status(self, status: StatusCode) -> Self {
         self.set(|settings| settings.statuses.deadline_exceeded = status)
     }
 
-    /// Sets the status of the response to a request that the server has canceled. Default: 503. The response to a gRPC request has
-    /// a gRPC status instead.
+    /// Sets the status of the response to a request whose context the server has canceled, for example at a shutdown. Default: 503.
+    /// The response to a gRPC request has a gRPC status instead.
     #[must_use]
     pub fn canceled_status(self, status: StatusCode) -> Self {
         self.set(|settings| settings.statuses.canceled = status)
@@ -313,15 +321,15 @@ impl ContextLayer {
     ///
     /// The span has the OpenTelemetry attributes of HTTP servers: `http.request.method`, `http.route`, `url.path`, `url.scheme`,
     /// `server.address`, `server.port`, `http.response.status_code`, `network.protocol.version` and `error.type`. Its `code.*`
-    /// attributes contain the source line that created the layer. A cancel or a disconnect does not mark the span as failed: see
-    /// [`tracing_span`](Context::tracing_span).
+    /// attributes contain the source line that created the layer. A cancel or a disconnect does not mark the span as failed.
+    /// [`tracing_span`](Context::tracing_span) lists the other attributes.
     #[cfg(feature = "tracing")]
     #[must_use]
     pub fn tracing(self) -> Self {
         self.set(|settings| settings.tracing = true)
     }
 
-    /// Returns the request counts of this layer and its clones, since the layer was created.
+    /// Returns the counts of the requests of this layer and its clones, since the layer was created.
     pub fn stats(&self) -> ServerStats {
         self.settings.counters.snapshot()
     }

@@ -15,9 +15,9 @@
 //!
 //! A gRPC request gets status 200 and a `grpc-status` instead: 4 at the deadline, 1 for a cancel, 13 for a panic.
 //!
-//! When the context ends, the handler is polled once more before it is dropped. It can then write a log line or return a response.
-//! A response that is ready at the deadline is sent. Tasks that the handler has spawned are not dropped. If a task holds the
-//! context, it can see that the context has ended.
+//! When the context ends before the handler has responded, the handler is polled once more before it is dropped. In this poll, it
+//! can write a log line or return a response. A response that is ready at the deadline is sent. Tasks that the handler has spawned
+//! are not dropped. If a task holds the context, it can see that the context has ended.
 
 // A request passes through these files, in this order: `layer.rs`, `service.rs` (derives the context), `headers.rs`,
 // `lifetime.rs` (ends the context), `request.rs` (the request in flight), `future.rs`, `body.rs`, `outcome.rs`. `ended.rs` turns

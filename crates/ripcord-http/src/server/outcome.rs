@@ -54,7 +54,7 @@ impl<'a> Finished<'a> {
         }
     }
 
-    /// Returns the time that was left until the deadline when the request arrived. Returns `None` if the request has no deadline.
+    /// Returns the time left until the deadline at the arrival of the request. Returns `None` if the request has no deadline.
     pub fn time_left_at_start(&self) -> Option<Duration> {
         Some((self.ctx.deadline()? + self.took).saturating_duration_since(self.ctx.clock().now()))
     }
@@ -85,9 +85,9 @@ impl fmt::Display for Finished<'_> {
 pub enum Outcome {
     /// The response was sent completely.
     Answered,
-    /// The deadline passed. The response reports this, or its body was cut short.
+    /// The deadline or an idle timeout passed. The response reports the end of the context, or its body was cut short.
     DeadlineExceeded,
-    /// The server canceled the request. The response reports this, or its body was cut short.
+    /// The server canceled the request's context. The response reports the end of the context, or its body was cut short.
     Canceled,
     /// The client disconnected or canceled before the request was over. A response may still have been sent.
     ClientDisconnected,
@@ -178,9 +178,10 @@ impl fmt::Display for ClientCanceled {
 
 impl Error for ClientCanceled {}
 
-/// The cause with which a request's context ends when the response has been sent.
+/// The cause with which a request's context ends when the response has been sent completely.
 ///
-/// A task that still holds the context sees this cause. To keep the context alive for such a task, use [`detach`](super::detach).
+/// Work that continues after the response, such as a spawned task, sees this cause in its context. To keep the context alive for
+/// such work, use [`detach`](super::detach).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestAnswered;
 
@@ -231,7 +232,7 @@ pub enum DeadlineSource {
 }
 
 impl DeadlineSource {
-    /// Returns the source of the deadline of the request to which `ctx` belongs.
+    /// Returns the source of the deadline of a request. `ctx` is the request's context or a context derived from it.
     ///
     /// Returns [`DeadlineSource::None`] if `ctx` does not belong to a request.
     pub fn from_context(ctx: &Context) -> Self {

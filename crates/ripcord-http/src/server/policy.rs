@@ -6,7 +6,7 @@ use ripcord_policy::{Error, Outcome, Refused};
 
 use super::{Ended, ended::Failure};
 
-/// Converts the error of a policy that refused a call. The table of [`Ended`] lists the statuses.
+/// Converts the error of a policy that refused a call without running it. The table of [`Ended`] lists the statuses.
 ///
 /// ```
 /// use http::{Response, StatusCode};

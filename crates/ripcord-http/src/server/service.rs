@@ -31,8 +31,7 @@ use crate::{Malformed, trace_context::Link};
 
 /// A tower service that gives every request a [`Context`]. Created by [`ContextLayer`](super::ContextLayer).
 ///
-/// The response has the body type [`ContextBody`]. The error of this body is a boxed error: the error of the inner body, or the
-/// [`ripcord::Error`] of the context if the end of the context cut the body short.
+/// The response has the body type [`ContextBody`]. An error of the inner service is returned unchanged.
 #[derive(Clone, Debug)]
 pub struct ContextService<S> {
     pub(super) inner: S,

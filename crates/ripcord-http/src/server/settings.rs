@@ -91,15 +91,16 @@ type OnEnd = Arc<dyn Fn(&Finished<'_>) + Send + Sync>;
 
 /// The effect of a half-close: a client closes its sending half of the connection while its request is in flight.
 ///
-/// TCP sends the same signal, a FIN, for a client that has closed the connection and for a client that still waits for the
-/// response. So the server cannot tell them apart. The FIN is detected only with `ripcord_http::serve`, and on connections wrapped with
-/// `server::connection::watch` (feature `connection`).
+/// TCP sends the same signal, a FIN, when a client closes the whole connection and when it closes only its sending half and still
+/// waits for the response. So the server cannot tell these cases apart. The FIN is detected only with `ripcord_http::serve`, and on
+/// connections wrapped with `server::connection::watch` (feature `connection`).
 ///
 /// Set it with [`ContextLayer::half_close`](super::ContextLayer::half_close).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HalfClose {
-    /// Treats the FIN as a disconnect, as Go's `net/http` does, and cancels the request's context. If the handler still returns a
-    /// response before the deadline, the response is sent.
+    /// Treats the FIN as a disconnect, as Go's `net/http` does: cancels the request's context with the cause
+    /// [`ClientDisconnected`](super::ClientDisconnected). The handler is not dropped. If it returns a response before the deadline,
+    /// the response is sent.
     #[default]
     Cancel,
     /// Ignores the FIN. A reset of the connection or a failed write still counts as a disconnect.

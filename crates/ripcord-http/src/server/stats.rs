@@ -35,7 +35,8 @@ const READ: [&str; DIALECTS + 4] = {
 pub struct ServerStats {
     /// Requests that have arrived.
     pub requests: u64,
-    /// Requests that are not over: the response has not been sent completely (gauge).
+    /// Requests that have arrived and are not over (gauge). A request is over when its response has been sent completely, was cut
+    /// short, or can no longer be sent.
     pub in_flight: u64,
     /// Requests whose context still exists (gauge).
     ///
@@ -47,12 +48,12 @@ pub struct ServerStats {
     pub deadlines_clamped: u64,
     /// Requests with no time left on arrival. The response has status 504, and the handler is not called.
     pub expired: u64,
-    /// Requests that ended at their deadline, including expired requests.
+    /// Requests that ended at their deadline or idle timeout, including [`expired`](ServerStats::expired) requests.
     pub timed_out: u64,
     /// Requests whose context was canceled by the server: by a shutdown, by another cancel of a parent context, or from the page
     /// of the `inspector`.
     pub canceled: u64,
-    /// Requests whose client disconnected before the requests were over.
+    /// Requests whose client disconnected, or canceled with a cause, before the request was over.
     pub disconnected: u64,
     /// Requests whose handler or body panicked.
     pub panicked: u64,
@@ -60,14 +61,14 @@ pub struct ServerStats {
     pub failed: u64,
     /// Requests that a [`strict`](super::ContextLayer::strict) layer refused with 400 because of a malformed header.
     pub refused: u64,
-    /// [`Detached`](super::Detached) guards of requests that have not been dropped (gauge).
+    /// [`Detached`](super::Detached) guards that have not been dropped yet (gauge).
     pub detached: u64,
     malformed: [u64; READ.len()],
 }
 
 impl ServerStats {
-    /// Returns the names of all headers that the layer reads, in lower case, each with the number of requests in which it was
-    /// malformed.
+    /// Returns an iterator over all headers that the layer reads. Each item is the name of a header, in lower case, and the number
+    /// of requests in which this header was malformed.
     ///
     /// A header is malformed if it does not match its grammar, if it occurs more often than allowed, or if it is too large.
     ///

@@ -94,7 +94,7 @@ impl ContextRequest {
         self
     }
 
-    /// Sets the maximum time that a call may make no progress. Default: no limit.
+    /// Sets the time after which a call without progress ends. Default: no limit.
     ///
     /// The timer starts with the call. These events are progress and restart the timer:
     ///

@@ -22,16 +22,17 @@ use ripcord::DoneOwned;
 use super::peer::OnPeer;
 use crate::server::{lifetime::Lifetime, on_connection::UpgradedRequest};
 
-/// An executor for hyper that runs HTTP/2 streams as tokio tasks. It replaces hyper-util's `TokioExecutor`.
+/// An executor for hyper that runs each HTTP/2 stream as a tokio task. Pass it to hyper's connection builder instead of
+/// hyper-util's `TokioExecutor`.
 ///
-/// The executor resets a stream if the request's context has ended and the client has stopped reading the response. The
-/// [module documentation](super) has an example.
+/// The executor resets a stream if the context of its request has ended and the client has stopped reading the response. Without a
+/// reset, such a stream would stay open until the client disconnects. The [module documentation](super) has an example.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct StreamExecutor;
 
 impl StreamExecutor {
-    /// Creates an executor that spawns tasks on the tokio runtime that serves the connection.
+    /// Creates the executor. It has no settings. It uses `tokio::spawn`, so serve the connection inside a tokio runtime.
     pub fn new() -> Self {
         StreamExecutor
     }

@@ -24,9 +24,10 @@ const PART: usize = 16 << 10;
 pin_project! {
     /// The body of a request on a watched connection.
     ///
-    /// Reading a chunk restarts the [idle timeout](crate::server::ContextLayer::idle_timeout) of the request. On HTTP/1, if the
-    /// handler does not read the whole body, the connection is closed after the response. If at most 8 KiB are left, the server
-    /// reads and drops them, and the connection stays open.
+    /// Reading a chunk restarts the [idle timeout](crate::server::ContextLayer::idle_timeout) of the request.
+    ///
+    /// On HTTP/1, if the handler does not read the whole body, the connection is closed after the response. There is one exception:
+    /// if at most 8 KiB are left, the server reads and drops them, and the connection stays open.
     ///
     /// If the client resets an HTTP/2 stream before the end of the body, reading returns an error. hyper's own body ends without an
     /// error in some of these cases.
@@ -105,7 +106,7 @@ impl<B: Body<Error: Into<BoxError>>> Body for RequestBody<B> {
 }
 
 pin_project! {
-    /// The body of a response from a [`WatchedService`](super::WatchedService). The connection counts the request as in flight
+    /// The body of a response from a [`WatchedService`](super::WatchedService). The request counts as in flight on its connection
     /// until this body is dropped.
     #[derive(Debug)]
     pub struct ResponseBody<B> {

@@ -33,10 +33,13 @@
 //!
 //! # What a watched connection does
 //!
-//! On its own, hyper detects a disconnect only while it reads. It does not read while a handler leaves the request's body unread.
-//! When a client closes the connection or only its sending half, TCP sends a FIN. At a FIN, hyper drops the handler, although the
-//! client may still wait for the response. hyper also waits without limit for a client that connects and sends nothing. A watched
-//! connection handles these cases:
+//! When a client closes the connection or only its sending half, TCP sends a FIN. Without a watch, hyper has three gaps:
+//!
+//! - hyper detects a disconnect only while it reads. It does not read while a handler leaves the request's body unread.
+//! - At a FIN, hyper drops the handler, although the client may still wait for the response.
+//! - hyper waits without limit for a client that connects and sends nothing.
+//!
+//! A watched connection handles these cases:
 //!
 //! | the client | result |
 //! |---|---|
@@ -96,8 +99,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// The default idle timeout. nginx keeps a connection for 60 s, and the side that sends the requests should close it first.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// Wraps an accepted TCP stream to watch its client. Returns the stream to pass to hyper, and the [`Watch`] that serves the
-/// connection.
+/// Wraps an accepted TCP stream, to detect disconnects and stalls of its client. Returns the stream to pass to hyper, and the
+/// [`Watch`] that serves the connection.
 ///
 /// The [module documentation](self) has an example and lists the events that are handled.
 pub fn watch(stream: TcpStream) -> (WatchedStream, Watch) {
@@ -123,22 +126,23 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Sets how long a client may go without reading while hyper sends the last, buffered part of a response. Default: 30 seconds.
+    /// Sets how long the server waits for a client that does not read the last part of a response, which hyper has buffered.
+    /// Default: 30 seconds.
     ///
     /// The timer restarts whenever the client reads data. The connection is dropped when the time is over, or when the server's
     /// context, which was passed to [`ContextLayer::new`](super::ContextLayer::new), ends.
     ///
-    /// The timeout does not apply while a request is in flight, which is until hyper has buffered the end of its response. The
-    /// deadline of the request applies instead.
+    /// A request is in flight until hyper has buffered the end of its response. While a request is in flight on the connection,
+    /// this timeout does not apply, and the deadline of the request applies instead.
     pub fn send_timeout(self, send_timeout: Duration) -> Self {
         Watch { send_timeout, ..self }
     }
 
-    /// Sets how long a client may take to send the head of a request. Default: 30 seconds. When the time is over, the connection is
-    /// closed.
+    /// Sets how long a client may take to send the head of a request (the request line and the headers). Default: 30 seconds. When
+    /// the time is over, the connection is closed.
     ///
-    /// For the first request, the time counts from the start of the connection. For later requests, it counts from the first byte.
-    /// So the timeout also limits a client that sends nothing, or only the preface of HTTP/2.
+    /// For the first request, the time counts from the start of the connection. So the timeout also ends the connection of a client
+    /// that sends nothing, or only the preface of HTTP/2. For later requests, the time counts from the first byte.
     ///
     /// Do not set hyper's `header_read_timeout` as well, because it would limit idle connections too.
     pub fn head_timeout(self, head: Duration) -> Self {
@@ -154,10 +158,12 @@ impl Watch {
         Watch { timeouts: Timeouts { idle, ..self.timeouts }, ..self }
     }
 
-    /// Sets the context whose end closes the connection gracefully. Default: none.
+    /// Sets the context whose end closes the connection gracefully. Default: none, and only the client or a timeout closes the
+    /// connection.
     ///
-    /// When `ctx` ends, the connection is closed as soon as no request is in flight. A request whose head is incomplete does not
-    /// delay the close. The timeouts of the connection use the clock of `ctx`.
+    /// When `ctx` ends, the connection is closed as soon as no request is in flight. The close itself cancels no request. If `ctx`
+    /// is also the context of the server's [`ContextLayer`](super::ContextLayer), the end of `ctx` cancels the requests. A request
+    /// whose head is incomplete does not delay the close. The timeouts of the connection use the clock of `ctx`.
     pub fn until(self, ctx: &Context) -> Self {
         self.peer.set_until(ctx);
         Watch { until: Some(ctx.clone()), ..self }
@@ -169,11 +175,12 @@ impl Watch {
         WatchedService::new(inner, self.peer.clone())
     }
 
-    /// Serves the connection until it is closed. After an upgrade, waits until the upgraded connection is closed. `connection` is
-    /// hyper's connection for the stream from [`watch`]: see the example in the [module documentation](self).
+    /// Serves the connection until it is closed. After an upgrade, waits until the upgraded connection is closed.
     ///
-    /// Returns hyper's result. Returns `None` if the connection was dropped before hyper had finished: the client disconnected,
-    /// stopped reading, or had not sent a complete request when the connection had to be closed.
+    /// `connection` is hyper's connection for the stream that [`watch`] returned. The [module documentation](self) has an example.
+    ///
+    /// The returned future resolves to hyper's result. It resolves to `None` if the connection was dropped before hyper had
+    /// finished: the client disconnected, stopped reading, or had not sent a complete request when the connection had to be closed.
     ///
     /// # Cancel safety
     ///

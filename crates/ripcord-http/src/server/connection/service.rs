@@ -16,7 +16,8 @@ use super::{
 };
 use crate::server::on_connection::Upload;
 
-/// A tower service whose requests belong to a watched connection. Created by [`Watch::service`](super::Watch::service).
+/// A tower service for the requests of one watched connection. Created by [`Watch::service`](super::Watch::service), which
+/// describes the effect.
 #[derive(Clone, Debug)]
 pub struct WatchedService<S> {
     inner: S,

@@ -22,10 +22,11 @@ use super::{
 /// Whether the system reports later data after a read that did not fill its buffer.
 const TELLS_OF_MORE: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
-/// A [`TcpStream`] whose client is watched. Created by [`watch`](super::watch). Pass it to hyper.
+/// A [`TcpStream`] that reports disconnects and stalls of its client to a [`Watch`](super::Watch). Created by
+/// [`watch`](super::watch). Pass it to hyper.
 ///
-/// Read and write it from one task only. `poll_shutdown` also reads and drops data from the client, for at most 10 seconds, so that
-/// the client receives the complete response before the connection is closed.
+/// `poll_shutdown` also reads and drops data from the client, for at most 10 seconds, so that the client receives the complete
+/// response before the connection is closed. Use the stream from one task only, as hyper does.
 #[derive(Debug)]
 pub struct WatchedStream {
     stream: Arc<TcpStream>,
