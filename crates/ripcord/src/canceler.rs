@@ -83,8 +83,8 @@ impl Canceler {
     /// Cancels the context with `cause`, like [`cancel_with`](Canceler::cancel_with), and records `location` as the
     /// line that canceled the context.
     ///
-    /// This is for libraries that cancel on behalf of their users. Get the location from [`Location::caller`] in a
-    /// `#[track_caller]` function that the user calls.
+    /// This method is for libraries that cancel on behalf of their users. Get the location from [`Location::caller`] in
+    /// a `#[track_caller]` function that the user calls.
     ///
     /// ```
     /// use std::panic::Location;

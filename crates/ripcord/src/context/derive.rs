@@ -108,7 +108,7 @@ impl Context {
     /// Returns a child like [`with_timeout`](Context::with_timeout), and records `location` as the line that set the
     /// timeout.
     ///
-    /// This is for libraries whose users set the timeout. Get the location from [`Location::caller`] in a
+    /// This method is for libraries whose users set the timeout. Get the location from [`Location::caller`] in a
     /// `#[track_caller]` function that the user calls.
     ///
     /// ```
@@ -159,7 +159,7 @@ impl Context {
     /// Returns a child like [`with_timeout_cause`](Context::with_timeout_cause), and records `location` as the line that
     /// set the timeout.
     ///
-    /// This is for libraries whose users set the timeout: see [`with_timeout_at`](Context::with_timeout_at).
+    /// This method is for libraries whose users set the timeout: see [`with_timeout_at`](Context::with_timeout_at).
     ///
     /// ```
     /// use std::panic::Location;
@@ -207,7 +207,7 @@ impl Context {
     /// Returns a child like [`with_deadline`](Context::with_deadline), and records `location` as the line that set the
     /// deadline.
     ///
-    /// This is for libraries whose users set the deadline: see [`with_timeout_at`](Context::with_timeout_at).
+    /// This method is for libraries whose users set the deadline: see [`with_timeout_at`](Context::with_timeout_at).
     ///
     /// ```
     /// use std::panic::Location;

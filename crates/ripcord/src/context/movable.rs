@@ -66,7 +66,7 @@ impl Context {
     /// Returns a child and a handle like [`with_movable_deadline`](Context::with_movable_deadline), and records
     /// `location` as the line that set the deadline.
     ///
-    /// This is for libraries whose users set the deadline: see [`with_timeout_at`](Context::with_timeout_at).
+    /// This method is for libraries whose users set the deadline: see [`with_timeout_at`](Context::with_timeout_at).
     #[must_use = "only the returned context ends at the deadline"]
     pub fn with_movable_deadline_at(
         &self,
@@ -83,8 +83,8 @@ impl Context {
     /// The child also ends when this context ends. This context's [clock](Context::clock) measures the timeout.
     ///
     /// An idle timeout is not a deadline: [`deadline`](Context::deadline) and [`remaining`](Context::remaining) do not
-    /// include it. The policies of `ripcord-policy`, which refuse a call if too little time is left until the deadline, do
-    /// not consider it. `ripcord-http` does not send it to other services.
+    /// include the idle timeout. Policies of `ripcord-policy` that refuse a call if too little time is left until the
+    /// deadline do not consider it. `ripcord-http` does not send it to other services.
     ///
     /// With a timeout of zero, the returned child has already ended. A timeout of more than 292 years, such as
     /// [`Duration::MAX`], never ends the child.
@@ -130,7 +130,7 @@ impl Context {
     /// Returns a child and a handle like [`with_idle_timeout`](Context::with_idle_timeout), and records `location` as the
     /// line that set the timeout.
     ///
-    /// This is for libraries whose users set the timeout: see [`with_timeout_at`](Context::with_timeout_at).
+    /// This method is for libraries whose users set the timeout: see [`with_timeout_at`](Context::with_timeout_at).
     #[must_use = "only the returned context ends with the timeout"]
     pub fn with_idle_timeout_at(
         &self,
@@ -143,12 +143,12 @@ impl Context {
     /// Records progress: restarts the [idle timeout](Context::with_idle_timeout) of this context or of its nearest
     /// ancestor with an idle timeout. Returns whether the timeout was restarted.
     ///
-    /// This method is for code that has the context but not the [`IdleTimeout`]. The search for an idle timeout stops at a
-    /// context from [`without_cancel`](Context::without_cancel) or [`shielded`](Context::shielded). At a
-    /// [merged](Context::merge) context, it continues in both contexts that were merged, and restarts the nearest idle
-    /// timeout in each.
+    /// This method is for code that has the context but not the [`IdleTimeout`]. The search for an idle timeout stops
+    /// at a context from [`without_cancel`](Context::without_cancel) or [`shielded`](Context::shielded). At a
+    /// [merged](Context::merge) context, the search continues in both contexts that were merged, and the nearest idle
+    /// timeout in each of them is restarted.
     ///
-    /// Returns `false` if no idle timeout was found, or if the context of at least one found idle timeout has already
+    /// Returns `false` if no idle timeout was found, or if the context of an idle timeout that was found has already
     /// ended.
     ///
     /// ```

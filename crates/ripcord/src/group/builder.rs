@@ -81,8 +81,8 @@ impl GroupBuilder {
         GroupBuilder { executor: Executor::Function(Box::new(execute)), ..self }
     }
 
-    /// Creates the group. Returns the group and the tasks' context, which is a child of `ctx`. Give each task a clone of
-    /// the tasks' context, so that it can stop when this context ends.
+    /// Creates the group. Returns the group and the tasks' context, which is a child of `ctx`. Give each task a clone
+    /// of the tasks' context, so that the task can stop when this context ends.
     ///
     /// Each task returns a `Result<T, E>`: `T` is the type of the values that the group collects.
     #[track_caller]

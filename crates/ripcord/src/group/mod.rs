@@ -43,9 +43,9 @@ pub type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// [`go`](Group::go) adds a task. A task is a future with the output `Result<T, E>`. [`wait`](Group::wait) returns when
 /// all tasks have ended.
 ///
-/// A group has one context for all its tasks, which is returned with the group. By default, the first error or panic of a
-/// task cancels the tasks' context. The end of this context does not drop running tasks: each task must observe the
-/// context, for example with [`Context::run`].
+/// All tasks of a group share one context, the tasks' context, which is returned together with the group. By default,
+/// the first error or panic of a task cancels the tasks' context. The end of this context does not drop running tasks:
+/// each task must observe the context, for example with [`Context::run`].
 ///
 /// In three cases, running tasks are dropped at their next poll:
 ///

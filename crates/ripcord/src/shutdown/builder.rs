@@ -93,9 +93,9 @@ impl ShutdownBuilder {
 
     /// Adds a phase: cleanup that runs after the drain and after all phases that were added before it.
     ///
-    /// `run` receives a child of the [root](ShutdownBuilder::context), which has the name `name` and ends after `limit`.
-    /// `run` returns a future with the output `()` or `Result<(), E>`, where `E` converts into a
-    /// [`Cause`](crate::Cause).
+    /// `run` receives the context of the phase: a child of the [root](ShutdownBuilder::context) with the name `name`
+    /// and the timeout `limit`. `run` returns a future with the output `()` or `Result<(), E>`, where `E` converts into
+    /// a [`Cause`](crate::Cause).
     ///
     /// If the future is not ready after `limit`, it is dropped. If no time is left when the phase should start, for
     /// example because the [total](ShutdownBuilder::total) limit is over, `run` is not called. The

@@ -68,10 +68,11 @@ pub use report::{DrainEnded, PhaseOutcome, PhaseReport, Report};
 /// The shutdown has four steps:
 ///
 /// 1. **Stop request.** The shutdown starts with a call of [`begin`](Shutdown::begin), with a
-///    [signal](Shutdown::on_signals), or when the [root](ShutdownBuilder::context) ends. All contexts derived from
-///    `context` are then [draining](Context::is_draining). A stop request cancels no work.
-/// 2. **Drain.** The drain ends when no work is in flight, or when the [drain time](ShutdownBuilder::drain) is over. Then
-///    `context` is canceled with the cause [`DrainEnded`]. Canceled work has one second to end before the phases start.
+///    [signal](Shutdown::on_signals), or when the [root](ShutdownBuilder::context) ends. From this moment, all contexts
+///    derived from `context` are [draining](Context::is_draining). A stop request cancels no work.
+/// 2. **Drain.** The drain ends when no work is in flight, or when the [drain time](ShutdownBuilder::drain) is over. At
+///    the end of the drain, `context` is canceled with the cause [`DrainEnded`]. Canceled work has one second to end
+///    before the phases start.
 /// 3. **Phases.** The [phases](ShutdownBuilder::phase) run in the order in which they were added. Examples are flushing a
 ///    queue and closing a pool.
 /// 4. **Report.** [`run`](Shutdown::run) returns the [`Report`].
@@ -80,9 +81,9 @@ pub use report::{DrainEnded, PhaseOutcome, PhaseReport, Report};
 /// `Context::spawn` or a [`Group`](crate::Group) under `context`, work that holds a [`TaskGuard`](crate::TaskGuard), and
 /// the listeners, connections and requests of a server of `ripcord_http::serve`.
 ///
-/// The shutdown runs on the tokio runtime on which it was built, or else on a thread. It makes progress even if no code
-/// awaits [`run`](Shutdown::run). Building a `Shutdown` does not start it. Clones refer to the same shutdown. If the
-/// last clone is dropped before a stop request, the shutdown never starts, and no phase runs.
+/// The shutdown runs on the tokio runtime on which it was built, or else on a thread. The shutdown makes progress even
+/// if no code awaits [`run`](Shutdown::run). Building a `Shutdown` does not start it. Clones refer to the same
+/// shutdown. If the last clone is dropped before a stop request, the shutdown never starts, and no phase runs.
 ///
 /// ```
 /// use std::time::Duration;
@@ -100,7 +101,7 @@ pub use report::{DrainEnded, PhaseOutcome, PhaseReport, Report};
 /// let in_flight = ctx.task_guard();
 /// let consumer = std::thread::spawn(move || {
 ///     let _in_flight = in_flight;
-///     block_on(ctx.draining()); // then finishes its work
+///     block_on(ctx.draining()); // The consumer finishes its work here.
 /// });
 ///
 /// shutdown.begin("deployment");

@@ -218,8 +218,8 @@ impl SpanBuilder {
 
     /// Sets the line of code that started the span. Default: the line that calls [`start`](SpanBuilder::start).
     ///
-    /// This is for libraries that start spans on behalf of their users. Get the location from [`Location::caller`] in a
-    /// `#[track_caller]` function that the user calls.
+    /// This method is for libraries that start spans on behalf of their users. Get the location from
+    /// [`Location::caller`] in a `#[track_caller]` function that the user calls.
     ///
     /// ```
     /// use std::panic::Location;

@@ -122,7 +122,7 @@ impl Span {
 
     /// Returns copies of this span and of all spans below it, taken at one moment. Each span comes before its children.
     ///
-    /// A loop over the copies replaces a recursive walk over [`children`](Span::children).
+    /// Use a loop over the copies instead of a recursive walk over [`children`](Span::children).
     ///
     /// ```
     /// use ripcord::Context;

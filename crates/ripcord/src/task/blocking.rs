@@ -52,8 +52,8 @@ impl Context {
     /// Calls a blocking closure like [`spawn_blocking`](Context::spawn_blocking), and records `location` as the line that started
     /// the task.
     ///
-    /// This is for libraries that start work on behalf of their users. Get the location from [`Location::caller`] in a
-    /// `#[track_caller]` function that the user calls.
+    /// This method is for libraries that start work on behalf of their users. Get the location from
+    /// [`Location::caller`] in a `#[track_caller]` function that the user calls.
     pub fn spawn_blocking_at<F, T>(&self, location: &'static Location<'static>, run: F) -> Task<T>
     where
         F: FnOnce(Context) -> T + Send + 'static,

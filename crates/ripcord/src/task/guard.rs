@@ -46,8 +46,8 @@ impl Context {
 
     /// Adds a task like [`task_guard`](Context::task_guard), and records `location` as the line that started the task.
     ///
-    /// This is for libraries that start work on behalf of their users. Get the location from [`Location::caller`] in a
-    /// `#[track_caller]` function that the user calls.
+    /// This method is for libraries that start work on behalf of their users. Get the location from
+    /// [`Location::caller`] in a `#[track_caller]` function that the user calls.
     pub fn task_guard_at(&self, location: &'static Location<'static>) -> TaskGuard {
         TaskLists::above(self).guard(self, location)
     }
