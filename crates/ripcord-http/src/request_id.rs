@@ -29,7 +29,7 @@ use crate::{Malformed, random};
 pub struct RequestId(HeaderValue);
 
 impl RequestId {
-    /// The name of the header.
+    /// The name of the header that contains the ID of a request.
     pub const HEADER: &str = "x-request-id";
 
     /// Generates a random ID of 32 hex digits.

@@ -10,7 +10,7 @@ use crate::Malformed;
 
 macro_rules! dialects {
     ($($(#[$attribute:meta])* $dialect:ident => $module:ident,)*) => {
-        /// An HTTP header that carries a deadline.
+        /// An HTTP header that carries a deadline. This crate calls such a header a dialect.
         ///
         /// A server ignores [absolute](Dialect::is_absolute) dialects, unless you
         /// [turn them on](crate::server::ContextLayer::absolute_deadlines). It reads dialects that
@@ -63,18 +63,18 @@ dialects! {
 }
 
 impl Dialect {
-    /// Returns the name of the header.
+    /// Returns the name of this dialect's header.
     pub const fn header(self) -> HeaderName {
         HeaderName::from_static(self.codec().header)
     }
 
-    /// Returns the name of the header as text, in lower case.
+    /// Returns the name of this dialect's header as text, in lower case.
     pub const fn name(self) -> &'static str {
         self.codec().header
     }
 
-    /// Returns whether the value of the header is a point in time on the client's clock. The value of any other dialect is the time
-    /// left until the deadline.
+    /// Returns whether the value of this dialect's header is a point in time on the client's clock. The value of any other dialect
+    /// is the time left until the deadline.
     ///
     /// This crate never sends an absolute dialect. A server reads such a dialect only if you turn it on with
     /// [`ContextLayer::absolute_deadlines`](crate::server::ContextLayer::absolute_deadlines).
@@ -82,7 +82,7 @@ impl Dialect {
         matches!(self.codec().form, Form::Absolute { .. })
     }
 
-    /// Returns whether a server reads the header only from a [trusted](crate::TrustPolicy::trusted) client.
+    /// Returns whether a server reads this dialect's header only from a [trusted](crate::TrustPolicy::trusted) client.
     pub const fn needs_trust(self) -> bool {
         self.codec().needs_trust
     }

@@ -20,7 +20,7 @@ use super::codec::{Codec, Form};
 use super::digits;
 use crate::Malformed;
 
-/// The name of the header, in lower case.
+/// The name of the deadline header, in lower case.
 pub const HEADER: &str = "finagle-ctx-com.twitter.finagle.deadline";
 
 pub(super) const CODEC: Codec = Codec {

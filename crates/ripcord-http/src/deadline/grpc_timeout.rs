@@ -15,7 +15,7 @@ use super::codec::{Codec, Form};
 use super::{Encoded, digits};
 use crate::Malformed;
 
-/// The name of the header, in lower case.
+/// The name of the deadline header, in lower case.
 pub const HEADER: &str = "grpc-timeout";
 
 pub(super) const CODEC: Codec = Codec { header: HEADER, needs_trust: false, form: Form::Relative { decode, encode } };

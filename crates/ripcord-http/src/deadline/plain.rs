@@ -17,7 +17,7 @@ use super::codec::{Codec, Form};
 use super::{Encoded, digits, encode_milliseconds};
 use crate::Malformed;
 
-/// The name of the header, in lower case.
+/// The name of the deadline header, in lower case.
 pub const HEADER: &str = "x-request-timeout-ms";
 
 pub(super) const CODEC: Codec = Codec { header: HEADER, needs_trust: false, form: Form::Relative { decode, encode } };

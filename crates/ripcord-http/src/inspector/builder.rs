@@ -48,12 +48,13 @@ impl InspectorBuilder {
         InspectorBuilder { token: Some(token), ..self }
     }
 
-    /// Sets the context whose drain or end closes the event streams, through which the server sends updates to open pages. Default:
-    /// the background context, which never ends.
+    /// Sets the context that ends the event streams when it drains or ends. Default: the background context, which never ends.
     ///
-    /// A graceful shutdown of a server waits until its streams have ended. Pass a context of your [`Shutdown`](ripcord::Shutdown),
-    /// and the event streams end when the drain begins. With another kind of graceful shutdown, pass a context that ends when the
-    /// shutdown starts. The event streams use the clock of `ctx`.
+    /// Each open page receives its updates through an event stream.
+    ///
+    /// A graceful shutdown of the server waits until these streams have ended. Pass a context of your
+    /// [`Shutdown`](ripcord::Shutdown), and the event streams end when the drain begins. With another kind of graceful shutdown,
+    /// pass a context that ends when the shutdown starts. The event streams use the clock of `ctx`.
     pub fn context(self, ctx: &Context) -> Self {
         InspectorBuilder { ctx: ctx.clone(), ..self }
     }

@@ -15,7 +15,7 @@ use crate::server::{ContextLayer, Counters, EntryKey, Observer, StartedRequest};
 
 impl ContextLayer {
     /// Shows the requests of this layer, and their counts, on the page of an [`Inspector`]. A user of the page can cancel a
-    /// request. Its cause is then [`CanceledHere`](crate::inspector::CanceledHere).
+    /// request. The context of the request then ends with the cause [`CanceledHere`](crate::inspector::CanceledHere).
     ///
     /// The page shows the [spans](Context::start_span) that the handler of a request starts as the calls of the request. Without
     /// the setting `tracing`, the root span of these calls reports the source line that called `inspector`.

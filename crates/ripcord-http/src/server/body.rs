@@ -22,11 +22,12 @@ pin_project! {
     /// the last byte of this body.
     ///
     /// If the context ends before the body is complete, reading the body returns the [`ripcord::Error`] of the context, and the
-    /// client sees an aborted stream. A gRPC client receives trailers with the status code instead. There are two exceptions:
+    /// client sees an aborted stream. A gRPC client receives trailers with the status code instead. In two cases, frames are still
+    /// sent after the end of the context:
     ///
-    /// - If the last frame is ready when the context ends, it is still sent.
-    /// - If the context ended before the head was sent, all frames that are ready are sent. The body is cut when the next frame is
-    ///   not ready.
+    /// - The last frame is sent if it is ready when the context ends.
+    /// - If the context ended before the head was sent, all frames that are ready are sent. The body is cut short at the first
+    ///   frame that is not ready.
     ///
     /// Dropping the body before its end cancels the request's context with the cause
     /// [`ClientDisconnected`](super::ClientDisconnected).

@@ -164,8 +164,8 @@ impl ContextLayer {
         self.set(|settings| settings.idle = Some((timeout, location)))
     }
 
-    /// Sets the function that returns the name of a request's context from the head of the request. Default: the name is the
-    /// method, such as `GET`.
+    /// Sets the function that chooses the name of a request's context. The argument of the function is the head of the request.
+    /// Default: the name is the method, such as `GET`.
     ///
     /// Names appear in logs and metrics. Use a small set of names that clients cannot choose.
     ///
@@ -182,10 +182,10 @@ impl ContextLayer {
     /// function.
     ///
     /// An upgraded request is over when its connection or HTTP/2 stream is closed. If the connection is not
-    /// [watched](ContextLayer#upgrades), it is over when the response has been sent.
+    /// [watched](ContextLayer#upgrades), the request is over when the response has been sent.
     ///
-    /// At the time of the call, the request's context has ended, unless it is [detached](super::detach). It runs in the task that
-    /// serves the connection, so it must not block. A panic of the function is caught and ignored.
+    /// When the function is called, the request's context has ended, unless it is [detached](super::detach). The function runs in
+    /// the task that serves the connection, so it must not block. A panic of the function is caught and ignored.
     #[must_use]
     pub fn on_end(self, hook: impl Fn(&Finished<'_>) + Send + Sync + 'static) -> Self {
         self.set(|settings| settings.on_end = Some(Arc::new(hook)))

@@ -40,8 +40,8 @@ pub struct Finished<'a> {
 }
 
 impl<'a> Finished<'a> {
-    /// Returns the route, for logs and metrics: the name of the context without the method in front of it. Returns `unmatched` if the
-    /// name is only the method, as it is by default.
+    /// Returns the route, for logs and metrics, such as `/users/{id}`. The route is the name of the context without the method in
+    /// front of it. Returns `unmatched` if the name is only the method, as it is by default.
     ///
     /// With axum, pass `server::method_and_path` or `server::matched_path` to [`ContextLayer::name`](super::ContextLayer::name).
     pub fn route(&self) -> &'a str {

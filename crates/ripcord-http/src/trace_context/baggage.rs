@@ -33,7 +33,7 @@ pub struct Baggage {
 }
 
 impl Baggage {
-    /// The name of the header.
+    /// The name of the header, in lower case.
     pub const HEADER: &str = "baggage";
     /// Maximum number of members that [`decode`](Baggage::decode) keeps, counted across all `baggage` headers of a message.
     pub const MEMBERS: usize = 64;
@@ -87,8 +87,8 @@ impl Baggage {
         self.cut.then(|| Malformed::new(Self::HEADER, "more than 64 members or 8192 bytes"))
     }
 
-    /// Returns an iterator over the keys and their percent-decoded values, without the properties. Bytes that are not valid UTF-8
-    /// are replaced by U+FFFD.
+    /// Returns an iterator over the keys and percent-decoded values of the members, without the properties. Bytes that are not
+    /// valid UTF-8 are replaced by U+FFFD.
     pub fn members(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
         list::members(self.list.as_bytes()).filter_map(split).map(|(key, value)| (text(key), percent_decode(value)))
     }
@@ -99,8 +99,8 @@ impl Baggage {
         self.members().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 
-    /// Returns the members for whose key `allowed` returns `true`, with their properties. Returns `None` if there are no such
-    /// members.
+    /// Returns a copy that contains only the members for whose key `allowed` returns `true`. Members keep their properties. Returns
+    /// `None` if there are no such members.
     pub fn retain(&self, mut allowed: impl FnMut(&str) -> bool) -> Option<Baggage> {
         let mut list = Vec::new();
         for member in list::members(self.list.as_bytes()) {
@@ -114,7 +114,7 @@ impl Baggage {
         (!list.is_empty()).then(|| Baggage { list: value(&list), cut: self.cut })
     }
 
-    /// Returns the header value, without copying it.
+    /// Returns the value of the header `baggage`, without copying it.
     pub fn to_header(&self) -> HeaderValue {
         self.list.clone()
     }

@@ -36,7 +36,7 @@ pub struct Traceparent {
 }
 
 impl Traceparent {
-    /// The name of the header.
+    /// The name of the header, in lower case.
     pub const HEADER: &str = "traceparent";
     /// Length of version 00 in characters.
     const LENGTH: usize = 55;

@@ -23,7 +23,7 @@ use crate::Malformed;
 pub struct Tracestate(HeaderValue);
 
 impl Tracestate {
-    /// The name of the header.
+    /// The name of the header, in lower case.
     pub const HEADER: &str = "tracestate";
     /// Maximum number of members. [`decode`](Tracestate::decode) rejects a longer list.
     pub const MEMBERS: usize = 32;
@@ -72,7 +72,7 @@ impl Tracestate {
         self.members().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 
-    /// Returns the header value, without copying it.
+    /// Returns the value of the header `tracestate`, without copying it.
     pub fn to_header(&self) -> HeaderValue {
         self.0.clone()
     }

@@ -11,8 +11,8 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::{Traceparent, Tracestate};
 
-/// Returns a child of `ctx` whose outgoing HTTP calls each have a span of kind CLIENT. OpenTelemetry then exports one trace across
-/// processes.
+/// Returns a child of `ctx` whose outgoing HTTP calls each have a span of kind CLIENT. If the called servers export spans too, the
+/// spans of all processes belong to one trace.
 ///
 /// Call this function where a program starts work that is not a request, such as a job. The contexts of requests from a layer with
 /// [`ContextLayer::tracing`](crate::server::ContextLayer::tracing) have this setting already.
