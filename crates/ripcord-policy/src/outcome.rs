@@ -29,7 +29,7 @@ pub enum Outcome {
     /// The called service works. An error of the call can have this outcome too, for example "no such user" from a healthy
     /// service.
     Success,
-    /// The called service failed, or it did not answer within the timeout of the attempt, or the call panicked.
+    /// The called service failed. An attempt timeout and a panic of the call count as failures too.
     Failure,
     /// The call says nothing about the service: the caller's context ended, or a policy refused the call before it was sent.
     Neutral,

@@ -40,7 +40,7 @@ impl Random {
         Random { counter: AtomicU64::new(seed) }
     }
 
-    /// Returns a random number with 64 random bits.
+    /// Returns the next random number. All 64 bits are random.
     pub fn next_u64(&self) -> u64 {
         const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
         let mut mixed = self.counter.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
@@ -54,7 +54,7 @@ impl Random {
         (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// Returns `true` with the probability `p`. Always returns `false` if `p` is 0, and `true` if `p` is 1.
+    /// Returns `true` with the probability `p`. Always returns `false` if `p` is 0 or less, and `true` if `p` is 1 or more.
     pub fn chance(&self, p: f64) -> bool {
         self.fraction() < p
     }

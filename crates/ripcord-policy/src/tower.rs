@@ -75,9 +75,9 @@ use crate::{Bulkhead, CircuitBreaker, Error, Fallback, Hedge, RateLimiter, Retry
 /// | [`Stack`] | goes through all layers except the cache | `Clone` of requests; `Sync` of requests, responses and the service |
 ///
 /// To use several policies around one service, use a [`Stack`]. A stack runs the policies in the right order, and its retry
-/// tells refusals by the other policies from failures of the service. If you put a retry layer around a breaker layer
-/// instead, build the retry with [`over_policies`](crate::retry::RetryBuilder::over_policies). Otherwise the retry treats
-/// the breaker's refusals like failures of the service.
+/// distinguishes refusals by the other policies from failures of the service. If you put a retry layer around a breaker
+/// layer instead, build the retry with [`over_policies`](crate::retry::RetryBuilder::over_policies). Otherwise the retry
+/// treats the breaker's refusals like failures of the service.
 ///
 /// If the context of a request ends while the wrapped service handles the request, the effect depends on the policy: see
 /// [Running calls](crate#running-calls).
@@ -109,8 +109,8 @@ pub struct PolicyLayer<P, X> {
 }
 
 impl<P, X> PolicyLayer<P, X> {
-    /// Creates a layer that runs `policy` around each request. `context` is a function that returns a mutable reference to the
-    /// [`Context`] in a request.
+    /// Creates a layer that runs `policy` around each request. `context` is a function that returns a mutable reference to
+    /// the [`Context`] in a request. The layer reads this context, and replaces it with the context of the attempt.
     pub fn new<R>(policy: P, context: X) -> Self
     where
         X: Fn(&mut R) -> &mut Context,

@@ -155,8 +155,8 @@ impl<C> CircuitBreakerBuilder<C> {
         self
     }
 
-    /// Sets how long the breaker stays open before it becomes half-open. The duration must be longer than zero. Default: 30
-    /// seconds.
+    /// Sets how long the breaker stays open before it becomes [half-open](CircuitBreaker#states). The duration must be
+    /// longer than zero. Default: 30 seconds.
     pub fn open_for(mut self, duration: Duration) -> Self {
         self.settings.open_for = duration;
         self
@@ -176,9 +176,9 @@ impl<C> CircuitBreakerBuilder<C> {
         self
     }
 
-    /// Sets how long a probe of a half-open breaker may take before it counts as failed and the breaker opens again. The
-    /// breaker does not drop the probe. The duration must be longer than zero. Default: the setting
-    /// [`open_for`](Self::open_for).
+    /// Sets how long a probe of a half-open breaker may take before it counts as failed and the breaker opens again. A probe
+    /// is a call that tests whether the service works again. The breaker does not drop the probe. The duration must be
+    /// longer than zero. Default: the setting [`open_for`](Self::open_for).
     pub fn half_open_timeout(mut self, duration: Duration) -> Self {
         self.settings.half_open_timeout = Some(duration);
         self

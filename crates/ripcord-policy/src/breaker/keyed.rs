@@ -120,8 +120,8 @@ where
     /// # Errors
     ///
     /// * The call's own error.
-    /// * The breaker refused the call: it is open, or it is half-open and all its probes are in flight
-    ///   ([`Error::is_breaker_open`]).
+    /// * The breaker refused the call ([`Error::is_breaker_open`]): it is open, or it is half-open and all its probes are in
+    ///   flight. See [States](CircuitBreaker#states).
     /// * `ctx` was canceled or its deadline passed before or during the call ([`Error::context_error`]). The call's error, if
     ///   any, is the source.
     ///

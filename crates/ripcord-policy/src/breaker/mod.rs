@@ -135,8 +135,8 @@ impl<C> CircuitBreaker<C> {
     /// # Errors
     ///
     /// * The call's own error.
-    /// * The breaker refused the call: it is open, or it is half-open and all its probes are in flight
-    ///   ([`Error::is_breaker_open`]).
+    /// * The breaker refused the call ([`Error::is_breaker_open`]): it is open, or it is half-open and all its probes are in
+    ///   flight. See [States](CircuitBreaker#states).
     /// * `ctx` was canceled or its deadline passed before or during the call ([`Error::context_error`]). The call's error, if
     ///   any, is the source.
     ///
@@ -173,7 +173,8 @@ impl<C> CircuitBreaker<C> {
         }
     }
 
-    /// Makes a call. This is another name of [`run`](Self::run). Go programs often call this method `Execute`.
+    /// Makes a call. `call` gets a clone of `ctx`. This method is another name of [`run`](Self::run). Go programs often call
+    /// it `Execute`.
     ///
     /// # Errors
     ///
@@ -207,7 +208,8 @@ impl<C> CircuitBreaker<C> {
     ///
     /// # Errors
     ///
-    /// [`BreakerOpen`] if the breaker is open, or is half-open and all its probes are in flight.
+    /// [`BreakerOpen`] if the breaker is open, or is half-open and all its probes are in flight. See
+    /// [States](CircuitBreaker#states).
     ///
     /// # Examples
     ///
@@ -242,7 +244,8 @@ impl<C> CircuitBreaker<C> {
         self.shared.state()
     }
 
-    /// Returns the time for which the breaker stays open from now on. Returns `None` if the breaker is closed or half-open.
+    /// Returns the time until an open breaker becomes [half-open](CircuitBreaker#states). Returns `None` if the breaker is
+    /// closed or half-open.
     ///
     /// After [`force_open`](CircuitBreaker::force_open), returns the setting [`open_for`](CircuitBreakerBuilder::open_for).
     pub fn remaining_delay(&self) -> Option<Duration> {

@@ -44,8 +44,8 @@ pub struct Transition {
     pub to: State,
 }
 
-/// The error of [`try_acquire`](super::CircuitBreaker::try_acquire): the breaker is open, or it is half-open and all its probes
-/// are in flight.
+/// The error of [`try_acquire`](super::CircuitBreaker::try_acquire): the breaker is open, or it is half-open and all its
+/// probes are in flight. See [States](super::CircuitBreaker#states).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BreakerOpen {

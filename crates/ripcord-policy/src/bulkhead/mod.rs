@@ -23,7 +23,7 @@ use controller::Controller;
 use permit::{Limit, Shared, Waiter};
 
 /// Limits the number of calls in flight. Further calls wait in a queue, in the order of their arrival. If the queue is full,
-/// further calls are refused.
+/// further calls are refused. By default there is no queue.
 ///
 /// ```
 /// use ripcord::Context;

@@ -189,7 +189,8 @@ where
     ///
     /// # Errors
     ///
-    /// * `ctx` was canceled or its deadline has passed ([`Refused::context_error`]). This is checked first.
+    /// * `ctx` was canceled or its deadline has passed ([`Refused::context_error`]). If the cache is closed too, the method
+    ///   returns this error.
     /// * The cache is closed ([`Refused::is_closed`]).
     pub fn get<Q>(&self, ctx: &Context, key: &Q) -> Result<Option<V>, Refused>
     where
@@ -221,7 +222,8 @@ where
     ///
     /// # Errors
     ///
-    /// * `ctx` was canceled or its deadline has passed ([`Refused::context_error`]). This is checked first.
+    /// * `ctx` was canceled or its deadline has passed ([`Refused::context_error`]). If the cache is closed too, the method
+    ///   returns this error.
     /// * The cache is closed ([`Refused::is_closed`]).
     #[doc(alias("Set"))]
     pub fn insert(&self, ctx: &Context, key: K, value: V) -> Result<(), Refused> {
@@ -238,7 +240,8 @@ where
     ///
     /// # Errors
     ///
-    /// * `ctx` was canceled or its deadline has passed ([`Refused::context_error`]). This is checked first.
+    /// * `ctx` was canceled or its deadline has passed ([`Refused::context_error`]). If the cache is closed too, the method
+    ///   returns this error.
     /// * The cache is closed ([`Refused::is_closed`]).
     #[doc(alias("Set"))]
     pub fn insert_with_ttl(&self, ctx: &Context, key: K, value: V, ttl: Duration) -> Result<(), Refused> {
@@ -247,15 +250,15 @@ where
         Ok(())
     }
 
-    /// Removes a key from the cache. Returns its value, or `None` if the cache has no value or only an expired value, like
-    /// [`get`](Self::get).
+    /// Removes `key` from the cache. Returns the value that [`get`](Self::get) would have returned, or `None`.
     ///
     /// If a load of the key is in flight, the callers that wait for the load still get its result, but the cache does not store
     /// this result. A later caller starts a new load.
     ///
     /// # Errors
     ///
-    /// * `ctx` was canceled or its deadline has passed ([`Refused::context_error`]). This is checked first.
+    /// * `ctx` was canceled or its deadline has passed ([`Refused::context_error`]). If the cache is closed too, the method
+    ///   returns this error.
     /// * The cache is closed ([`Refused::is_closed`]).
     #[doc(alias("Delete"))]
     pub fn remove<Q>(&self, ctx: &Context, key: &Q) -> Result<Option<V>, Refused>
@@ -272,7 +275,8 @@ where
     ///
     /// # Errors
     ///
-    /// * `ctx` was canceled or its deadline has passed ([`Refused::context_error`]). This is checked first.
+    /// * `ctx` was canceled or its deadline has passed ([`Refused::context_error`]). If the cache is closed too, the method
+    ///   returns this error.
     /// * The cache is closed ([`Refused::is_closed`]).
     pub fn clear(&self, ctx: &Context) -> Result<(), Refused> {
         self.shared.admit(ctx)?;
@@ -288,7 +292,8 @@ where
     ///
     /// # Errors
     ///
-    /// * `ctx` was canceled or its deadline has passed ([`Refused::context_error`]). This is checked first.
+    /// * `ctx` was canceled or its deadline has passed ([`Refused::context_error`]). If the cache is closed too, the method
+    ///   returns this error.
     /// * The cache is closed ([`Refused::is_closed`]).
     pub fn cleanup(&self, ctx: &Context) -> Result<usize, Refused> {
         self.shared.admit(ctx)?;

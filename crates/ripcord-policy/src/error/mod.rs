@@ -148,7 +148,7 @@ impl<E> Error<E> {
     }
 
     /// Returns whether a [`CircuitBreaker`](crate::CircuitBreaker) refused the last attempt: the breaker was open, or it was
-    /// half-open and all its probes were in flight.
+    /// half-open and all its probes were in flight. See [States](crate::CircuitBreaker#states).
     pub fn is_breaker_open(&self) -> bool {
         self.refused().is_some_and(Refused::is_breaker_open)
     }
@@ -160,8 +160,8 @@ impl<E> Error<E> {
         self.refused().is_some_and(Refused::is_limited)
     }
 
-    /// Returns whether a [`WorkerPool`](crate::WorkerPool) or [`Bulkhead`](crate::Bulkhead) refused the last attempt because it
-    /// was full.
+    /// Returns whether a [`WorkerPool`](crate::WorkerPool) refused the last attempt because its queue was full, or a
+    /// [`Bulkhead`](crate::Bulkhead) refused the last attempt because all its permits were in use and its queue was full.
     pub fn is_full(&self) -> bool {
         self.refused().is_some_and(Refused::is_full)
     }

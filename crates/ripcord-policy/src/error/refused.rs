@@ -157,7 +157,7 @@ impl Refused {
     }
 
     /// Returns whether a [`CircuitBreaker`](crate::CircuitBreaker) refused the operation: the breaker was open, or it was
-    /// half-open and all its probes were in flight.
+    /// half-open and all its probes were in flight. See [States](crate::CircuitBreaker#states).
     pub fn is_breaker_open(&self) -> bool {
         matches!(&*self.0, Reason::BreakerOpen { .. })
     }
@@ -169,8 +169,8 @@ impl Refused {
         matches!(&*self.0, Reason::Limited { .. } | Reason::ExceedsBurst { .. })
     }
 
-    /// Returns whether a [`WorkerPool`](crate::WorkerPool) or [`Bulkhead`](crate::Bulkhead) refused the operation because it
-    /// was full.
+    /// Returns whether a [`WorkerPool`](crate::WorkerPool) refused the operation because its queue was full, or a
+    /// [`Bulkhead`](crate::Bulkhead) refused the operation because all its permits were in use and its queue was full.
     pub fn is_full(&self) -> bool {
         matches!(&*self.0, Reason::PoolFull { .. } | Reason::BulkheadFull { .. })
     }

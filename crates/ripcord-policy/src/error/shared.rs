@@ -32,8 +32,8 @@ impl SharedError {
     /// errors of loads and jobs themselves, so most programs do not call this function.
     ///
     /// A [`Cache`](crate::Cache) can remember the error of a failed load: see
-    /// [`negative_ttl`](crate::cache::CacheBuilder::negative_ttl). It does not remember an error of this crate whose outcome is
-    /// [`Neutral`](crate::Outcome::Neutral), nor an error that has such an error in its chain of sources.
+    /// [`negative_ttl`](crate::cache::CacheBuilder::negative_ttl). The cache does not remember an error of this crate whose
+    /// outcome is [`Neutral`](crate::Outcome::Neutral), nor an error that has such an error in its chain of sources.
     pub fn new(error: impl Into<Cause>) -> Self {
         let cause = error.into();
         let neutral = is_neutral(cause.as_error());

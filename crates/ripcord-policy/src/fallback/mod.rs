@@ -92,26 +92,27 @@ impl<T: 'static, E: 'static> Fallback<T, E> {
         Self::new(move |_, _| std::future::ready(Ok(value.clone())))
     }
 
-    /// Makes a call. If the call fails and `ctx` has not ended, runs the fallback and returns its result. `call` gets a clone
-    /// of `ctx`.
+    /// Makes a call. `call` gets a clone of `ctx`. If the call fails and `ctx` has not ended, returns the value of the
+    /// fallback, or runs the handler and returns its result.
     ///
-    /// If `ctx` ends, neither a running call nor a running fallback is dropped. Both must observe the context that they get.
+    /// If `ctx` ends, a running call or handler is not dropped. The call and the handler must observe the context that they
+    /// get.
     ///
     /// # Errors
     ///
-    /// * `ctx` was canceled or its deadline passed before the call, during the call or during the fallback
+    /// * `ctx` was canceled or its deadline passed before the call, during the call or while the handler ran
     ///   ([`Error::context_error`]).
     /// * The call failed, and the condition set with [`FallbackBuilder::when`] returned `false` for the error. The error of the
     ///   call is returned.
-    /// * The fallback returned an error.
+    /// * The handler returned an error.
     ///
     /// # Panics
     ///
-    /// Passes on a panic of the call, of the fallback or of the condition. The panic counts as a failure.
+    /// Passes on a panic of the call, of the handler or of the condition. The panic counts as a failure.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the call or the fallback, whichever is running.
+    /// Dropping the future drops the running call or handler.
     pub async fn run<F, Fut>(&self, ctx: &Context, call: F) -> Result<T, Error<E>>
     where
         F: FnOnce(Context) -> Fut,

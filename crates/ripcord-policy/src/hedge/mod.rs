@@ -120,14 +120,16 @@ impl Hedge {
         Hedge::builder().delay(delay)
     }
 
-    /// Makes a call, and sends further attempts while the call is slow. `call` runs once per attempt. Its argument is the
-    /// context of the attempt, which is derived from `ctx`.
+    /// Makes a call. If no attempt has returned after the [`delay`](HedgeBuilder::delay), sends another attempt, up to
+    /// [`max_attempts`](HedgeBuilder::max_attempts). `call` runs once per attempt. Its argument is the context of the
+    /// attempt, which is derived from `ctx`.
     ///
     /// [`Attempt::hedge_number`](crate::Attempt::hedge_number) returns the number of the attempt that a context belongs to. No
     /// further attempt is sent if the budget has too few tokens, or if `ctx` belongs to the second or a later attempt of
     /// another hedge.
     ///
-    /// When an attempt succeeds or `ctx` ends, the other attempts are canceled and dropped.
+    /// When an attempt succeeds, the other attempts are canceled and dropped. When `ctx` ends, all attempts are canceled and
+    /// dropped.
     ///
     /// # Errors
     ///

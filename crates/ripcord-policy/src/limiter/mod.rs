@@ -91,8 +91,8 @@ use stats::Count;
 /// their times. The tokens of the waiter that left return to the bucket once all waiters and reservations behind it have left
 /// too. If the next waiter or reservation gets its own tokens first, the tokens of the waiter that left are lost.
 ///
-/// If a [`Stack`](crate::Stack) has taken a token for a call and then does not send the call, it returns the token. The
-/// waiters then get their tokens earlier.
+/// If a [`Stack`](crate::Stack) has taken a token for a call and then does not send the call, the stack returns the token to
+/// the bucket. The waiters then get their tokens earlier.
 ///
 /// # Clocks
 ///
@@ -198,7 +198,7 @@ impl RateLimiter {
         wait::wait(&self.bucket, ctx, n).await
     }
 
-    /// Takes a token if the bucket has one. Returns `true` if it took the token. Never waits.
+    /// Takes a token and returns `true` if the bucket has a token. Otherwise returns `false`. Never waits.
     #[inline]
     #[doc(alias("Allow"))]
     pub fn allow(&self) -> bool {
@@ -222,8 +222,8 @@ impl RateLimiter {
 
     /// Reserves a token without waiting. If the bucket has no token, the reserved token may be used only after a delay.
     ///
-    /// Sleep for the time [`Reservation::delay`] and then make the call, or call [`Reservation::cancel`]. Dropping the
-    /// reservation does not return the token.
+    /// Sleep for the time [`Reservation::delay`], and then make the call. If you do not make the call, return the token to
+    /// the bucket with [`Reservation::cancel`]. Dropping the reservation does not return the token.
     #[doc(alias("Reserve"))]
     pub fn reserve(&self) -> Reservation {
         self.reserve_n(1).expect("a burst is at least 1")

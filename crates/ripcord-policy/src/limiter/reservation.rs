@@ -9,7 +9,7 @@ use super::queue::PromiseId;
 use super::stats::Count;
 use crate::Refused;
 
-/// Tokens reserved from a limiter, which may be used from a certain time on. Returned by
+/// Tokens that are reserved from a limiter. They may be used from a certain time on. Returned by
 /// [`RateLimiter::reserve`](super::RateLimiter::reserve) and [`KeyedLimiter::reserve`](super::KeyedLimiter::reserve).
 ///
 /// The tokens are taken from the bucket when the reservation is made. Wait for the time [`delay`](Reservation::delay) or

@@ -26,11 +26,11 @@ use crate::{Error, Outcome, SharedError};
 pub enum JobOutcome {
     /// The job returned `Ok`.
     Succeeded,
-    /// The job returned `Err`.
+    /// The job returned `Err` before its context ended.
     Failed,
     /// The job panicked.
     Panicked,
-    /// The job was canceled: its context was canceled or its deadline passed before the job returned a value.
+    /// The context of the job was canceled, or passed its deadline, before the job returned `Ok`.
     Canceled,
 }
 

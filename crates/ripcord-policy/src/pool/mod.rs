@@ -147,8 +147,10 @@ impl WorkerPool {
         Self { owner: Arc::new(Owner { shared, _canceler: canceler }) }
     }
 
-    /// Submits an async job, waits for its result and returns it. This is short for calling [`submit`](Self::submit) and
-    /// awaiting the [`JobHandle`].
+    /// Submits an async job, waits for the result of the job and returns the result. This is short for calling
+    /// [`submit`](Self::submit) and awaiting the [`JobHandle`].
+    ///
+    /// `job` gets the job's own context: see [`submit`](Self::submit). When `ctx` ends, the job is canceled and dropped.
     ///
     /// ```
     /// use ripcord::Context;
@@ -251,9 +253,9 @@ impl WorkerPool {
     /// Submits a blocking job. Returns a handle as soon as the pool has accepted the job. Await the handle to get the result
     /// of the job.
     ///
-    /// The job runs on a thread of tokio's blocking pool, and occupies a worker until it returns. Its argument is the job's own
-    /// context: see [`submit`](Self::submit). A running job is not interrupted when its context ends, so it must check its
-    /// context. If the queue is full, this method waits for room or fails at once, like `submit`.
+    /// The job runs on a thread of tokio's blocking pool, and occupies a worker until the job returns. The argument of `job`
+    /// is the job's own context: see [`submit`](Self::submit). A running job is not interrupted when its context ends, so
+    /// the job must check its context. If the queue is full, this method does the same as `submit`.
     ///
     /// # Errors
     ///
@@ -313,8 +315,9 @@ impl WorkerPool {
         Results::open(Arc::clone(&self.owner.shared))
     }
 
-    /// Changes the number of workers. New workers start immediately. If there are too many workers, idle workers stop
-    /// immediately, and other workers stop when they have finished their current jobs.
+    /// Changes the number of workers to `workers`. If the number grows, new workers start immediately. If the number
+    /// shrinks, idle workers stop immediately. If too few workers are idle, other workers stop when they have finished their
+    /// current jobs.
     ///
     /// # Errors
     ///
@@ -329,8 +332,9 @@ impl WorkerPool {
 
     /// Closes the pool to new jobs, and waits until all accepted jobs have finished and all workers have stopped.
     ///
-    /// If `ctx` ends before all jobs have finished, the remaining jobs are canceled, and their handles return an error. Do
-    /// not await this method in a job of the same pool, because the job would wait for itself until `ctx` ends.
+    /// If `ctx` ends before all jobs have finished, the remaining jobs are canceled, and their handles return an error: see
+    /// [How a pool ends](WorkerPool#how-a-pool-ends). Do not await this method in a job of the same pool, because the job
+    /// would wait for itself until `ctx` ends.
     ///
     /// # Errors
     ///

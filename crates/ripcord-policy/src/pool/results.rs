@@ -52,7 +52,8 @@ pub struct Results {
 /// The number of a reader. It is unique within a pool.
 type ReaderId = u64;
 
-/// A finished job of a [`WorkerPool`](super::WorkerPool). Returned by [`Results::next`].
+/// A finished job of a [`WorkerPool`](super::WorkerPool). Returned by [`Results::next`]. Get the result of the job with
+/// [`take`](Completion::take).
 pub struct Completion {
     id: JobId,
     outcome: JobOutcome,

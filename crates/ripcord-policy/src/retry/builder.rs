@@ -212,13 +212,14 @@ impl<E> RetryBuilder<Error<E>> {
     /// * If an inner policy refused the attempt and a later attempt can succeed, the retry waits at least for the time
     ///   [`Error::retry_after`] before the next attempt. The next attempt then takes no tokens from the budget, because the
     ///   refused attempt was not sent.
-    /// * If a later attempt cannot succeed, for example because a worker pool is closed, the retry makes no further attempt. It
-    ///   makes no further attempt either if the context of the inner policy has ended, or if an inner retry has stopped for
-    ///   another reason than [`StopReason::Nested`](crate::StopReason::Nested).
+    /// * If an inner policy refused the attempt and a later attempt cannot succeed, for example because a worker pool is
+    ///   closed, the retry makes no further attempt.
+    /// * If the context of an inner policy has ended, the retry makes no further attempt.
     /// * A retry after an attempt timeout takes [`timeout_cost`](super::RetryBudgetBuilder::timeout_cost) tokens from the
     ///   budget.
-    /// * If an inner retry stopped with [`StopReason::Nested`](crate::StopReason::Nested), the outer retry decides by the last
-    ///   error of the inner retry.
+    /// * If the inner policy is itself a retry and stopped with [`StopReason::Nested`](crate::StopReason::Nested), the outer
+    ///   retry decides by the last error of the inner retry. If the inner retry stopped for any other reason, the outer
+    ///   retry makes no further attempt.
     ///
     /// The retry returns an `Error<Error<E>>`. `?` converts this error to an `Error<E>`.
     pub fn over_policies(mut self) -> Self {

@@ -170,9 +170,11 @@ impl<E> Retry<E> {
         })
     }
 
-    /// Makes a blocking call on the current thread, and repeats it like [`run`](Retry::run). The waits block the thread. If
-    /// `ctx` ends during a wait, the wait ends. If `ctx` ends during an attempt, the attempt continues. The call must observe
-    /// its context.
+    /// Makes a blocking call on the current thread, and repeats it like [`run`](Retry::run). `call` runs once per attempt.
+    /// Its argument is the context of the attempt. The waits block the thread, so do not use this method in async code.
+    ///
+    /// If `ctx` ends during a wait, the wait ends. If `ctx` ends during an attempt, the attempt continues. The call must
+    /// observe its context.
     ///
     /// # Errors
     ///

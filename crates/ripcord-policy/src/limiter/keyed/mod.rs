@@ -188,7 +188,7 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
         self.limiter(key).wait_n(ctx, n).await
     }
 
-    /// Takes a token if the bucket of `key` has one. Returns `true` if it took the token. Never waits.
+    /// Takes a token and returns `true` if the bucket of `key` has a token. Otherwise returns `false`. Never waits.
     pub fn allow(&self, key: &K) -> bool {
         self.allow_n(key, 1)
     }
