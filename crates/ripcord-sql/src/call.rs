@@ -12,7 +12,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use crate::Error;
 
-/// What spans and metrics tell about a database.
+/// The attributes of a database in spans and metrics.
 #[derive(Clone, Debug)]
 pub(crate) struct Database {
     /// OpenTelemetry's `db.system.name`.
@@ -20,13 +20,13 @@ pub(crate) struct Database {
     /// The name of the database, or of its file.
     pub(crate) name: Arc<str>,
     pub(crate) server: Option<(Arc<str>, u16)>,
-    /// Whether spans have the text of the statement.
+    /// Whether spans contain the text of the statement.
     pub(crate) has_text: bool,
 }
 
-/// An operation in progress. Its span ends when this is dropped.
+/// An operation in progress. Dropping it ends its span.
 pub(crate) struct Call {
-    /// `None` if nobody could see the span.
+    /// `None` if the span would not be visible anywhere.
     guard: Option<SpanGuard>,
     #[cfg(feature = "metrics")]
     timing: Timing,
@@ -41,7 +41,7 @@ struct Timing {
 }
 
 impl Call {
-    /// Starts the span of a statement, named after its first word and the database. Returns its context.
+    /// Starts the span of a statement, named after its first word and the database. Returns the context with the span.
     pub(crate) fn statement(
         ctx: &Context,
         database: &Database,
@@ -64,7 +64,7 @@ impl Call {
             let clock = ctx.clock();
             Timing { system: database.system, operation: operation.clone(), started: clock.now(), clock }
         };
-        // The root of a tree that nobody holds is seen only by a subscriber of `tracing` and in the core's metrics of calls.
+        // A root span is visible only to a subscriber of `tracing` and in the core's metrics of calls.
         let is_seen = cfg!(any(feature = "metrics", feature = "tracing")) || ctx.value::<Span>().is_some();
         let (ctx, guard) = if is_seen {
             let builder = Span::builder(format!("{operation} {}", database.name)).location(location);
@@ -131,7 +131,8 @@ fn describe(_: &SpanGuard, database: &Database, _: &str, sql: Option<&str>) {
     let _ = (database.system, database.has_text, &database.server, sql);
 }
 
-/// Returns the first word of a statement in upper case, as a name of few values: `SELECT`, or `SQL` if it does not begin with a word.
+/// Returns the first word of a statement in upper case, as a name of few values: `SELECT`, or `SQL` if it does not begin with a
+/// word.
 pub(crate) fn first_word(sql: &str) -> Cow<'static, str> {
     let word = sql.trim_start();
     let length = word.bytes().take_while(u8::is_ascii_alphabetic).count();

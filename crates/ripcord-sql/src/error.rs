@@ -1,26 +1,30 @@
-//! Why an operation on a database failed.
+//! The error of an operation on a database.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 use std::panic::Location;
 
-/// Why an operation on a database failed: its context ended, the database refused it, or the connection failed.
+/// The error of an operation on a database: its context ended, the database refused the operation, or the connection failed.
 ///
-/// `{}` prints the operation and one level, as Go does: `query: context deadline exceeded`. `{:#}` prints everything on one line: the
-/// line that called, the cause, the line that set the deadline or canceled, and what the database answered.
+/// # Display
 ///
-/// The [`source`](StdError::source) is the [`ripcord::Error`] if the context ended, else the driver's error.
+/// `{}` prints the method and the error, as Go does: `query: context deadline exceeded`. `{:#}` prints all details on one line: the
+/// source line that called the method, the cause, the source line that set the deadline or canceled the context, and the response
+/// of the database.
+///
+/// The [`source`](StdError::source) is the [`ripcord::Error`] if the context ended. Otherwise, it is the error of the driver
+/// (tokio-postgres or rusqlite), or the error that your closure for SQLite returned.
 ///
 /// # Retries
 ///
 /// | question | method |
 /// |---|---|
-/// | Is it safe to send the statement again, whatever it does? | [`is_not_sent`](Error::is_not_sent) |
-/// | May the same statement or transaction succeed in a moment? | [`is_transient`](Error::is_transient) |
+/// | Is it safe to send the statement again, even if it changes data? | [`is_not_sent`](Error::is_not_sent) |
+/// | May the same statement or transaction succeed on a second attempt? | [`is_transient`](Error::is_transient) |
 /// | May the statement have taken effect although it failed? | [`is_outcome_unknown`](Error::is_outcome_unknown) |
 ///
-/// With `Retry` of `ripcord-policy`, a transaction is repeated from its beginning:
+/// With `Retry` of `ripcord-policy`, repeat a transaction from its beginning:
 ///
 #[cfg_attr(feature = "postgres", doc = "```no_run")]
 #[cfg_attr(not(feature = "postgres"), doc = "```ignore")]
@@ -55,7 +59,7 @@ pub(crate) enum Kind {
     Waiting(ripcord::Error),
     /// The context ended before anything was sent.
     NotSent(ripcord::Error),
-    /// The context ended the operation, which has had no effect. Holds what the database answered.
+    /// The context ended the operation, which has had no effect. Contains the response of the database.
     Ended(ripcord::Error, Option<Driver>),
     /// The context ended the operation, and the database did not answer in time.
     Unanswered(ripcord::Error),
@@ -65,12 +69,12 @@ pub(crate) enum Kind {
     Refused(Driver),
     /// The connection was lost while the operation was in progress.
     Lost(Driver),
-    /// The closure that used the connection has failed, with an error of its own.
+    /// The user's closure has returned an error of its own.
     #[cfg(feature = "sqlite")]
     Closure(Box<dyn StdError + Send + Sync>),
     /// The pool is closed.
     Closed,
-    /// Anything else, in words.
+    /// Any other error, as a message.
     Other(&'static str),
 }
 
@@ -82,7 +86,7 @@ pub(crate) enum Driver {
     #[cfg(feature = "sqlite")]
     #[allow(dead_code, reason = "the back end follows")]
     Sqlite(rusqlite::Error),
-    /// No connection could be opened, by a reason outside of the driver.
+    /// No connection could be opened, for a reason outside the driver.
     #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "SQLite has no sockets"))]
     Io(io::Error),
 }
@@ -92,7 +96,7 @@ impl Error {
         Error(Box::new(Repr { operation, location, kind }))
     }
 
-    /// Returns the end of the context, if that ended the operation.
+    /// Returns the error of the context that ended the operation. Returns `None` if the operation failed for another reason.
     pub fn context_error(&self) -> Option<&ripcord::Error> {
         match &self.0.kind {
             Kind::Waiting(error) | Kind::NotSent(error) | Kind::Ended(error, _) | Kind::Unanswered(error) => {
@@ -102,40 +106,57 @@ impl Error {
         }
     }
 
-    /// Returns whether the context's deadline has passed.
+    /// Returns whether the operation failed because the deadline of its context passed.
     pub fn is_deadline_exceeded(&self) -> bool {
         self.context_error().is_some_and(ripcord::Error::is_deadline_exceeded)
     }
 
-    /// Returns whether the context was canceled.
+    /// Returns whether the operation failed because its context was canceled.
     pub fn is_canceled(&self) -> bool {
         self.context_error().is_some_and(ripcord::Error::is_canceled)
     }
 
-    /// Returns whether the context ended while the operation waited for a connection: all of the pool's were in use, or one was being
-    /// opened.
+    /// Returns whether the context ended while the operation waited for a connection: all connections of the pool were in use, or a
+    /// new connection was being opened.
     pub fn is_waiting_for_connection(&self) -> bool {
         matches!(self.0.kind, Kind::Waiting(_))
     }
 
-    /// Returns whether nothing was sent to the database, so that sending it again is safe whatever it does.
+    /// Returns whether nothing was sent to the database. If so, it is safe to try the operation again, even if it changes data.
+    ///
+    /// The result is `true` if the context ended before the statement was sent, if no connection could be opened, and if the pool
+    /// is closed.
     pub fn is_not_sent(&self) -> bool {
         matches!(self.0.kind, Kind::Waiting(_) | Kind::NotSent(_) | Kind::Connect(_) | Kind::Closed)
     }
 
-    /// Returns whether the operation may have taken effect although it failed: it was sent, and the answer was lost, or did not arrive
-    /// within the grace after the context's end.
+    /// Returns whether the operation may have taken effect although it failed.
     ///
-    /// `false` means that it has had no effect, except if `query_one` or `query_opt` reports a wrong number of rows. A statement that ended by itself after the context has a result, and no error.
+    /// The result is `true` if the statement was sent, and one of these applies:
+    ///
+    /// - The connection was lost before the response arrived.
+    /// - The context ended, and the response did not arrive within the pool's grace period.
+    /// - The context ended while an operation of Postgres was in progress that does not wait for the response: a row stream, a
+    ///   COPY, the start of a transaction or a rollback.
+    ///
+    /// `false` means that the operation has had no effect, with these exceptions:
+    ///
+    /// - The statement has succeeded, but its rows were rejected: `query_one` or `query_opt` reports a wrong number of rows, or the
+    ///   function that maps a row has failed.
+    /// - The operation consists of several statements without a common transaction: a closure of `sqlite::Pool::run`, or a
+    ///   `batch_execute` whose text contains `COMMIT`.
     pub fn is_outcome_unknown(&self) -> bool {
         matches!(self.0.kind, Kind::Unanswered(_) | Kind::Lost(_))
     }
 
-    /// Returns whether the same statement may succeed in a moment: a conflict with another transaction, a lock that was not available,
-    /// or a server that could not be reached, is starting, stopping or full. Repeat a transaction from its beginning.
+    /// Returns whether the same statement may succeed on a second attempt. If the statement is part of a transaction, repeat the
+    /// transaction from its beginning.
     ///
-    /// The end of the context is not transient. Neither is a lost connection, because the statement may have taken effect: see
-    /// [`is_outcome_unknown`](Error::is_outcome_unknown).
+    /// The result is `true` for a conflict with another transaction, for a lock that was not available, and if the server could not
+    /// be reached, is starting, is stopping, or has too many connections.
+    ///
+    /// The result is `false` if the context ended. It is also `false` for a lost connection, because the statement may have taken
+    /// effect: see [`is_outcome_unknown`](Error::is_outcome_unknown).
     pub fn is_transient(&self) -> bool {
         match &self.0.kind {
             Kind::Connect(driver) => driver.is_connection() || driver.is_transient(),
@@ -144,7 +165,10 @@ impl Error {
         }
     }
 
-    /// Returns the error of tokio-postgres: what the server answered, or why the connection failed.
+    /// Returns the error of tokio-postgres: the response of the server, or the reason why the connection failed. Returns `None` if
+    /// the operation failed without such an error.
+    ///
+    /// If the context ended and the server has stopped the statement, this is the server's response to the cancel.
     #[cfg(feature = "postgres")]
     pub fn postgres(&self) -> Option<&tokio_postgres::Error> {
         match self.driver()? {
@@ -153,7 +177,10 @@ impl Error {
         }
     }
 
-    /// Returns the error of rusqlite.
+    /// Returns the error of rusqlite. Returns `None` if the operation failed without such an error.
+    ///
+    /// If the context ended and SQLite has stopped the statement, the error says that the statement was interrupted or that the
+    /// database was busy.
     #[cfg(feature = "sqlite")]
     pub fn sqlite(&self) -> Option<&rusqlite::Error> {
         match self.driver()? {
@@ -162,17 +189,17 @@ impl Error {
         }
     }
 
-    /// Returns the name of the method that failed, such as `query`.
+    /// Returns the name of the method of this crate that started the failed operation, such as `query`.
     pub fn operation(&self) -> &'static str {
         self.0.operation
     }
 
-    /// Returns the line of code that called the method.
+    /// Returns the source line that called the method.
     pub fn location(&self) -> &'static Location<'static> {
         self.0.location
     }
 
-    /// Returns the code by which OpenTelemetry and metrics tell errors apart: Postgres' SQLSTATE, SQLite's name of the code, or a word.
+    /// Returns the code of the error for OpenTelemetry and metrics: Postgres' SQLSTATE, SQLite's name of the code, or a word.
     #[cfg(any(feature = "metrics", feature = "tracing"))]
     pub(crate) fn code(&self) -> String {
         let word = match &self.0.kind {
@@ -322,7 +349,8 @@ impl StdError for Error {
 }
 
 impl From<Error> for io::Error {
-    /// A deadline is [`io::ErrorKind::TimedOut`], everything else [`io::ErrorKind::Other`].
+    /// Converts the error. The kind is [`io::ErrorKind::TimedOut`] if the deadline of the context passed. Otherwise, the kind is
+    /// [`io::ErrorKind::Other`].
     fn from(error: Error) -> Self {
         let kind = error.context_error().map_or(io::ErrorKind::Other, |error| io::Error::from(error.clone()).kind());
         io::Error::new(kind, error)

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use ripcord::Context;
 
-/// Keeps a connection of any pool out of the pool while something is unfinished on it.
+/// A guard that discards a connection of any pool if an operation on the connection has not finished.
 ///
-/// Most drivers cannot drop a future half way: the statement goes on in the database, a transaction stays open, and the next borrower
-/// gets that connection. [`run`](ConnectionGuard::run) polls a future to a safe point although its context has ended, for at most a
-/// grace. If the future is dropped unfinished all the same, the connection is discarded.
+/// With most drivers, it is not safe to drop the future of an operation: the statement continues in the database, or a transaction
+/// stays open, and the pool lends the connection to the next caller. After the end of a context, [`run`](ConnectionGuard::run)
+/// continues to poll the future for up to a grace period, so that it can finish. If the future has not finished by then, the
+/// connection is discarded when the guard is dropped. Otherwise, dropping the guard drops the connection, and its pool gets it
+/// back.
 ///
-/// The guard knows neither pool nor driver. `discard` takes the connection out of its pool and closes it.
+/// The guard works with any pool and driver. You pass the function that takes a connection out of its pool and closes it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -58,31 +60,38 @@ use ripcord::Context;
 /// connection.run(&ctx, grace, work).await??;
 /// ```
 ///
-/// Without a cancel in the database, a statement that takes longer than the grace costs its connection. Set `statement_timeout` too.
+/// The guard does not cancel statements in the database. A statement that takes longer than the grace period continues, and its
+/// connection is closed. To limit such statements in Postgres, set `statement_timeout`.
 pub struct ConnectionGuard<C, D: FnOnce(C)> {
-    /// `None` only while it is dropped.
+    /// `None` only while the guard is dropped.
     parts: Option<(C, D)>,
     is_unfinished: bool,
 }
 
 impl<C, D: FnOnce(C)> ConnectionGuard<C, D> {
-    /// Creates a guard. `discard` is called at most once, when the guard is dropped with something unfinished. It runs while a future
-    /// is dropped, so it must not block.
+    /// Creates a guard for `connection`. If the guard is dropped while an operation is
+    /// [unfinished](ConnectionGuard::is_unfinished), it passes the connection to `discard`, which must take the connection out of
+    /// its pool and close it.
+    ///
+    /// `discard` is called in the drop of the guard, so it must not block.
     pub fn new(connection: C, discard: D) -> Self {
         ConnectionGuard { parts: Some((connection, discard)), is_unfinished: false }
     }
 
-    /// Runs a future on the connection until it is ready, or until `grace` after the end of `ctx`: see
-    /// [`Context::run_with_grace`]. A result that is ready within the grace is returned.
+    /// Calls `work` with the connection, and runs the future that it returns, for up to `grace` after `ctx` has ended. Returns the
+    /// future's output, even if `ctx` has ended in the meantime. [`Context::run_with_grace`] describes the details.
     ///
     /// # Errors
     ///
-    /// The context's error, if it was done at the call, or if the future was dropped at the end of the grace. Then later calls of this
-    /// method still run, so leave: the connection will be discarded.
+    /// Returns the error of `ctx` in two cases:
+    ///
+    /// - `ctx` had ended before the first poll. `work` is not called, and the state of the connection does not change.
+    /// - The grace period was over before the future was ready. The future is dropped, and the connection is
+    ///   [unfinished](ConnectionGuard::is_unfinished). Do not use it again: drop the guard.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped before it is ready, the connection is discarded with the guard.
+    /// If the future that this method returns is dropped before it is ready, the connection is unfinished.
     pub async fn run<T>(
         &mut self,
         ctx: &Context,
@@ -101,12 +110,14 @@ impl<C, D: FnOnce(C)> ConnectionGuard<C, D> {
         Ok(output)
     }
 
-    /// Discards the connection when the guard is dropped, for example after an error that leaves its state unknown.
+    /// Marks the connection as unfinished, so that it is discarded when the guard is dropped. Call this method, for example, after
+    /// an error that leaves the state of the connection unknown.
     pub fn set_unfinished(&mut self) {
         self.is_unfinished = true;
     }
 
-    /// Returns whether something is unfinished, so that the connection will be discarded.
+    /// Returns whether an operation on the connection has not finished. If so, the connection is discarded when the guard is
+    /// dropped.
     pub fn is_unfinished(&self) -> bool {
         self.is_unfinished
     }

@@ -1,5 +1,8 @@
-//! SQL under a [`ripcord::Context`]: a deadline or a cancel reaches the database, and the next borrower of a connection gets a clean
-//! one.
+//! Connection pools for Postgres and SQLite whose operations end with a [`ripcord::Context`].
+//!
+//! When the context of an operation ends, at its deadline or by a cancel, the statement is stopped in the database. The connection
+//! returns to its pool only when no statement runs on it and no transaction is open. The next operation never gets the remains of
+//! an earlier one.
 //!
 //! # Which item
 //!
@@ -7,27 +10,29 @@
 //! |---|---|
 //! | run statements in Postgres | [`postgres::Pool`] |
 //! | run statements in SQLite | [`sqlite::Pool`] |
-//! | know whose deadline it was, whether a retry may help, and whether the statement may have taken effect | [`Error`] |
-//! | protect the connections of another pool, such as those of sqlx or diesel_async | [`ConnectionGuard`] |
+//! | find out which context ended, whether a retry may help, and whether the statement may have taken effect | [`Error`] |
+//! | protect the connections of another pool, such as a pool of sqlx or diesel_async | [`ConnectionGuard`] |
 //!
 //! # Telemetry
 //!
-//! Each statement is a [`Span`](ripcord::Span) of the core, named after its first word and the database, such as `SELECT shop`. So the
-//! inspector of `ripcord-http` shows it in its tree. A transaction is a span too; statements that are run with its context are below it.
+//! Each statement has a [`ripcord::Span`], which the inspector of `ripcord-http` shows. The name of the span consists of the first
+//! word of the statement and the name of the database, such as `SELECT shop`. A transaction has a span too. The spans of statements
+//! that use the transaction's context are children of that span.
 //!
 //! With the feature `tracing`, the spans have the attributes of OpenTelemetry's conventions for databases: `db.system.name`,
-//! `db.namespace`, `db.operation.name`, `server.address`, `server.port`, `db.response.status_code`, `error.type`, and `db.query.text` if a
-//! pool's builder asks for it.
+//! `db.namespace`, `db.operation.name`, `server.address`, `server.port`, `db.response.status_code` and `error.type`. To record the
+//! text of statements in `db.query.text`, call `query_text` of the pool's builder.
 //!
 //! # Features
 //!
 //! No feature is on by default. A feature only adds items.
 //!
-//! - `postgres`: a pool of connections to Postgres, on tokio-postgres and deadpool.
-//! - `sqlite`: a pool of SQLite connections on threads, on rusqlite, which builds SQLite.
-//! - `metrics`: durations of operations, waits for connections and discarded connections, through the facade crate `metrics`.
-//! - `tracing`: attributes of OpenTelemetry's database conventions, for `tracing-opentelemetry`. Leave it off unless you export spans
-//!   that way.
+//! - `postgres` adds a pool of connections to Postgres. It uses tokio-postgres and deadpool.
+//! - `sqlite` adds a pool of connections to SQLite, whose statements run on threads. It uses rusqlite, and compiles SQLite itself.
+//! - `metrics` records the durations of operations, the waits for connections and the number of discarded connections, through the
+//!   facade crate `metrics`: see `describe_metrics`.
+//! - `tracing` adds the attributes above to the spans that `tracing-opentelemetry` exports. Leave this feature off if you do not
+//!   use that crate.
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod call;

@@ -11,19 +11,23 @@ const WAIT: &str = "ripcord_sql_connection_wait_seconds";
 const DISCARDED: &str = "ripcord_sql_connections_discarded_total";
 const CANCELS: &str = "ripcord_sql_cancels_total";
 
-/// Gives the recorder of the crate `metrics` the help texts of this crate's metrics. Call it once, after the recorder is installed.
+/// Registers the help texts and units of this crate's metrics with the recorder of the crate `metrics`. Call this function once,
+/// after you have installed the recorder.
 ///
-/// With the feature `metrics`, these are recorded:
+/// # Metrics
 ///
-/// | metric | type | labels | meaning |
-/// |---|---|---|---|
-/// | `ripcord_sql_operation_duration_seconds` | histogram | `system`, `operation`, `outcome` | duration of a statement, a COPY or a transaction, with the wait for a connection. `outcome` is `ok`, or the error's code |
-/// | `ripcord_sql_connection_wait_seconds` | histogram | `system` | time until a connection was free, or was opened |
-/// | `ripcord_sql_cancels_total` | counter | `system` | statements that were canceled in the database |
-/// | `ripcord_sql_connections_discarded_total` | counter | `system` | connections that were closed because nothing answered in time, or because their state was not known |
+/// | metric | type | labels |
+/// |---|---|---|
+/// | `ripcord_sql_operation_duration_seconds`: duration of a statement, a COPY or a transaction, including the wait for a connection | histogram | `system`, `operation`, `outcome` |
+/// | `ripcord_sql_connection_wait_seconds`: time until a connection was free or opened | histogram | `system` |
+/// | `ripcord_sql_cancels_total`: for Postgres, cancel requests sent to the server; for SQLite, statements that were stopped | counter | `system` |
+/// | `ripcord_sql_connections_discarded_total`: connections that were closed because they could not be made clean in time | counter | `system` |
 ///
-/// `system` is `postgresql` or `sqlite`. `operation` is the first word of a statement, such as `SELECT`, or `transaction`. A code is
-/// `timeout`, `canceled`, `connection`, Postgres' SQLSTATE, or SQLite's name of an error.
+/// | label | values |
+/// |---|---|
+/// | `system` | `postgresql` or `sqlite` |
+/// | `operation` | the first word of the statement, such as `SELECT`; `SQL` if the statement starts with something else; `transaction`; for `sqlite::Pool::run`, `run` |
+/// | `outcome` | `ok`, `timeout`, `canceled`, `connection` (no connection, or a lost one), `closed` (the pool is closed), Postgres' SQLSTATE, SQLite's name of an error, or `_OTHER` |
 pub fn describe_metrics() {
     describe_histogram!(DURATION, Unit::Seconds, "Duration of an operation, with the wait for a connection.");
     describe_histogram!(WAIT, Unit::Seconds, "Time until a connection was free, or was opened.");

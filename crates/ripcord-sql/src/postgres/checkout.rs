@@ -2,8 +2,8 @@
 //!
 //! The invariants, which comments cite by number:
 //!
-//! 1. A connection is returned to the pool only in [`Phase::Clean`]: no request is in flight on it, no transaction is open, and no cancel
-//!    that was asked for it can still arrive.
+//! 1. A connection is returned to the pool only in [`Phase::Clean`]: no request is in flight on it, no transaction is open, and no
+//!    cancel that was asked for it can still arrive.
 //! 2. A cancel has arrived when the server has closed the connection that asked for it: it sends the signal first. The signal is
 //!    handled, at the latest, when the server reads the next message. So a statement that is sent after that, and answered, is a
 //!    barrier: what comes after it is never hit.
@@ -136,7 +136,8 @@ impl Checkout {
         Ok(())
     }
 
-    /// Waits until everything that was sent has been answered, and rolls back what is open, unless a transaction owns the connection.
+    /// Waits until everything that was sent has been answered, and rolls back what is open, unless a transaction owns the
+    /// connection.
     async fn barrier(&self) -> io::Result<()> {
         let Connection { client, status, .. } = self.connection();
         for round in 0..MAX_BARRIERS {
@@ -145,7 +146,8 @@ impl Checkout {
                 Ok(false) => return Err(io::Error::other("the answer is another statement's")),
                 Ok(true) if self.home.is_some() || status.is_idle() => return Ok(()),
                 Ok(true) => {}
-                // The cancel has hit it, or the transaction is aborted. The state that comes after the error may not have been read.
+                // The cancel has hit it, or the transaction is aborted. The state that comes after the error may not have been
+                // read.
                 Err(error) if error.code().is_some() => {
                     if self.home.is_some() {
                         return Ok(());

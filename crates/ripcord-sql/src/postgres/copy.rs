@@ -14,25 +14,27 @@ use super::checkout::{AfterEnd, Phase};
 use super::lent::{Held, Lent};
 use crate::Error;
 
-/// A `COPY ... FROM STDIN` in progress: see [`Pool::copy_in`](super::Pool::copy_in).
+/// A `COPY ... FROM STDIN` in progress. Returned by `copy_in` of [`Pool`](super::Pool::copy_in) and
+/// [`Transaction`](super::Transaction::copy_in).
 ///
-/// Nothing is stored before [`finish`](CopyIn::finish) has succeeded. Dropping it before, or the end of its context, undoes the COPY. In
-/// a transaction, the transaction is then aborted.
+/// The data is stored when [`finish`](CopyIn::finish) succeeds. If the `CopyIn` is dropped or its context ends before that, the
+/// server stores nothing. In a transaction, later statements then fail, and the transaction can only be rolled back.
 #[must_use = "nothing is copied before `finish`"]
 pub struct CopyIn(pub(super) Lent<Pin<Box<CopyInSink<Bytes>>>>);
 
 impl CopyIn {
-    /// Sends a piece of the data, of any length. Waits while the server is slower than the caller.
+    /// Sends a part of the data. A part may have any length and may end in the middle of a row. Waits while the connection cannot
+    /// accept more data.
     ///
-    /// An error in the data is reported by [`finish`](CopyIn::finish).
+    /// If the data is malformed, [`finish`](CopyIn::finish) returns the server's error.
     ///
     /// # Errors
     ///
-    /// See [`Pool::query`](super::Pool::query).
+    /// Returns an error if the context has ended or the connection is lost. The COPY has then failed, and nothing is stored.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped before it is ready, the piece was not sent.
+    /// If the future is dropped before it is ready, `data` was not sent.
     pub fn write(&mut self, data: impl Into<Bytes>) -> impl Future<Output = Result<(), Error>> + Send {
         let mut data = Some(data.into());
         poll_fn(move |task| {
@@ -44,15 +46,19 @@ impl CopyIn {
         })
     }
 
-    /// Ends the data, and returns the number of rows that were stored.
+    /// Ends the data, waits until the server has stored it, and returns the number of rows.
+    ///
+    /// If the context ends in the meantime, the COPY is canceled in the server, and the future waits for the outcome, at most for
+    /// the [grace period](super::PoolBuilder::grace).
     ///
     /// # Errors
     ///
-    /// See [`Pool::query`](super::Pool::query).
+    /// Returns an error if the server refuses the data, the context has ended, or the connection is lost. If
+    /// [`Error::is_outcome_unknown`] is `true`, the data may have been stored.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future cancels the COPY in the background. It may have been stored.
+    /// Dropping the future cancels the COPY in the background. The data may have been stored.
     pub async fn finish(mut self) -> Result<u64, Error> {
         let Held { mut stream, mut checkout } = self.0.take()?;
         let rest = if checkout.home.is_some() { Phase::Open } else { Phase::Clean };
@@ -77,17 +83,26 @@ impl CopyIn {
     }
 }
 
-/// The data of a `COPY ... TO STDOUT`, as it arrives: see [`Pool::copy_out`](super::Pool::copy_out).
+/// A stream of the data of a `COPY ... TO STDOUT`. Returned by `copy_out` of [`Pool`](super::Pool::copy_out) and
+/// [`Transaction`](super::Transaction::copy_out).
 ///
-/// The pieces are as the server cuts them: a row each, in text format.
+/// The server divides the data into chunks. In the text format, each chunk is one row.
 ///
-/// It has a connection until it has been read to its end, or its context ends, even if nobody polls it then. Dropping it cancels the
-/// statement in the background. In a transaction, dropping it skips the rest.
+/// The stream uses a connection until the last chunk has been read, the stream is dropped, or its context ends. When its context
+/// ends, the COPY is canceled in the background, even if no task polls the stream. The next poll returns an error, and later polls
+/// return `None`.
+///
+/// Dropping the stream cancels the COPY in the background. In a transaction, dropping the stream skips the remaining data, and the
+/// transaction continues. If the context of a stream in a transaction ends, the transaction is rolled back.
 #[must_use = "streams do nothing unless polled"]
 pub struct CopyOut(pub(super) Lent<Pin<Box<CopyOutStream>>>);
 
 impl CopyOut {
-    /// Returns the next piece, or `None` at the end.
+    /// Returns the next chunk. Returns `None` after the last chunk, and after an error.
+    ///
+    /// # Errors
+    ///
+    /// The chunk is an error if the context has ended, the server reports an error, or the connection is lost.
     ///
     /// # Cancel safety
     ///

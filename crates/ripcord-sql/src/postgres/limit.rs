@@ -40,12 +40,13 @@ impl Limit {
     }
 }
 
-/// The least limit that is set: a second. The limit also holds for the statement that sets the next one, on a server that may be busy.
-/// If it ended that one, the next borrower would have a limit that is not its own.
+/// The least limit that is set: a second. The limit also holds for the statement that sets the next one, on a server that may be
+/// busy. If it ended that one, the next borrower would have a limit that is not its own.
 const MIN: u128 = 1000;
 const MAX: u128 = i32::MAX as u128;
 
-/// Returns the time in milliseconds, rounded up by at most an eighth, so that calls with about the same time left have the same value.
+/// Returns the time in milliseconds, rounded up by at most an eighth, so that calls with about the same time left have the same
+/// value.
 fn rounded(left: Duration) -> u32 {
     let milliseconds = left.as_nanos().div_ceil(1_000_000).clamp(MIN, MAX);
     let bits = u128::BITS - milliseconds.leading_zeros();

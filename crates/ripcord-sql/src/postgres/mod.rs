@@ -1,24 +1,27 @@
-//! Postgres under a context: a pool of connections on tokio-postgres and deadpool.
+//! A pool of Postgres connections whose statements end with a [`Context`](ripcord::Context). It uses tokio-postgres and deadpool.
 //!
-//! # The end of a context
+//! [`Pool`] contains an example. [`Transaction`] runs several statements in one transaction.
+//!
+//! # When the context ends
 //!
 //! | when the context ends | the call | the connection |
 //! |---|---|---|
-//! | while it waits for a connection | fails at once | |
-//! | during a statement | the statement is canceled in the server; waits for the outcome, at most for the grace | back in the pool |
-//! | during `commit` | the same | back in the pool |
-//! | while rows or data of a COPY are read or written | fails at once | canceled, and back in the pool in the background |
-//! | between two statements of a transaction | the next statement fails | rolled back, and back in the pool in the background |
+//! | while the call waits for a connection | returns an error immediately | |
+//! | while the call waits for the response to a statement or to `commit` | cancels the statement in the server, and waits for the outcome, at most for the [grace period](PoolBuilder::grace). Returns a result if the statement has succeeded in the meantime | is clean when the call returns |
+//! | while a row stream or a COPY is open, or a transaction begins or rolls back | returns an error immediately | the statement is canceled in the background |
+//! | between two statements of a transaction | the next statement returns an error | the transaction is rolled back in the background |
 //!
-//! A dropped future or stream is the same as the last two rows. A connection that is not clean within the grace is closed.
+//! If a future, a stream or a transaction is dropped before it has finished, the pool cancels the statement and rolls back the
+//! transaction in the background too.
 //!
-//! The pool hands out no connection that may still be hit by a cancel, or that has an open or an aborted transaction. The module
-//! `checkout` states how.
+//! A connection returns to the pool when no statement and no transaction is open on it, and no cancel request can reach it anymore.
+//! A connection for which this takes longer than the grace period is closed.
 //!
 //! # Poolers
 //!
-//! Behind PgBouncer or pgdog in the mode `transaction`, turn off [`cancel_on_server`](PoolBuilder::cancel_on_server) and
-//! [`statement_timeout`](PoolBuilder::statement_timeout), and let the pooler support prepared statements.
+//! If PgBouncer or pgdog runs in the mode `transaction` between the pool and the server, turn off
+//! [`cancel_on_server`](PoolBuilder::cancel_on_server) and [`statement_timeout`](PoolBuilder::statement_timeout), and turn on the
+//! support for prepared statements in the pooler.
 
 mod checkout;
 mod connection;
@@ -44,7 +47,7 @@ pub use transaction::{Transaction, TransactionBuilder};
 
 use tokio_postgres::error::SqlState;
 
-/// Returns whether the same statement or transaction may succeed in a moment.
+/// Returns whether the same statement or transaction may succeed on a second attempt.
 pub(crate) fn is_transient(code: &SqlState) -> bool {
     [
         SqlState::T_R_SERIALIZATION_FAILURE,

@@ -24,12 +24,14 @@ use crate::error::Kind;
 /// OpenTelemetry's name of Postgres.
 const SYSTEM: &str = "postgresql";
 
-/// A pool of connections to Postgres. A clone is the same pool.
+/// A pool of connections to Postgres. Clones of a pool share its connections.
 ///
-/// Each call takes a [`Context`]. At the context's end the statement is canceled in the server, and the connection comes back to the
-/// pool when nothing of the call can reach it anymore. A connection with an open transaction is never handed out.
+/// Each call takes a [`Context`]. When the context ends, the statement is canceled in the server. The connection returns to the
+/// pool only when no statement and no transaction is open on it and the cancel can no longer affect a later statement. The [module
+/// documentation](super) describes the details.
 ///
-/// Statements are prepared once per connection, by their text. A pool must be used inside of a tokio runtime with I/O and time.
+/// Each connection prepares a statement at its first use and keeps up to 256 prepared statements. Use a pool inside a tokio runtime
+/// with I/O and time enabled.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -59,7 +61,7 @@ pub(super) struct Inner {
     discarded: AtomicU64,
 }
 
-/// Figures of a pool. Returned by [`Pool::stats`].
+/// Statistics of a pool at one moment. Returned by [`Pool::stats`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStats {
@@ -67,18 +69,20 @@ pub struct PoolStats {
     pub max_size: usize,
     /// Number of open connections.
     pub size: usize,
-    /// Number of connections that no call uses.
+    /// Number of open connections that are free. A connection that is cleaned up after a cancel is not free.
     pub idle: usize,
     /// Number of calls that wait for a connection.
     pub waiting: usize,
-    /// Number of statements that were canceled in the server.
+    /// Number of cancel requests that were sent to the server, since the pool was built.
     pub canceled: u64,
-    /// Number of connections that were closed because their state was not known.
+    /// Number of connections that were closed because they could not be made clean within the [grace period](PoolBuilder::grace),
+    /// since the pool was built.
     pub discarded: u64,
 }
 
 impl Pool {
-    /// Returns a builder for a pool of connections with this configuration. A URL or a list of settings parses into one.
+    /// Returns a builder for a pool of connections with the configuration `config`. To create a [`Config`], parse a URL such as
+    /// `postgres://shop@localhost/shop`, or settings such as `host=localhost user=shop dbname=shop`.
     pub fn builder(config: Config) -> PoolBuilder {
         PoolBuilder {
             config,
@@ -91,7 +95,7 @@ impl Pool {
         }
     }
 
-    /// Returns the figures of the pool.
+    /// Returns the statistics of the pool at this moment.
     pub fn stats(&self) -> PoolStats {
         let status = self.0.deadpool.status();
         PoolStats {
@@ -104,8 +108,10 @@ impl Pool {
         }
     }
 
-    /// Closes the pool. Calls that wait for a connection fail, and so do later calls. Calls that have a connection keep it until they
-    /// end. Idle connections are closed.
+    /// Closes the pool and its idle connections. Later calls, and calls that wait for a connection, return an error for which
+    /// [`Error::is_not_sent`] is `true`.
+    ///
+    /// A running call or transaction keeps its connection until it ends.
     pub fn close(&self) {
         self.0.deadpool.close();
     }
@@ -123,7 +129,7 @@ impl Inner {
         match got {
             Ran::Ready(Ok(object)) => Ok(Checkout::new(Arc::clone(self), object, clock)),
             Ran::Ready(Err(PoolError::Backend(error))) => Err(Kind::Connect(error)),
-            // The pool has neither timeouts nor hooks, which the others are about.
+            // The pool has no timeouts and no hooks, so the other errors do not occur.
             Ran::Ready(Err(_)) => Err(Kind::Closed),
             Ran::NotPolled(end) => Err(Kind::NotSent(end)),
             Ran::Ended(end) => Err(Kind::Waiting(end)),
@@ -149,7 +155,7 @@ impl fmt::Debug for Pool {
     }
 }
 
-/// Builds a [`Pool`]. Returned by [`Pool::builder`].
+/// Builds a [`Pool`] of Postgres connections. Returned by [`Pool::builder`].
 #[must_use = "a builder does nothing until it is built"]
 pub struct PoolBuilder {
     config: Config,
@@ -162,47 +168,60 @@ pub struct PoolBuilder {
 }
 
 impl PoolBuilder {
-    /// Default of [`max_size`](PoolBuilder::max_size): 10 connections. Not a stability promise.
+    /// Default of [`max_size`](PoolBuilder::max_size): 10 connections. Later versions may change the value.
     pub const DEFAULT_MAX_SIZE: usize = 10;
-    /// Default of [`grace`](PoolBuilder::grace): half a second. Not a stability promise.
+    /// Default of [`grace`](PoolBuilder::grace): 500 milliseconds. Later versions may change the value.
     pub const DEFAULT_GRACE: Duration = Duration::from_millis(500);
 
-    /// Sets the maximum number of connections. They are opened when they are needed.
+    /// Sets the maximum number of connections. Default: [`DEFAULT_MAX_SIZE`](PoolBuilder::DEFAULT_MAX_SIZE). A call opens a
+    /// connection if no open connection is free.
     pub fn max_size(self, max_size: usize) -> Self {
         PoolBuilder { max_size, ..self }
     }
 
-    /// Sets how long a call waits for its outcome after its context has ended, and how long a connection may take to become clean
-    /// after that. A connection that takes longer is closed.
+    /// Sets the grace period: how long the pool tries to make a connection clean after a context has ended or a future was dropped.
+    /// Default: [`DEFAULT_GRACE`](PoolBuilder::DEFAULT_GRACE).
+    ///
+    /// During this time, the pool cancels the statement in the server, waits for the response, and rolls back an open transaction.
+    /// A call whose context has ended waits for its response for this time. A connection that is not clean after this time is
+    /// closed.
     pub fn grace(self, grace: Duration) -> Self {
         PoolBuilder { grace, ..self }
     }
 
-    /// Sets whether statements are canceled in the server. Default: true.
+    /// Sets whether the pool cancels statements in the server. Default: `true`.
     ///
-    /// Turn it off behind a pooler that gives a server's connection to several clients, such as PgBouncer or pgdog in the mode
-    /// `transaction`: a cancel may reach another client's statement there. Then a statement runs on until its `statement_timeout`. A
-    /// connection is closed if its statement does not end within the grace.
+    /// Pass `false` if a pooler shares the server's connections between clients, such as PgBouncer or pgdog in the mode
+    /// `transaction`. There, a cancel could reach the statement of another client.
+    ///
+    /// With `false`, a statement continues in the server after its context has ended. If it does not end within the grace period,
+    /// its connection is closed. To limit such statements, set `statement_timeout` for the user in the database.
     pub fn cancel_on_server(self, cancels_on_server: bool) -> Self {
         PoolBuilder { cancels_on_server, ..self }
     }
 
-    /// Sets whether the server limits each statement to the time left, rounded up by at most an eighth, and to a second at least.
-    /// Default: true. The limit ends a statement whose client has lost its connection.
+    /// Sets whether the pool sets the server's `statement_timeout` to the time left until the context's deadline. Default: `true`.
     ///
-    /// The pool sets `statement_timeout` of the session, in a transaction with `SET LOCAL`, and never above the session's own setting.
-    /// Turn it off behind a pooler in the mode `transaction`, where a session is shared.
+    /// The server then ends a statement even if the client can no longer cancel it, for example because the network has failed. The
+    /// value is the time left, rounded up by at most an eighth, and at least one second. It never exceeds the `statement_timeout`
+    /// that the session had at its start. In a transaction, the pool uses `SET LOCAL`.
+    ///
+    /// Pass `false` if a pooler shares the server's sessions between clients, such as PgBouncer or pgdog in the mode `transaction`.
     pub fn statement_timeout(self, has_limits: bool) -> Self {
         PoolBuilder { has_limits, ..self }
     }
 
-    /// Sets whether spans have the text of the statement, as `db.query.text`. Default: false. Parameters are never recorded, but the
-    /// text may contain values.
+    /// Sets whether the spans of the feature `tracing` contain the text of the statement, in the attribute `db.query.text`.
+    /// Default: `false`.
+    ///
+    /// Parameters are never recorded. If you write confidential values into the text itself, the spans contain them.
     pub fn query_text(self, has_text: bool) -> Self {
         PoolBuilder { has_text, ..self }
     }
 
-    /// Sets the TLS connector, such as one of `postgres-native-tls`. Default: none.
+    /// Sets the TLS connector, such as a connector of `postgres-native-tls`. Default: connections do not use TLS.
+    ///
+    /// The `sslmode` of the configuration decides whether a connection may be opened without TLS.
     pub fn tls<T>(self, tls: T) -> Self
     where
         T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
@@ -213,7 +232,7 @@ impl PoolBuilder {
         PoolBuilder { connector: Arc::new(Tls(tls)), ..self }
     }
 
-    /// Builds the pool. Opens no connection.
+    /// Builds the pool. Connections are opened later, by the calls that need them.
     ///
     /// # Errors
     ///

@@ -12,18 +12,24 @@ use super::checkout::Phase;
 use super::lent::Lent;
 use crate::Error;
 
-/// The rows of a statement, as they arrive: see [`Pool::query_stream`](super::Pool::query_stream).
+/// A stream of the rows of a statement. Returned by `query_stream` of [`Pool`](super::Pool::query_stream) and
+/// [`Transaction`](super::Transaction::query_stream).
 ///
-/// The stream has a connection until it has been read to its end, or its context ends, even if nobody polls it then. After the end it
-/// returns an error once.
+/// The stream uses a connection until the last row has been read, the stream is dropped, or its context ends. When its context
+/// ends, the statement is canceled in the background, even if no task polls the stream. The next poll returns an error, and later
+/// polls return `None`.
 ///
-/// Dropping it cancels the statement in the background. In a transaction, dropping it skips the rest of the rows, and the transaction
-/// goes on.
+/// Dropping the stream cancels the statement in the background. In a transaction, dropping the stream skips the remaining rows, and
+/// the transaction continues. If the context of a stream in a transaction ends, the transaction is rolled back.
 #[must_use = "streams do nothing unless polled"]
 pub struct RowStream(pub(super) Lent<Pin<Box<tokio_postgres::RowStream>>>);
 
 impl RowStream {
-    /// Returns the next row, or `None` at the end.
+    /// Returns the next row. Returns `None` after the last row, and after an error.
+    ///
+    /// # Errors
+    ///
+    /// The row is an error if the context has ended, the server reports an error, or the connection is lost.
     ///
     /// # Cancel safety
     ///

@@ -21,11 +21,11 @@ use tokio_postgres::config::{Host, LoadBalanceHosts};
 
 const DEFAULT_PORT: u16 = 5432;
 
-/// A socket to the server, which a TLS connector wraps: see [`PoolBuilder::tls`](super::PoolBuilder::tls).
+/// A TCP or Unix socket to the server. The TLS connector that you pass to [`PoolBuilder::tls`](super::PoolBuilder::tls) wraps it.
 #[derive(Debug)]
 pub struct Socket {
     stream: Option<Stream>,
-    /// Gets the stream when this is dropped.
+    /// Receives the stream when the socket is dropped.
     return_to: Option<oneshot::Sender<Stream>>,
 }
 
@@ -44,11 +44,11 @@ pub(super) enum Address {
     Unix(PathBuf),
 }
 
-/// A server among those of the configuration.
+/// One of the servers of the configuration.
 #[derive(Clone, Debug)]
 pub(super) struct Server {
     pub(super) address: Address,
-    /// The name that its certificate must have, or nothing.
+    /// The name that the server's certificate must have. Empty if there is none.
     pub(super) host: String,
 }
 
@@ -147,7 +147,7 @@ fn set_options(stream: &TcpStream, config: &Config) -> io::Result<()> {
 }
 
 impl Socket {
-    /// Lends the socket: when the returned one is dropped, wherever it is, the other half gets the stream back.
+    /// Lends the socket: when the returned socket is dropped, the stream is sent to the returned [`Returned`].
     pub(super) fn lend(mut self) -> (Socket, Returned) {
         let (return_to, returned) = oneshot::channel();
         (Socket { stream: self.stream.take(), return_to: Some(return_to) }, Returned(returned))

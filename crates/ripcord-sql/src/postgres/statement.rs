@@ -1,4 +1,4 @@
-//! Statements, which a pool and a transaction run alike.
+//! The statements of a pool and of a transaction.
 
 use std::panic::Location;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ impl Place<'_> {
     }
 }
 
-/// Gives the connection back after a statement that has succeeded.
+/// Returns the connection to the pool or to the transaction after a statement has succeeded.
 fn give_back<T>(checkout: Checkout, output: T) -> Result<T, Kind> {
     match checkout.give_back() {
         true => Ok(output),
@@ -65,7 +65,7 @@ fn give_back<T>(checkout: Checkout, output: T) -> Result<T, Kind> {
     }
 }
 
-/// Ends a call, and turns its kind of error into an error.
+/// Ends a call, and converts its kind of error to an error.
 fn end<T>(
     call: Call,
     operation: &'static str,
@@ -232,18 +232,24 @@ async fn copy_in(
 
 macro_rules! statements {
     ($type:ty) => {
-        /// Runs statements. A dropped future cancels its statement in the background.
+        /// Statements. Each method waits for a connection if necessary and sends the statement when its future is first polled.
+        ///
+        /// Dropping a future cancels its statement in the background. In a transaction, this also rolls back the transaction.
         impl $type {
-            /// Runs a statement and returns its rows. Parameters are `$1`, `$2`, and so on.
+            /// Runs a statement and returns all its rows. `params` contains the values of the parameters `$1`, `$2` and so on.
+            ///
+            /// If the context ends first, the statement is canceled in the server. The future waits for the outcome, at most for
+            /// the [grace period](super::PoolBuilder::grace). If the statement has succeeded in the meantime, the future returns
+            /// its result.
             ///
             /// # Errors
             ///
-            /// See [`Error`]. At the context's end the statement is canceled in the server, and the call waits for the outcome, at most
-            /// for the grace. A result that arrives in spite of the end is returned.
+            /// Returns an error if the context ends first, if no connection can be opened, if the connection is lost, or if the
+            /// server refuses the statement. [`Error::is_outcome_unknown`] says whether a failed statement may have taken effect.
             ///
             /// # Cancel safety
             ///
-            /// Dropping the future cancels the statement in the background.
+            /// Dropping the future cancels the statement in the background. In a transaction, this also rolls back the transaction.
             #[track_caller]
             pub fn query(
                 &self,
@@ -254,11 +260,12 @@ macro_rules! statements {
                 query(Place::from(self), ctx, ("query", Location::caller()), sql, params)
             }
 
-            /// Like [`query`](Self::query), for a statement that returns one row.
+            /// Runs a statement that returns exactly one row, like [`query`](Self::query).
             ///
             /// # Errors
             ///
-            /// See [`query`](Self::query). No row and several rows are errors.
+            /// Returns the errors of [`query`](Self::query), and an error if the statement returns no row or several rows. The
+            /// changes of a statement that returns the wrong number of rows are not undone.
             #[track_caller]
             pub fn query_one(
                 &self,
@@ -269,11 +276,13 @@ macro_rules! statements {
                 query_one(Place::from(self), ctx, ("query_one", Location::caller()), sql, params)
             }
 
-            /// Like [`query`](Self::query), for a statement that returns at most one row.
+            /// Runs a statement that returns at most one row, like [`query`](Self::query). Returns `None` if the statement returns
+            /// no row.
             ///
             /// # Errors
             ///
-            /// See [`query`](Self::query). Several rows are an error.
+            /// Returns the errors of [`query`](Self::query), and an error if the statement returns several rows. The changes of
+            /// such a statement are not undone.
             #[track_caller]
             pub fn query_opt(
                 &self,
@@ -284,11 +293,12 @@ macro_rules! statements {
                 query_opt(Place::from(self), ctx, ("query_opt", Location::caller()), sql, params)
             }
 
-            /// Runs a statement and returns the number of rows that it has changed.
+            /// Runs a statement, like [`query`](Self::query), and returns the number of rows that the statement has inserted,
+            /// updated, deleted or selected.
             ///
             /// # Errors
             ///
-            /// See [`query`](Self::query).
+            /// Returns the errors of [`query`](Self::query).
             #[track_caller]
             pub fn execute(
                 &self,
@@ -299,21 +309,28 @@ macro_rules! statements {
                 execute(Place::from(self), ctx, Location::caller(), sql, params)
             }
 
-            /// Runs several statements without parameters, separated by semicolons. For schemas and settings: build no text from values.
+            /// Runs several statements that are separated by semicolons, for example to create tables. The statements have no
+            /// parameters.
+            ///
+            /// Do not build `sql` from untrusted values, because they could contain other statements.
             ///
             /// # Errors
             ///
-            /// See [`query`](Self::query). The statements before the first that fails are undone, unless they end a transaction.
+            /// Returns the errors of [`query`](Self::query). If a statement fails, the later statements are not run. The effects of
+            /// the earlier statements are undone, unless a `COMMIT` in `sql` follows them.
             #[track_caller]
             pub fn batch_execute(&self, ctx: &Context, sql: &str) -> impl Future<Output = Result<(), Error>> + Send {
                 batch_execute(Place::from(self), ctx, Location::caller(), sql)
             }
 
-            /// Runs a statement and returns its rows as they arrive.
+            /// Runs a statement and returns a stream of its rows. Use it for results that are too large for memory.
+            ///
+            /// The stream uses a connection until it has been read to its end or is dropped. It ends when `ctx` ends.
             ///
             /// # Errors
             ///
-            /// See [`query`](Self::query).
+            /// Returns the errors of [`query`](Self::query). If the context ends, the future and the stream return the error
+            /// without a grace period.
             #[track_caller]
             pub fn query_stream(
                 &self,
@@ -324,21 +341,24 @@ macro_rules! statements {
                 query_stream(Place::from(self), ctx, Location::caller(), sql, params)
             }
 
-            /// Starts a `COPY ... FROM STDIN`, whose data is written to the returned [`CopyIn`].
+            /// Starts a `COPY ... FROM STDIN` statement. Write the data with [`CopyIn::write`], then call [`CopyIn::finish`]. The
+            /// COPY ends when `ctx` ends.
             ///
             /// # Errors
             ///
-            /// See [`query`](Self::query).
+            /// Returns the errors of [`query`](Self::query). If the context ends, the future returns the error without a grace
+            /// period.
             #[track_caller]
             pub fn copy_in(&self, ctx: &Context, sql: &str) -> impl Future<Output = Result<CopyIn, Error>> + Send {
                 copy_in(Place::from(self), ctx, Location::caller(), sql)
             }
 
-            /// Starts a `COPY ... TO STDOUT` and returns its data as it arrives.
+            /// Starts a `COPY ... TO STDOUT` statement and returns a stream of its data. The stream ends when `ctx` ends.
             ///
             /// # Errors
             ///
-            /// See [`query`](Self::query).
+            /// Returns the errors of [`query`](Self::query). If the context ends, the future and the stream return the error
+            /// without a grace period.
             #[track_caller]
             pub fn copy_out(&self, ctx: &Context, sql: &str) -> impl Future<Output = Result<CopyOut, Error>> + Send {
                 copy_out(Place::from(self), ctx, Location::caller(), sql)

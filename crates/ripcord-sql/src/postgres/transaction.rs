@@ -15,27 +15,33 @@ use crate::Error;
 use crate::call::Call;
 use crate::error::Kind;
 
-/// A transaction: see [`Pool::transaction`].
+/// A transaction of Postgres. Returned by [`Pool::transaction`] and [`TransactionBuilder::begin`].
 ///
-/// It is rolled back when it is dropped, and when its context ends, even if no statement runs at that moment, because it holds
-/// locks. Dropping the future of a statement before the statement has ended also ends the transaction. After that, its methods
-/// return an error.
+/// The transaction is rolled back in three cases:
 ///
-/// One statement or stream runs at a time.
+/// - The `Transaction` is dropped without [`commit`](Transaction::commit).
+/// - The context that was passed to [`Pool::transaction`] or [`TransactionBuilder::begin`] ends, even if no statement runs at that
+///   moment.
+/// - The future of a statement is dropped, or the context of a row stream or a COPY ends, before it has finished.
+///
+/// In the last two cases, later statements and `commit` return an error.
+///
+/// Each statement takes a context of its own. It ends when that context or the transaction's context ends. Only one statement or
+/// stream can run at a time: a second one returns an error.
 #[must_use = "a transaction is rolled back when it is dropped"]
 pub struct Transaction {
     pub(super) inner: Arc<Inner>,
     slot: Arc<Slot<Checkout>>,
-    /// The context that it was started with.
+    /// The context that was passed to `begin`.
     caller: Context,
-    /// The same, with the span of the transaction.
+    /// The same context, with the span of the transaction.
     ctx: Context,
     after: AfterFunc,
     call: Option<Call>,
 }
 
 impl Pool {
-    /// Begins a transaction with the session's settings.
+    /// Begins a transaction with the session's isolation level and access mode. The transaction is rolled back when `ctx` ends.
     ///
     /// ```no_run
     /// use ripcord::Context;
@@ -53,7 +59,7 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// See [`query`](Pool::query).
+    /// Returns the errors of [`query`](Pool::query). If `ctx` ends, the future returns the error without a grace period.
     ///
     /// # Cancel safety
     ///
@@ -63,7 +69,7 @@ impl Pool {
         self.build_transaction().begin(ctx)
     }
 
-    /// Returns a builder for a transaction with other settings than the session's.
+    /// Returns a builder for a transaction, to set its isolation level and access mode.
     pub fn build_transaction(&self) -> TransactionBuilder<'_> {
         TransactionBuilder { pool: self, isolation: None, is_read_only: None, is_deferrable: None }
     }
@@ -80,26 +86,30 @@ pub struct TransactionBuilder<'a> {
 }
 
 impl<'a> TransactionBuilder<'a> {
-    /// Sets the isolation level.
+    /// Sets the isolation level. Default: the session's setting.
     pub fn isolation_level(self, level: IsolationLevel) -> Self {
         TransactionBuilder { isolation: Some(level), ..self }
     }
 
-    /// Sets whether the transaction may change nothing.
+    /// Sets whether the transaction is read-only. In a read-only transaction, the server refuses statements that change data.
+    /// Default: the session's setting.
     pub fn read_only(self, is_read_only: bool) -> Self {
         TransactionBuilder { is_read_only: Some(is_read_only), ..self }
     }
 
-    /// Sets whether a serializable, read-only transaction waits at its begin, so that it never fails with a conflict.
+    /// Sets whether the transaction is deferrable. Default: the session's setting.
+    ///
+    /// The first statement of a deferrable transaction may wait for other transactions, so that the transaction cannot fail with a
+    /// serialization error. The setting has an effect only if the transaction is also serializable and read-only.
     pub fn deferrable(self, is_deferrable: bool) -> Self {
         TransactionBuilder { is_deferrable: Some(is_deferrable), ..self }
     }
 
-    /// Begins the transaction.
+    /// Begins the transaction. The transaction is rolled back when `ctx` ends.
     ///
     /// # Errors
     ///
-    /// See [`Pool::query`].
+    /// Returns the errors of [`Pool::query`]. If `ctx` ends, the future returns the error without a grace period.
     ///
     /// # Cancel safety
     ///
@@ -172,26 +182,30 @@ async fn begin(
 impl Transaction {
     /// Commits the transaction.
     ///
-    /// At the context's end, waits for the outcome, at most for the grace. A commit that succeeds in spite of the end is a success.
+    /// If `ctx` or the transaction's context ends during the commit, the commit is canceled in the server, and the future waits for
+    /// the outcome, at most for the [grace period](super::PoolBuilder::grace). If the commit has succeeded in the meantime, the
+    /// future returns `Ok`.
     ///
     /// # Errors
     ///
-    /// See [`Pool::query`]. If a statement has failed before, the transaction is rolled back, and this returns an error, where the
-    /// server reports a success. If [`Error::is_outcome_unknown`] is true, the transaction may have been committed.
+    /// Returns an error if a statement of the transaction has failed, because the transaction is rolled back then. [`Pool::query`]
+    /// describes the other errors. If [`Error::is_outcome_unknown`] is `true`, the transaction may have been committed.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the transaction is committed or rolled back in the background.
+    /// If the future is dropped before it is ready, the transaction may be committed or rolled back.
     #[track_caller]
     pub fn commit(self, ctx: &Context) -> impl Future<Output = Result<(), Error>> + Send {
         self.end("commit", ctx, Location::caller())
     }
 
-    /// Rolls the transaction back and waits until that is done. A transaction that is over already is a success.
+    /// Rolls back the transaction, and waits until the server has done so. If the transaction was already rolled back, returns
+    /// `Ok`.
     ///
     /// # Errors
     ///
-    /// See [`Pool::query`]. The transaction is rolled back in any case.
+    /// Returns an error if `ctx` or the transaction's context ends, or if the connection is lost. Even then, the transaction is
+    /// rolled back.
     ///
     /// # Cancel safety
     ///
@@ -201,8 +215,9 @@ impl Transaction {
         self.end("rollback", ctx, Location::caller())
     }
 
-    /// Returns the context that the transaction was started with, with the transaction's span. The spans of statements that use this
-    /// context are below that span.
+    /// Returns the context of the transaction: the context that was passed to [`Pool::transaction`] or
+    /// [`TransactionBuilder::begin`], with the span of the transaction. The spans of statements that use this context are children
+    /// of that span.
     pub fn context(&self) -> &Context {
         &self.ctx
     }
@@ -257,12 +272,12 @@ impl Transaction {
         Ok(())
     }
 
-    /// Returns the context of a statement, which ends with the transaction's own.
+    /// Returns the context of a statement. It ends when `ctx` or the transaction's context ends.
     pub(super) fn context_of(&self, ctx: &Context) -> Context {
         if ctx.ptr_eq(&self.caller) || ctx.ptr_eq(&self.ctx) { self.ctx.clone() } else { ctx.merge(&self.ctx) }
     }
 
-    /// Takes the connection for a statement, which gives it back.
+    /// Takes the connection for a statement. The statement returns the connection to the transaction.
     pub(super) fn checkout(&self) -> Result<Checkout, Kind> {
         let mut checkout = self.take()?;
         checkout.home = Some(Arc::clone(&self.slot));

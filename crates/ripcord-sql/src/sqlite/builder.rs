@@ -16,7 +16,7 @@ use crate::error::Kind;
 pub(super) type Open = Box<dyn Fn() -> rusqlite::Result<Connection> + Send + Sync>;
 pub(super) type Init = Box<dyn Fn(&mut Connection) -> rusqlite::Result<()> + Send + Sync>;
 
-/// Builds a [`Pool`]. Returned by [`Pool::builder`].
+/// Builds a [`Pool`] of SQLite connections. Returned by [`Pool::builder`].
 #[must_use = "a builder does nothing until it is built"]
 pub struct PoolBuilder {
     open: Open,
@@ -27,9 +27,9 @@ pub struct PoolBuilder {
 }
 
 impl PoolBuilder {
-    /// Default of [`max_size`](PoolBuilder::max_size): 4 connections. Not a stability promise.
+    /// Default of [`max_size`](PoolBuilder::max_size): 4 connections. Later versions may change the value.
     pub const DEFAULT_MAX_SIZE: usize = 4;
-    /// Default of [`grace`](PoolBuilder::grace): a tenth of a second. Not a stability promise.
+    /// Default of [`grace`](PoolBuilder::grace): 100 milliseconds. Later versions may change the value.
     pub const DEFAULT_GRACE: Duration = Duration::from_millis(100);
 
     pub(super) fn new(open: Open) -> Self {
@@ -42,44 +42,51 @@ impl PoolBuilder {
         }
     }
 
-    /// Sets the name of the database in spans and in the inspector, for example the name of its file. Default: `sqlite`.
+    /// Sets the name of the database in spans, for example the name of its file. Default: `sqlite`.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.database.name = name.into();
         self
     }
 
-    /// Sets a function that prepares each new connection: pragmas, attached databases, SQL functions, tables of a database in memory.
+    /// Sets a function that is called with each new connection. Use it, for example, to set pragmas, to attach databases, to define
+    /// SQL functions, or to create the tables of a database in memory. Default: no function.
     ///
-    /// Its statements end with the context of the operation that opens the connection. If the function fails, the connection is closed
-    /// and the operation fails.
+    /// A connection is opened by the first operation that needs it. The statements of the function end with the context of that
+    /// operation. If the function returns an error, the connection is closed and the operation returns the error.
     pub fn init(self, init: impl Fn(&mut Connection) -> rusqlite::Result<()> + Send + Sync + 'static) -> Self {
         PoolBuilder { init: Box::new(init), ..self }
     }
 
-    /// Sets the maximum number of connections, and so of threads. They are opened when they are needed. Default:
-    /// [`DEFAULT_MAX_SIZE`](PoolBuilder::DEFAULT_MAX_SIZE).
+    /// Sets the maximum number of connections. Default: [`DEFAULT_MAX_SIZE`](PoolBuilder::DEFAULT_MAX_SIZE).
     ///
-    /// A SQLite database has one writer at a time. In WAL mode, others can read while it writes. Each connection to `:memory:` has its
-    /// own database.
+    /// An operation opens a connection if no open connection is free. Each running operation also uses one of tokio's threads for
+    /// blocking work.
+    ///
+    /// Only one connection can write to a SQLite database at a time. In WAL mode, other connections can read during the write. Each
+    /// connection to `:memory:` has its own database, so use a maximum of 1 for it.
     pub fn max_size(self, max_size: usize) -> Self {
         PoolBuilder { max_size, ..self }
     }
 
-    /// Sets whether spans have the text of the statement, as `db.query.text`. Default: false. Parameters are never recorded, but the
-    /// text may contain values.
+    /// Sets whether the spans of the feature `tracing` contain the text of the statement, in the attribute `db.query.text`.
+    /// Default: `false`.
+    ///
+    /// Parameters are never recorded. If you write confidential values into the text itself, the spans contain them.
     pub fn query_text(mut self, has_text: bool) -> Self {
         self.database.has_text = has_text;
         self
     }
 
-    /// Sets how long an operation waits for its closure after the end of the context. Default: [`DEFAULT_GRACE`](PoolBuilder::DEFAULT_GRACE).
+    /// Sets how long an operation waits for its statement or closure after its context has ended. Default:
+    /// [`DEFAULT_GRACE`](PoolBuilder::DEFAULT_GRACE).
     ///
-    /// SQLite stops within some tens of microseconds, unless the disk is slow. A closure that does something else may take longer.
+    /// After this time, the operation returns an error for which [`is_outcome_unknown`](crate::Error::is_outcome_unknown) is
+    /// `true`. Its thread continues, and the pool gets the connection back when the statement or closure returns.
     pub fn grace(self, grace: Duration) -> Self {
         PoolBuilder { grace, ..self }
     }
 
-    /// Builds the pool. Opens no connection.
+    /// Builds the pool. Connections are opened later, by the operations that need them.
     ///
     /// # Errors
     ///

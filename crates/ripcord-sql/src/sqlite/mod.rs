@@ -1,7 +1,7 @@
-//! SQLite under a [`Context`](ripcord::Context), on rusqlite.
+//! A pool of SQLite connections whose statements end with a [`Context`](ripcord::Context). It uses rusqlite.
 //!
-//! A [`Pool`] runs queries on tokio's threads for blocking work. When the context of a query ends, SQLite stops the query and undoes
-//! its changes.
+//! A [`Pool`] runs statements on tokio's threads for blocking work. When the context of a statement ends, SQLite stops the
+//! statement and undoes its changes.
 //!
 //! ```
 //! use std::time::Duration;
@@ -18,7 +18,7 @@
 //! let names = pool.query(&ctx, "SELECT name FROM users WHERE id = ?1", (1,), |row| row.get::<_, String>(0)).await?;
 //! assert_eq!(names, ["gopher"]);
 //!
-//! // It would count forever.
+//! // This statement counts forever.
 //! let counting = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
 //! let ctx = ctx.with_timeout(Duration::from_millis(5));
 //! let error = pool.query(&ctx, counting, (), |row| row.get::<_, i64>(0)).await.unwrap_err();
@@ -30,20 +30,20 @@
 //! | you want to | use |
 //! |---|---|
 //! | read rows | [`Pool::query`] |
-//! | write | [`Pool::execute`] |
-//! | make several statements one | [`Pool::transaction`] |
-//! | use all of rusqlite: stream rows, prepare statements, attach databases | [`Pool::run`] |
+//! | change rows | [`Pool::execute`] |
+//! | run several statements in one transaction | [`Pool::transaction`] |
+//! | use other parts of rusqlite: read rows one by one, prepare statements, attach databases | [`Pool::run`] |
 //!
 //! # When the context ends
 //!
-//! SQLite checks the context every few thousand steps of its virtual machine, and while it waits for a lock that another connection
-//! holds. A statement that is stopped has no effect. If it writes and is part of a transaction, the whole transaction is rolled back. A
-//! statement that has started to commit is not stopped.
+//! While a statement runs or waits for a lock of another connection, SQLite checks the context regularly. If the context has ended,
+//! SQLite stops the statement. The statement then has no effect. If it changes data and is part of a transaction, the whole
+//! transaction is rolled back. A statement that has started to commit is not stopped.
 //!
-//! An operation returns when SQLite has stopped, so its result tells whether the statement has taken effect. If a closure does not
-//! return within a [grace](PoolBuilder::grace) after the end of its context, for example because it waits for something other than
-//! SQLite, the operation fails with [`is_outcome_unknown`](crate::Error::is_outcome_unknown). The closure continues, and the pool gets
-//! the connection back when the closure returns.
+//! An operation waits until SQLite has stopped, so that its result says whether the statement has taken effect. The wait is limited
+//! to a [grace period](PoolBuilder::grace), because a closure may wait for something other than SQLite. After the grace period, the
+//! operation returns an error for which [`is_outcome_unknown`](crate::Error::is_outcome_unknown) is `true`. The closure continues,
+//! and the pool gets the connection back when the closure returns.
 
 mod builder;
 mod connection;
@@ -62,7 +62,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// OpenTelemetry's `db.system.name`.
 const SYSTEM: &str = "sqlite";
 
-/// Returns whether the same statement may succeed in a moment.
+/// Returns whether the same statement may succeed on a second attempt.
 pub(crate) fn is_transient(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }

@@ -18,17 +18,22 @@ use crate::Error;
 use crate::call::Call;
 use crate::error::Kind;
 
-/// A future of an operation on a [`Pool`](super::Pool). The operation starts at the first poll.
+/// The future of an operation on a [`Pool`](super::Pool). Returned by the methods of the pool. The operation starts at the first
+/// poll.
 ///
 /// # Cancel safety
 ///
-/// Dropping it cancels the operation: SQLite stops the statement in progress and rolls back an open transaction. A commit that has
-/// started is not undone. The pool gets the connection back when SQLite has stopped.
+/// Dropping the future cancels the operation: SQLite stops the statement in progress and rolls back an open transaction. A commit
+/// that has started is not undone. The pool gets the connection back when SQLite has stopped.
+///
+/// # Panics
+///
+/// If a closure of the operation panics, the panic continues in the task that polls the future.
 #[must_use = "futures do nothing unless polled"]
 pub struct Operation<T>(Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>);
 
 impl<T> Operation<T> {
-    /// Makes a call on one of the connections. `name` is the method of the pool.
+    /// Creates an operation that makes a call on one of the connections. `name` is the method of the pool.
     #[track_caller]
     pub(super) fn new<F>(
         shared: &Arc<Shared>,
@@ -58,7 +63,7 @@ impl<T> Operation<T> {
     }
 }
 
-/// Waits for a connection, and makes the call on a thread.
+/// Waits for a connection, then makes the call on a thread.
 async fn run<T, F>(shared: Arc<Shared>, ctx: &Context, location: &'static Location<'static>, call: F) -> Result<T, Kind>
 where
     F: FnOnce(&Context, &mut Connection) -> Result<T, BoxError> + Send + 'static,
@@ -72,7 +77,7 @@ where
     }
     let grace = shared.grace;
     let (mut lease, watched) = (Lease::new(shared, permit), ctx.clone());
-    // Set by the first of the two: the thread, which then makes the call, or this task, which then gives it up.
+    // Whoever sets the flag first decides: the thread makes the call, or this task returns an error without the call.
     let is_decided = Arc::new(AtomicBool::new(false));
     let decide = Arc::clone(&is_decided);
     // The context of the call stops the closure. The task waits a grace longer for the result of the closure.
@@ -90,7 +95,7 @@ where
     match task.await {
         Ok(result) => result,
         Err(TaskError::Panicked(panic)) => std::panic::resume_unwind(panic.into_payload()),
-        // No thread was free, or opening a connection takes too long.
+        // No thread was free, or opening a connection took too long.
         Err(TaskError::Ended(end)) if !is_decided.swap(true, Ordering::Relaxed) => Err(Kind::Waiting(end)),
         Err(TaskError::Ended(end)) => Err(Kind::Unanswered(end)),
         Err(_) => Err(Kind::Other("the call has no result")),

@@ -17,16 +17,18 @@ use super::operation::Operation;
 use crate::call::Database;
 use crate::error::Kind;
 
-/// A pool of connections to one SQLite database. Clones share it.
+/// A pool of connections to one SQLite database. Clones of a pool share its connections.
 ///
-/// Every operation takes a [`Context`], and ends when the context ends: while it waits for a connection, opens one, waits for a lock,
-/// or runs a statement. The [module](super) describes that, with an example.
+/// Every operation takes a [`Context`] and ends when the context ends, even while it waits for a connection, opens a connection,
+/// waits for a lock of the database, or runs a statement. The [module documentation](super) describes how a statement ends, and
+/// contains an example.
 ///
-/// Operations get connections in the order of their first poll. Outside of a tokio runtime, an operation fails.
+/// Operations get connections in the order in which their futures are first polled. Poll them inside a tokio runtime: otherwise,
+/// they return an error.
 ///
-/// When a connection returns to the pool, an open transaction is rolled back. The pool sets the progress handler and the busy handler
-/// of a connection for each operation, and the commit hook once. Do not set these. Everything else that a closure changes stays:
-/// pragmas, temporary tables, attached databases, other hooks.
+/// When a connection returns to the pool, an open transaction is rolled back. The pool sets the progress handler, the busy handler
+/// and the commit hook of its connections. Do not set these in a closure. All other changes that a closure makes to a connection
+/// remain for later operations, such as pragmas, temporary tables, attached databases and other hooks.
 #[derive(Clone)]
 pub struct Pool(pub(super) Arc<Shared>);
 
@@ -51,7 +53,7 @@ struct Connections {
     is_closed: bool,
 }
 
-/// Figures of a pool. Returned by [`Pool::stats`].
+/// Statistics of a pool at one moment. Returned by [`Pool::stats`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStats {
@@ -59,31 +61,33 @@ pub struct PoolStats {
     pub max_size: usize,
     /// Number of open connections.
     pub size: usize,
-    /// Number of connections that are not in use.
+    /// Number of open connections that no operation uses.
     pub idle: usize,
     /// Number of operations that wait for a connection.
     pub waiting: usize,
-    /// Number of statements that were stopped by the end of their context.
+    /// Number of statements that SQLite stopped because their context ended, since the pool was built.
     pub canceled: u64,
-    /// Number of connections that were closed because a transaction could not be rolled back.
+    /// Number of connections that were closed because a transaction could not be rolled back, since the pool was built.
     pub discarded: u64,
 }
 
 impl Pool {
-    /// Returns a builder of a pool. `open` opens a connection, for example `|| Connection::open("app.db")`. It is called on a thread for
-    /// blocking work.
+    /// Returns a builder for a pool. `open` opens a connection, for example `|| Connection::open("app.db")`. It is called on a
+    /// thread for blocking work.
     pub fn builder(open: impl Fn() -> rusqlite::Result<Connection> + Send + Sync + 'static) -> PoolBuilder {
         PoolBuilder::new(Box::new(open))
     }
 
-    /// Runs a statement, and returns its rows. `map` converts each row, on the thread of the statement.
+    /// Runs a statement and returns all its rows. `map` converts each row, on the thread that runs the statement.
     ///
-    /// The parameters are owned: a tuple such as `(1, name)`, `()` for none, or [`params_from_iter`](rusqlite::params_from_iter). Each
-    /// connection keeps the prepared statement.
+    /// `params` contains the values of the parameters `?1`, `?2` and so on: a tuple of owned values such as `(1, name)`, `()` for
+    /// none, or [`params_from_iter`](rusqlite::params_from_iter). Each connection caches its prepared statements.
     ///
     /// # Errors
     ///
-    /// An [`Error`](crate::Error) if the context ends first, or if SQLite or `map` fails.
+    /// Returns an error if the context ends before the statement is complete, if the pool is closed, or if SQLite or `map` returns
+    /// an error. [`Error::is_outcome_unknown`](crate::Error::is_outcome_unknown) says whether a failed statement may have taken
+    /// effect.
     #[track_caller]
     pub fn query<T, P, F>(&self, ctx: &Context, sql: &str, params: P, map: F) -> Operation<Vec<T>>
     where
@@ -99,11 +103,12 @@ impl Pool {
         })
     }
 
-    /// Runs a statement that returns one row, which `map` converts: like [`query`](Pool::query).
+    /// Runs a statement that returns exactly one row. `map` converts the row. The arguments are those of [`query`](Pool::query).
     ///
     /// # Errors
     ///
-    /// Those of [`query`](Pool::query). No row and several rows are errors.
+    /// Returns the errors of [`query`](Pool::query), and an error if the statement returns no row or several rows. The changes of a
+    /// statement that returns the wrong number of rows are not undone.
     #[track_caller]
     pub fn query_one<T, P, F>(&self, ctx: &Context, sql: &str, params: P, map: F) -> Operation<T>
     where
@@ -117,11 +122,14 @@ impl Pool {
         })
     }
 
-    /// Runs a statement that returns at most one row, which `map` converts: like [`query`](Pool::query).
+    /// Runs a statement that returns at most one row. `map` converts the row. The arguments are those of [`query`](Pool::query).
+    ///
+    /// Returns `None` if the statement returns no row.
     ///
     /// # Errors
     ///
-    /// Those of [`query`](Pool::query). Several rows are an error.
+    /// Returns the errors of [`query`](Pool::query), and an error if the statement returns several rows. The changes of such a
+    /// statement are not undone.
     #[track_caller]
     pub fn query_opt<T, P, F>(&self, ctx: &Context, sql: &str, params: P, map: F) -> Operation<Option<T>>
     where
@@ -135,11 +143,13 @@ impl Pool {
         })
     }
 
-    /// Runs a statement that returns no rows, and returns the number of rows that it has changed.
+    /// Runs a statement that returns no rows. Returns the number of rows that the statement has inserted, updated or deleted. The
+    /// arguments are those of [`query`](Pool::query).
     ///
     /// # Errors
     ///
-    /// An [`Error`](crate::Error) if the context ends first, or if SQLite fails. The statement then has no effect.
+    /// Returns an error if the context ends before the statement is complete, if the pool is closed, or if SQLite returns an error.
+    /// The failed statement has no effect, unless [`Error::is_outcome_unknown`](crate::Error::is_outcome_unknown) is `true`.
     #[track_caller]
     pub fn execute<P>(&self, ctx: &Context, sql: &str, params: P) -> Operation<usize>
     where
@@ -151,22 +161,23 @@ impl Pool {
         })
     }
 
-    /// Runs a transaction: `BEGIN IMMEDIATE`, the closure, and `COMMIT` if the closure returns `Ok`.
+    /// Runs a transaction: executes `BEGIN IMMEDIATE`, calls `run`, and executes `COMMIT` if `run` returns `Ok`.
     ///
-    /// The transaction is rolled back if the closure returns an error or panics, or if the context ends before the commit starts.
+    /// `run` is called with the context of the operation and the transaction, on a thread for blocking work. If `run` returns an
+    /// error or panics, or if the context ends before the commit starts, the transaction is rolled back.
     ///
-    /// `IMMEDIATE` takes the write lock first, and waits for it until the context ends. A transaction that starts with a read cannot
-    /// wait for the write lock later: SQLite refuses its first write. For a transaction that only reads, use [`run`](Pool::run) with
-    /// [`Connection::transaction`].
+    /// `BEGIN IMMEDIATE` waits for the write lock of the database until the context ends. This avoids a conflict: if a transaction
+    /// starts with a read, SQLite may refuse its first write without waiting for the lock. For a transaction that only reads, call
+    /// [`run`](Pool::run) and use [`Connection::transaction`].
     ///
     /// # Errors
     ///
-    /// An [`Error`](crate::Error) if the context ends first, or if SQLite or the closure fails. The error of the closure is its
-    /// [`source`](std::error::Error::source).
+    /// Returns an error if the context ends before the transaction is committed, if the pool is closed, or if SQLite or `run`
+    /// returns an error. The error of `run` is the [`source`](std::error::Error::source) of the returned error.
     ///
     /// # Panics
     ///
-    /// If the closure panics.
+    /// Panics in the task that polls the future if `run` panics.
     ///
     /// ```
     /// use ripcord::Context;
@@ -207,24 +218,26 @@ impl Pool {
         })
     }
 
-    /// Calls a closure with a connection, on a thread for blocking work. Use it for everything that rusqlite can do.
+    /// Calls `run` with the context of the operation and a connection, on a thread for blocking work. Use this method for the parts
+    /// of rusqlite that the other methods do not offer.
     ///
-    /// The end of the context stops a long statement. It does not stop a closure that runs many short ones: call `ctx.check()?` between
-    /// them.
+    /// The end of the context stops a long statement, but it does not stop `run` between two short statements. If `run` executes
+    /// many statements, call `ctx.check()?` between them.
     ///
-    /// If the closure leaves a transaction open, the transaction is rolled back. Without a transaction, the statements before a failed
-    /// one have taken effect, whatever [`is_outcome_unknown`](crate::Error::is_outcome_unknown) returns.
+    /// If `run` leaves a transaction open, the transaction is rolled back. If `run` executes several statements without a
+    /// transaction and one of them fails, the effects of the earlier statements remain.
     ///
-    /// In the closure, and in the SQL functions that its statements call, [`Context::current`] is the context of the operation.
+    /// In `run`, and in the SQL functions that its statements call, [`Context::current`] is the context of the operation.
     ///
     /// # Errors
     ///
-    /// An [`Error`](crate::Error) if the context ends first, or if SQLite or the closure fails. The error of the closure is its
-    /// [`source`](std::error::Error::source).
+    /// Returns an error if the context ends before `run` is called, if the [grace period](PoolBuilder::grace) after the end of the
+    /// context is over before `run` returns, if the pool is closed, or if SQLite or `run` returns an error. The error of `run` is
+    /// the [`source`](std::error::Error::source) of the returned error.
     ///
     /// # Panics
     ///
-    /// If the closure panics.
+    /// Panics in the task that polls the future if `run` panics.
     ///
     /// ```
     /// use ripcord::Context;
@@ -254,14 +267,17 @@ impl Pool {
         Operation::new(&self.0, ctx, "run", None, run)
     }
 
-    /// Closes the pool. Operations that wait for a connection fail, and so do later operations. An operation that has a connection keeps
-    /// it until it ends. Connections are closed in the background, because that may write to the disk.
+    /// Closes the pool. Later operations, and operations that wait for a connection, return an error for which
+    /// [`is_not_sent`](crate::Error::is_not_sent) is `true`.
+    ///
+    /// A running operation keeps its connection until the operation ends. The connections are closed in the background, because
+    /// closing may write to the disk.
     pub fn close(&self) {
         self.0.permits.close();
         close(self.0.close());
     }
 
-    /// Returns the figures of the pool.
+    /// Returns the statistics of the pool at this moment.
     pub fn stats(&self) -> PoolStats {
         let shared = &*self.0;
         let (size, idle) = {
@@ -295,7 +311,7 @@ impl Shared {
         }
     }
 
-    /// Waits for the right to use a connection.
+    /// Waits for a permit to use a connection.
     pub(super) async fn permit(&self, ctx: &Context) -> Result<OwnedSemaphorePermit, Kind> {
         let _waiting = Waiting::new(&self.waiting);
         let permit = ctx.run(Arc::clone(&self.permits).acquire_owned()).await.map_err(Kind::Waiting)?;
@@ -351,7 +367,7 @@ impl Shared {
     }
 }
 
-/// Counts an operation that waits, until this is dropped.
+/// Counts an operation as waiting until the value is dropped.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {

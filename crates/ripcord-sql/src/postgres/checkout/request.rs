@@ -57,8 +57,8 @@ impl Checkout {
         Ok(statement)
     }
 
-    /// Sends a request and waits for its answer. At the context's end, cancels it in the server, and waits for the answer within the
-    /// grace. An answer counts also if it arrives after the end.
+    /// Sends a request and waits for its answer. At the context's end, cancels it in the server, and waits for the answer within
+    /// the grace. An answer counts also if it arrives after the end.
     ///
     /// `request` must be one message, sent at the first poll (invariant 3).
     pub(in crate::postgres) async fn request<T>(
@@ -71,8 +71,8 @@ impl Checkout {
         self.send(ctx, sql, change, Phase::Busy, AfterEnd::Wait, request).await
     }
 
-    /// Like [`request`](Checkout::request), for a request whose answer is not complete when the future is ready. At the context's end
-    /// it is dropped, and the connection must be too.
+    /// Like [`request`](Checkout::request), for a request whose answer is not complete when the future is ready. At the context's
+    /// end it is dropped, and the connection must be too.
     pub(in crate::postgres) async fn start<T>(
         &mut self,
         ctx: &Context,
@@ -184,8 +184,8 @@ impl Checkout {
         }
     }
 
-    /// Cancels the request in flight, and returns its outcome if it arrives within the grace. Then the connection is clean, or in the
-    /// transaction that it was in. Without an outcome, or without a barrier, the connection is closed.
+    /// Cancels the request in flight, and returns its outcome if it arrives within the grace. Then the connection is clean, or in
+    /// the transaction that it was in. Without an outcome, or without a barrier, the connection is closed.
     async fn outcome_after_end<T>(&mut self, request: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         let limit = self.grace();
         let mut outcome = None;
