@@ -196,8 +196,10 @@ impl WorkerPool {
     /// when its context ends: see [How a job ends](WorkerPool#how-a-job-ends). The error of the job can have any type `E`
     /// that converts to a [`Cause`]. The handle returns it as a [`SharedError`].
     ///
-    /// If the queue is full, this method waits for room, or fails at once if the pool was built with [`Overflow::Reject`]. To
-    /// submit a job from a thread outside of a runtime, use [`ripcord::block_on`]`(pool.submit(..))`.
+    /// If the queue is full, this method waits for room. If the pool was built with [`Overflow::Reject`], or if the caller
+    /// is a job of the same pool, the method fails at once instead.
+    ///
+    /// To submit a job from a thread outside of a runtime, use [`ripcord::block_on`]`(pool.submit(..))`.
     ///
     /// The pool keeps a clone of `ctx` until a job with another context is submitted or the pool is closed.
     ///
