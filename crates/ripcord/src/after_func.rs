@@ -50,8 +50,8 @@ impl AfterFunc {
 
     /// Unregisters and drops the function. Returns `true` if the function has not started and will never run.
     ///
-    /// Returns `false` if the function has already started, or if `stop` was called before. The call does not wait for a
-    /// running function.
+    /// Returns `false` if the end of the context has already started the function, even if the function still waits for
+    /// a thread. Also returns `false` if `stop` was called before. The call does not wait for a running function.
     ///
     /// ```
     /// use ripcord::Context;

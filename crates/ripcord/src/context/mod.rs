@@ -311,7 +311,8 @@ impl Context {
     /// Returns the [name](Context::with_name) of this context or of its nearest ancestor that has a name. Returns `None`
     /// if none of them has a name.
     ///
-    /// In a [merged](Context::merge) context, the names of the context on which `merge` was called take precedence.
+    /// In a context from `one.merge(&other)` ([`merge`](Context::merge)), the names of `one` and its ancestors take
+    /// precedence over the names of `other` and its ancestors.
     ///
     /// ```
     /// use ripcord::Context;

@@ -266,8 +266,8 @@ impl<T> Group<T> {
         outcomes.error().map_or(Ok(()), Err)
     }
 
-    /// Waits until all tasks have ended, like [`wait`](Group::wait). Returns their values in the order of the
-    /// [`go`](Group::go) calls.
+    /// Waits until all tasks have ended, like [`wait`](Group::wait). Returns the values of the tasks in the order of
+    /// the [`go`](Group::go) calls.
     ///
     /// With [`Join::First`], returns only the value of the task that succeeded first. To get the values of the
     /// successful tasks even if other tasks have failed, use [`results`](Group::results).

@@ -70,7 +70,7 @@ impl ShutdownBuilder {
     /// Default: 10 seconds.
     ///
     /// When the drain time is over, [`Shutdown::context`] is canceled, and with it all work that has not ended. With a
-    /// drain time of zero, the stop request cancels all work immediately. [`Duration::MAX`] sets no limit.
+    /// drain time of zero, this happens immediately after the stop request. [`Duration::MAX`] sets no limit.
     #[track_caller]
     pub fn drain(self, time: Duration) -> Self {
         ShutdownBuilder { drain: Limit { time, location: Location::caller() }, ..self }

@@ -69,7 +69,7 @@ pub use report::{DrainEnded, PhaseOutcome, PhaseReport, Report};
 ///
 /// 1. **Stop request.** The shutdown starts with a call of [`begin`](Shutdown::begin), with a
 ///    [signal](Shutdown::on_signals), or when the [root](ShutdownBuilder::context) ends. From this moment, all contexts
-///    derived from `context` are [draining](Context::is_draining). A stop request cancels no work.
+///    derived from `context` are [draining](Context::is_draining). The stop request itself cancels no work.
 /// 2. **Drain.** The drain ends when no work is in flight, or when the [drain time](ShutdownBuilder::drain) is over. At
 ///    the end of the drain, `context` is canceled with the cause [`DrainEnded`]. Canceled work has one second to end
 ///    before the phases start.

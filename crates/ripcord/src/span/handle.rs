@@ -37,7 +37,7 @@ use crate::value::Value;
 /// use ripcord::Context;
 ///
 /// let (ctx, guard) = Context::background().start_span("request");
-/// let span = ctx.span().expect("one was started");
+/// let span = ctx.span().expect("a span was started");
 /// let job = Context::background().with_value(span.clone());
 /// drop(job.start_span("index"));
 /// drop(guard);

@@ -65,7 +65,7 @@
 //!
 //! async fn work(ctx: &Context, mut questions: mpsc::Receiver<Question>) -> Result<(), Error> {
 //!     while let Some(Question { number, reply }) = questions.recv(ctx).await? {
-//!         // This fails if the caller waits no longer.
+//!         // This fails if the caller no longer waits.
 //!         let _unheard = reply.send(number * number);
 //!     }
 //!     Ok(())

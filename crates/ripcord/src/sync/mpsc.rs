@@ -197,13 +197,13 @@ impl<T> SendError<T> {
         matches!(self.reason, Reason::Full)
     }
 
-    /// Returns whether the send failed because its context ended.
+    /// Returns whether the send failed because the context that was passed to [`send`](Sender::send) ended.
     pub fn is_ended(&self) -> bool {
         self.context_error().is_some()
     }
 
-    /// Returns the context's error if the send failed because its context ended, and `None` otherwise. This error is also the
-    /// [`source`](StdError::source).
+    /// Returns the error of the context that was passed to [`send`](Sender::send) if the send failed because this context
+    /// ended, and `None` otherwise. This error is also the [`source`](StdError::source).
     pub fn context_error(&self) -> Option<&Error> {
         match &self.reason {
             Reason::Ended(end) => Some(end),

@@ -30,6 +30,9 @@ use crate::error::Error;
 pub enum TaskError {
     /// The task's context ended before the task had an output. The future of the task was dropped. The closure of a
     /// task from `Context::spawn_blocking` may still be running.
+    ///
+    /// If a task is spawned outside of a tokio runtime, or if the runtime drops the task, the task's context is
+    /// canceled, so this variant is returned too.
     Ended(Error),
     /// The task's future or closure panicked.
     Panicked(TaskPanic),
