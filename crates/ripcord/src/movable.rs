@@ -185,8 +185,8 @@ impl IdleTimeout {
         tree::reset_idle_timeout(&self.0)
     }
 
-    /// Returns the time at which the context will end if no further progress is recorded. Returns `None` if the timeout
-    /// is too long to ever end the context, such as [`Duration::MAX`].
+    /// Returns the time at which the idle timeout will end the context if no further progress is recorded. Returns
+    /// `None` if the timeout is too long to ever end the context, such as [`Duration::MAX`].
     ///
     /// ```
     /// use std::time::Duration;

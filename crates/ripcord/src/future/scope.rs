@@ -9,8 +9,8 @@ use pin_project_lite::pin_project;
 use crate::context::Context;
 
 pin_project! {
-    /// The future that [`Context::scope`] returns. Ready with the output of the future that was passed to `scope`. While
-    /// that future is polled, [`Context::current`] returns the context.
+    /// The future that [`Context::scope`] returns. Ready with the output of the future that was passed to `scope`.
+    /// While that future is polled, [`Context::current`] returns the context on which `scope` was called.
     #[must_use = "futures do nothing unless polled"]
     pub struct Scope<F> {
         #[pin]

@@ -52,7 +52,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// Returns the name of the call.
+    /// Returns the name of the span.
     pub fn name(&self) -> &str {
         &self.name
     }

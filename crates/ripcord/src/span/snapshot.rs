@@ -32,7 +32,7 @@ impl SpanSnapshot {
         self.depth
     }
 
-    /// Returns the name of the call.
+    /// Returns the name of the span.
     pub fn name(&self) -> &str {
         &self.data.name
     }

@@ -128,7 +128,8 @@ impl<T> fmt::Debug for Sender<T> {
 
 /// The receiving half of a channel. [`channel`] returns it.
 ///
-/// Dropping the receiver closes the channel, so that later sends fail, and drops the values that are in the channel.
+/// Dropping the receiver closes the channel, so that waiting and later sends fail, and drops the values that are in the
+/// channel.
 pub struct Receiver<T>(inner::Receiver<T>);
 
 impl<T> Receiver<T> {
@@ -147,12 +148,12 @@ impl<T> Receiver<T> {
         ctx.run(self.0.recv()).await
     }
 
-    /// Returns the next value, or `None` if the channel is empty. Never waits.
+    /// Returns the next value, or `None` if the channel is empty, whether open or closed. Never waits.
     pub fn try_recv(&mut self) -> Option<T> {
         self.0.try_recv().ok()
     }
 
-    /// Closes the channel: later sends fail. The values that are already in the channel can still be received.
+    /// Closes the channel: waiting and later sends fail. The values that are already in the channel can still be received.
     pub fn close(&mut self) {
         self.0.close();
     }
