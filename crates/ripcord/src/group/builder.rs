@@ -35,7 +35,7 @@ pub enum Join {
     First,
 }
 
-/// Builds a [`Group`] with a limit, a [`Join`] mode or an executor. [`Group::builder`] returns it.
+/// Builds a [`Group`] with a limit of running tasks, a [`Join`] mode or an executor. [`Group::builder`] returns it.
 ///
 /// ```
 /// # #[cfg(feature = "tokio")]

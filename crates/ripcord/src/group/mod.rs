@@ -123,8 +123,8 @@ impl Group {
         Group::builder().executor(execute).build(ctx)
     }
 
-    /// Returns a builder for a group that collects the values of its tasks, or that has a limit, a [`Join`] mode or an
-    /// executor.
+    /// Returns a builder for a group that collects the values of its tasks, or that has a limit of running tasks, a
+    /// [`Join`] mode or an executor.
     ///
     /// ```
     /// # #[cfg(feature = "tokio")]

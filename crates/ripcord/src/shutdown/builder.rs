@@ -69,8 +69,9 @@ impl ShutdownBuilder {
     /// Sets the drain time: how long [work in flight](Shutdown) may continue after the [stop request](Shutdown).
     /// Default: 10 seconds.
     ///
-    /// When the drain time is over, [`Shutdown::context`] is canceled, and with it all work that has not ended. With a
-    /// drain time of zero, this happens immediately after the stop request. [`Duration::MAX`] sets no limit.
+    /// When the drain time is over, [`Shutdown::context`] is canceled, and with it the contexts of all work that has
+    /// not ended. With a drain time of zero, this happens immediately after the stop request. [`Duration::MAX`] sets no
+    /// limit.
     #[track_caller]
     pub fn drain(self, time: Duration) -> Self {
         ShutdownBuilder { drain: Limit { time, location: Location::caller() }, ..self }
@@ -97,10 +98,10 @@ impl ShutdownBuilder {
     /// and the timeout `limit`. `run` returns a future with the output `()` or `Result<(), E>`, where `E` converts into
     /// a [`Cause`](crate::Cause).
     ///
-    /// If the future is not ready after `limit`, it is dropped. If no time is left when the phase should start, for
-    /// example because the [total](ShutdownBuilder::total) limit is over, `run` is not called. The
-    /// [report](crate::Report) contains the outcome of each phase. The shutdown continues with the next phase even if a
-    /// phase fails, panics or exceeds its limit.
+    /// If the future is not ready after `limit`, or when the root ends, the future is dropped. If no time is left when
+    /// the phase should start, for example because the [total](ShutdownBuilder::total) limit is over, `run` is not
+    /// called. The [report](crate::Report) contains the outcome of each phase. The shutdown continues with the next
+    /// phase even if a phase fails, panics or exceeds its limit.
     ///
     /// A future that blocks its thread cannot be dropped. In this case, the shutdown continues one second after the
     /// limit, and [`Report::left`](crate::Report::left) contains the phase. On a single-threaded runtime, such a future
@@ -118,8 +119,8 @@ impl ShutdownBuilder {
     /// Sets the time limit for the drain and all phases together, counted from the [stop request](Shutdown). Default:
     /// no limit.
     ///
-    /// When the limit is over, work that is still in flight is canceled, the current phase is dropped, and no further
-    /// phase runs.
+    /// When the limit is over, the contexts of work that is still in flight are canceled, the current phase is dropped,
+    /// and no further phase runs.
     #[track_caller]
     pub fn total(self, time: Duration) -> Self {
         ShutdownBuilder { total: Limit { time, location: Location::caller() }, ..self }
