@@ -161,7 +161,7 @@ where
     }
 
     /// Returns the statistics of all breakers together. The counters include the breakers that were removed from memory. The
-    /// gauges do not.
+    /// gauges include only the breakers in memory.
     pub fn stats(&self) -> KeyedCircuitBreakerStats {
         let (mut stats, breakers) = {
             let breakers = self.lock();

@@ -10,15 +10,15 @@ pub struct CacheStats {
     /// The loads by result. `rejected` counts operations that failed because the caller's context had ended or the cache was
     /// closed.
     pub calls: CallStats,
-    /// Reads that found a fresh value.
+    /// Reads that found a value that has not expired.
     pub hits: u64,
     /// Reads that found a stale value: an expired value that the cache still returns
     /// ([`stale_for`](super::CacheBuilder::stale_for)).
     pub stale_hits: u64,
     /// Reads that returned the remembered error of an earlier load ([`negative_ttl`](super::CacheBuilder::negative_ttl)).
     pub negative_hits: u64,
-    /// Reads that found no value that the cache returns. Reads by [`get`](super::Cache::get) that found a remembered error
-    /// count here too.
+    /// Reads that found no value, or only an expired value that the cache no longer returns. Reads by
+    /// [`get`](super::Cache::get) that found the remembered error of a load count here too.
     pub misses: u64,
     /// Callers that joined a load that another caller had started. Except for callers of [`refresh`](super::Cache::refresh),
     /// they also count in `misses`.

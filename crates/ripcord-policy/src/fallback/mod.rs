@@ -58,7 +58,7 @@ pub struct FallbackBuilder<T, E> {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FallbackStats {
-    /// The calls. A call succeeds if the call itself or the fallback returned a value.
+    /// The calls by result. A call succeeds if the call itself or the fallback returned a value.
     pub calls: CallStats,
     /// Calls that failed and for which the fallback ran, with or without success.
     pub fallbacks: u64,
@@ -70,7 +70,8 @@ impl<T: 'static, E: 'static> Fallback<T, E> {
         FallbackBuilder { handler: None, condition: None }
     }
 
-    /// Creates a fallback that runs `handler` when a call fails with any error, unless the caller's context has ended.
+    /// Creates a fallback that runs `handler` when a call fails with any error. If the caller's context has ended, the
+    /// handler does not run, and the caller gets the error of the context.
     ///
     /// `handler` gets the context passed to [`run`](Fallback::run) and the error of the call. It returns a value, or an error:
     /// the same error or another one.
@@ -82,8 +83,8 @@ impl<T: 'static, E: 'static> Fallback<T, E> {
         Self { handler: boxed(handler), condition: None, tally: Arc::new(Tally::new()) }
     }
 
-    /// Creates a fallback that returns a clone of `value` when a call fails with any error, unless the caller's context has
-    /// ended.
+    /// Creates a fallback that returns a clone of `value` when a call fails with any error. If the caller's context has
+    /// ended, the caller gets the error of the context instead.
     pub fn value(value: T) -> Self
     where
         T: Clone + Send + Sync,

@@ -96,7 +96,7 @@ pub struct HedgeBuilder {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HedgeStats {
-    /// The calls. A call counts once, even if it sent several attempts.
+    /// The calls by result. A call counts once, even if it sent several attempts.
     pub calls: CallStats,
     /// Second and later attempts that were sent.
     pub hedges: u64,
@@ -224,7 +224,7 @@ impl HedgeBuilder {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if the delay is not set or zero, or if the maximum number of attempts is 0.
+    /// [`ConfigError`] if the delay is not set or is zero, or if the maximum number of attempts is 0.
     pub fn build(self) -> Result<Hedge, ConfigError> {
         let delay = self.delay.ok_or_else(|| ConfigError::new("delay", "set", "nothing"))?;
         above_zero("delay", delay)?;

@@ -31,7 +31,7 @@ pub struct RateLimiterStats {
     pub reservations_canceled: u64,
     /// Waits that took their tokens, with or without a delay.
     pub waited: u64,
-    /// Waits that were refused because their tokens would not be available before the deadline.
+    /// Waits that failed because their tokens would not be available before the deadline of the context.
     pub deadline_refused: u64,
     /// Tokens that returned to the bucket, from waiters that left, canceled reservations, and calls that a
     /// [`Stack`](crate::Stack) did not send.

@@ -94,7 +94,8 @@ impl WorkerPoolBuilder {
         self
     }
 
-    /// Sets the name of the pool. If the pool cancels a job, the error of the job shows this name. Default: `worker pool`.
+    /// Sets the name of the pool. If the pool cancels a job, the long text (`{:#}`) of the job's error shows this name.
+    /// Default: `worker pool`.
     pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.name = name.into();
         self

@@ -318,8 +318,8 @@ impl WorkerPool {
     }
 
     /// Changes the number of workers to `workers`. If the number grows, new workers start immediately. If the number
-    /// shrinks, idle workers stop immediately. If too few workers are idle, other workers stop when they have finished their
-    /// current jobs.
+    /// shrinks, the pool first stops idle workers, immediately. If too few workers are idle, other workers stop when they
+    /// have finished their current jobs.
     ///
     /// # Errors
     ///

@@ -207,12 +207,12 @@ impl<E> Retry<E> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetryStats {
-    /// The calls of [`run`](Retry::run) and [`run_blocking`](Retry::run_blocking). A call counts once, even if it made several
-    /// attempts.
+    /// The calls of [`run`](Retry::run) and [`run_blocking`](Retry::run_blocking) by result. A call counts once, even if it
+    /// made several attempts.
     pub calls: CallStats,
     /// Second and later attempts that were started.
     pub retries: u64,
-    /// Calls that failed because the next wait would not have ended before the deadline.
+    /// Calls that failed because the next wait would not have ended before the deadline of the context.
     pub deadline_refused: u64,
     /// Calls that failed because the [budget](RetryBudget) had too few tokens for another attempt.
     pub budget_refused: u64,

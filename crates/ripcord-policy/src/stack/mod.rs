@@ -98,7 +98,7 @@ pub struct Stack<T, E, K = ()> {
 }
 
 impl<T: 'static, E: 'static> Stack<T, E> {
-    /// Creates a builder of a stack without layers.
+    /// Creates a builder. Add the layers with the methods of the builder.
     pub fn builder() -> StackBuilder<T, E> {
         StackBuilder::new()
     }
@@ -231,13 +231,15 @@ where
     }
 
     /// Makes a call through all layers, like [`run_keyed`](Self::run_keyed), and also reports where the value came from: the
-    /// cache, a call or the fallback.
+    /// cache, a call or the fallback. [`run_keyed`](Self::run_keyed) describes the arguments, and the call that callers of
+    /// the same key share.
     ///
     /// # Errors
     ///
     /// * The errors listed for [`run`](Self::run).
     /// * The shared call panicked ([`Error::is_panicked`]).
-    /// * The cache is closed ([`Error::is_closed`]), or the load would wait for itself ([`Error::is_load_cycle`]).
+    /// * The cache is closed ([`Error::is_closed`]).
+    /// * The shared call would wait for itself, because it requests its own key ([`Error::is_load_cycle`]).
     ///
     /// # Cancel safety
     ///
