@@ -89,8 +89,9 @@
 //! # Headers
 //!
 //! The modules [`deadline`] and [`trace_context`] read and write headers. Every parser is strict and never panics. Its error is
-//! [`Malformed`]. Servers and clients ignore a malformed header. On a server, the [`TrustPolicy`] decides which well-formed values
-//! are used.
+//! [`Malformed`]. Servers and clients ignore a malformed header, but a server with
+//! [`ContextLayer::strict`](server::ContextLayer::strict) refuses the request. On a server, the [`TrustPolicy`] decides which
+//! well-formed values are used.
 //!
 //! ```
 //! use std::time::Duration;

@@ -6,7 +6,7 @@ use ripcord::Context;
 /// Returns a mutable reference to the context in the request's extensions. If there is no context, inserts [`Context::background`].
 ///
 /// Pass this function to `ripcord_policy::tower::PolicyLayer` (feature `tower` of ripcord-policy), which reads and replaces the
-/// context of a request. On a server, place that layer inside [`ContextLayer`](crate::server::ContextLayer), which sets the
+/// context of a request. On a server, place `PolicyLayer` inside [`ContextLayer`](crate::server::ContextLayer), which sets the
 /// context. On a client, place `PolicyLayer` outside [`ClientLayer`](crate::client::ClientLayer), so that each attempt of a retry
 /// sends its own time left.
 ///

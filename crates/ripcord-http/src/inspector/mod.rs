@@ -124,8 +124,9 @@ impl Inspector {
     /// entry is shown below the entry of that request or work. A user of the page can cancel the returned context. Its cause is
     /// then [`CanceledHere`].
     ///
-    /// The entry is shown until the returned context and all contexts derived from it have been dropped. Spans from
-    /// [`start_span`](Context::start_span) are shown as calls of the work, up to [`max_calls`](InspectorBuilder::max_calls).
+    /// The entry is shown as running until the returned context and all contexts derived from it have been dropped. Then it is
+    /// shown as finished. Spans from [`start_span`](Context::start_span) are shown as calls of the work, up to
+    /// [`max_calls`](InspectorBuilder::max_calls).
     ///
     /// ```
     /// use ripcord::Context;

@@ -169,8 +169,8 @@ impl ContextLayer {
     ///
     /// Names appear in logs and metrics. Use a small set of names that clients cannot choose.
     ///
-    /// With axum, pass `server::matched_path` to use the route as the name, or `server::method_and_path` for the method and the
-    /// route. The metrics of feature `metrics` need the method and the route. Add the layer with
+    /// With axum, pass `server::matched_path` to use the route as the name, or `server::method_and_path` to use the method and the
+    /// route. With the default name, [`Finished::route`] returns `unmatched` for all requests. Add the layer with
     /// [`Router::layer`](https://docs.rs/axum/0.8/axum/struct.Router.html#method.layer), because such layers run after routing.
     #[must_use]
     pub fn name(self, name: impl Fn(&Parts) -> Cow<'static, str> + Send + Sync + 'static) -> Self {

@@ -74,12 +74,12 @@ impl Response {
         self.response.extensions()
     }
 
-    /// Returns the final URL, after redirects.
+    /// Returns the URL of the response. After redirects, this is the URL of the last request.
     pub fn url(&self) -> &reqwest::Url {
         self.response.url()
     }
 
-    /// Returns the server's address, if it is known.
+    /// Returns the address of the server to which reqwest connected, if it is known.
     pub fn remote_addr(&self) -> Option<SocketAddr> {
         self.response.remote_addr()
     }
@@ -148,7 +148,7 @@ impl Response {
         self.response.chunk().await.map_err(|error| read_error(error, self.call.clone()))
     }
 
-    /// Returns the body as a stream of chunks.
+    /// Converts the response to a stream of the chunks of its body.
     pub fn bytes_stream(self) -> BytesStream {
         BytesStream::new(self)
     }
