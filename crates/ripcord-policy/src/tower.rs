@@ -171,7 +171,8 @@ impl<S: fmt::Debug, P: fmt::Debug, X> fmt::Debug for PolicyService<S, P, X> {
     }
 }
 
-/// The future of the response of a [`PolicyService`]. Returned by its method `call`.
+/// The future of the response of a [`PolicyService`]. Returned by the method `call` of the service. Its output is the
+/// response, or an [`Error`].
 #[must_use = "futures do nothing unless polled"]
 pub struct ResponseFuture<T, E>(Outcome<T, E>);
 

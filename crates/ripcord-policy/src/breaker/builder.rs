@@ -119,8 +119,8 @@ impl<C> CircuitBreakerBuilder<C> {
     /// [`window`](Self::window). The rate must be above 0 and at most 1. Default: 0.5. The breaker opens only if the window
     /// contains at least [`minimum_calls`](Self::minimum_calls) results.
     ///
-    /// Setting [`consecutive_failures`](Self::consecutive_failures) turns this rule off, unless `failure_rate`, `window` or
-    /// [`minimum_calls`](Self::minimum_calls) is also set.
+    /// If [`consecutive_failures`](Self::consecutive_failures) is set and none of `failure_rate`, `window` and
+    /// `minimum_calls` is set, the failure rate does not open the breaker.
     pub fn failure_rate(mut self, rate: f64) -> Self {
         self.settings.failure_rate = Some(rate);
         self
@@ -137,8 +137,8 @@ impl<C> CircuitBreakerBuilder<C> {
     /// Sets the number of failures in a row after which the breaker opens. The number must be at least 1. Default: not set, so
     /// failures in a row do not open the breaker.
     ///
-    /// Setting this number turns off the rule of the [`failure_rate`](Self::failure_rate), unless `failure_rate`,
-    /// [`window`](Self::window) or [`minimum_calls`](Self::minimum_calls) is also set.
+    /// If this number is set and none of [`failure_rate`](Self::failure_rate), [`window`](Self::window) and
+    /// [`minimum_calls`](Self::minimum_calls) is set, the failure rate does not open the breaker.
     pub fn consecutive_failures(mut self, failures: u32) -> Self {
         self.settings.consecutive_failures = Some(failures);
         self

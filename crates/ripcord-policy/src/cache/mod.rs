@@ -184,7 +184,7 @@ where
     /// only the remembered error of a failed load ([`negative_ttl`](CacheBuilder::negative_ttl)).
     ///
     /// A value expires at the exact moment at which its TTL (time to live) ends. If [`stale_for`](CacheBuilder::stale_for)
-    /// is set, the value is still returned for that time after it has expired. If a load of the key is in flight, this
+    /// is set, this method still returns the expired value for the time `stale_for`. If a load of the key is in flight, this
     /// method does not wait for it.
     ///
     /// # Errors
