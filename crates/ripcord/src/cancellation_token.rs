@@ -58,9 +58,10 @@ impl Context {
     ///
     /// - If the context was created by `one.merge(&other)`, the end of `other` no longer cancels the token.
     /// - If the context was created by `parent.with_cancellation_token(&first)` and `parent` can end, the cancellation of
-    ///   `first` no longer cancels the returned token. The end of `parent` does.
+    ///   `first` no longer cancels the returned token. The end of `parent` still cancels the returned token.
     /// - If the context was created by `parent.shielded(grace)`, the token may be canceled up to one millisecond late. If
-    ///   `parent` was derived from another token, a cancellation of that token counts only while `parent` is alive.
+    ///   `parent` was derived from another token, the cancellation of that token cancels the returned token only while
+    ///   `parent` is alive.
     ///
     /// ```
     /// use ripcord::Context;

@@ -127,11 +127,11 @@ impl ManualTime {
         true
     }
 
-    /// Returns the number of active timers: one for each sleep in progress, and one for each context with a deadline on
-    /// which code waits or has waited.
+    /// Returns the number of active timers. A sleep in progress has one timer. A context with a deadline has one timer
+    /// as soon as code waits for the end of the context.
     ///
-    /// A context's timer stays active until its deadline passes or the context is dropped, even if its waiter was dropped
-    /// before.
+    /// The timer of a context stays active until the deadline passes or the context is dropped, even if code no longer
+    /// waits for the end of the context.
     pub fn timers(&self) -> usize {
         self.0.timers.len()
     }

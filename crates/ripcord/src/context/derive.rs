@@ -313,8 +313,8 @@ impl Context {
     /// deadline is this context's deadline plus `grace`.
     ///
     /// The grace period starts when this context ends, even if code notices the end later. This context's
-    /// [clock](Context::clock) measures it. If this context ended more than `grace` ago, the returned child has already
-    /// ended.
+    /// [clock](Context::clock) measures the grace period. If this context ended more than `grace` ago, the returned
+    /// child has already ended.
     ///
     /// With a grace of zero, the method returns a clone of this context. With a grace of more than 292 years, such as
     /// [`Duration::MAX`], it does the same as [`without_cancel`](Context::without_cancel).

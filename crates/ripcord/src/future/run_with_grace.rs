@@ -33,8 +33,8 @@ impl Context {
     /// grace period, its output is returned.
     ///
     /// The grace period starts when the context ends, even if code notices the end later or the future is first polled
-    /// later. The context's [clock](Context::clock) measures it. With a grace of zero, this method does the same as
-    /// [`run`](Context::run). With [`Duration::MAX`], the future has no time limit.
+    /// later. The context's [clock](Context::clock) measures the grace period. With a grace of zero, this method does
+    /// the same as [`run`](Context::run). With [`Duration::MAX`], the future has no time limit.
     ///
     /// # Errors
     ///
