@@ -19,8 +19,8 @@ use crate::tree::Tree;
 ///
 /// # Dropping a child
 ///
-/// Dropping a `Child` sends `SIGKILL` to the command and all of its descendants. They are reaped in the background. To give them
-/// time to clean up, cancel the context of the command and call [`wait`](Child::wait).
+/// Dropping a `Child` sends `SIGKILL` to the command and all of its descendants. These processes are reaped in the background. To
+/// give them time to clean up, cancel the context of the command and call [`wait`](Child::wait) instead.
 #[derive(Debug)]
 pub struct Child {
     /// The pipe to the command's stdin, if stdin was piped. Dropping the pipe closes the command's stdin.
@@ -36,11 +36,11 @@ pub struct Child {
 }
 
 impl Child {
-    /// Returns the process ID of the command. It is also the ID of the command's process group, unless
+    /// Returns the process ID of the command. The command's process group has the same ID, unless
     /// [`share_group`](crate::Command::share_group) is set.
     ///
-    /// When the command has ended, another process may get the same ID. Use [`handle`](Child::handle) to send signals, because a
-    /// handle never signals such a process.
+    /// After the command has ended, the operating system may give the same ID to another process. To send signals, use
+    /// [`handle`](Child::handle): a handle never signals another process.
     pub fn id(&self) -> u32 {
         self.handle.pid
     }
@@ -50,14 +50,14 @@ impl Child {
         self.handle.clone()
     }
 
-    /// Waits until the command exits and the processes that it leaves running have been ended. First closes the command's
-    /// stdin, if [`stdin`](Child::stdin) still holds the pipe.
+    /// Waits until the command exits, and returns its exit status.
     ///
-    /// The processes that the command leaves running receive `SIGTERM`, and `SIGKILL` after the
-    /// [grace period](crate::Command::grace).
+    /// If [`stdin`](Child::stdin) still contains the pipe, this method closes the pipe first. If [`stdout`](Child::stdout) or
+    /// [`stderr`](Child::stderr) is piped, read the pipe in another task, or use [`wait_with_output`](Child::wait_with_output).
     ///
-    /// If the command exits before its context ends, this method returns the exit status, not an error. If `stdout` or `stderr` is
-    /// piped, read the pipe in another task, or use [`wait_with_output`](Child::wait_with_output).
+    /// If the command leaves processes running, they receive `SIGTERM` and, after the [grace period](crate::Command::grace),
+    /// `SIGKILL`. The future waits for them too. If the context ends after the command has exited, this method still returns the
+    /// exit status.
     ///
     /// # Errors
     ///
@@ -66,15 +66,17 @@ impl Child {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future does not affect the command. A later call returns the same result.
+    /// Dropping the future does not end the command. A later call returns the same result.
     pub async fn wait(&mut self) -> Result<Exit, Error> {
         drop(self.stdin.take());
         self.handle.shared.ended.done().await;
         self.result()
     }
 
-    /// Waits like [`wait`](Child::wait), and reads the command's output. Reads `stdout` and `stderr`, if they were piped and
-    /// the child still holds the pipes.
+    /// Waits like [`wait`](Child::wait), and captures the command's output in the meantime. Returns the exit status and the output.
+    ///
+    /// Only pipes that are still in [`stdout`](Child::stdout) and [`stderr`](Child::stderr) are read. Otherwise, the output is
+    /// empty.
     ///
     /// # Errors
     ///
@@ -114,10 +116,10 @@ impl Drop for Child {
     }
 }
 
-/// Sends signals to a running command. Returned by [`Child::handle`].
+/// A handle that sends signals to a running command. Returned by [`Child::handle`].
 ///
-/// When the command has ended, no signal is sent, so a signal never reaches an unrelated process. Dropping the handle has no
-/// effect.
+/// After the command and all of its descendants have ended, the methods send no signal. So a signal never reaches an unrelated
+/// process. Dropping the handle does not affect the command.
 #[derive(Clone)]
 pub struct ChildHandle {
     pub(crate) pid: u32,
@@ -125,9 +127,10 @@ pub struct ChildHandle {
 }
 
 impl ChildHandle {
-    /// Sends a signal to the command's process group. Returns `false` if the command has ended.
+    /// Sends a signal to the command's process group. Returns `Ok(false)` if the command and all of its descendants have already
+    /// ended.
     ///
-    /// This method does not start a grace period. To end the command, use [`end`](ChildHandle::end) or
+    /// The command is not killed if it ignores the signal. To end the command, use [`end`](ChildHandle::end) or
     /// [`kill`](ChildHandle::kill).
     ///
     /// # Errors
@@ -137,11 +140,13 @@ impl ChildHandle {
         self.shared.with_tree(|tree| tree.signal_group(signal)).transpose().map(|sent| sent.is_some())
     }
 
-    /// Ends the command: sends `signal` to the command's process group and, after the [grace period](crate::Command::grace),
-    /// `SIGKILL` to all remaining processes. Returns `false` if the command has ended.
+    /// Starts to end the command. Sends `signal` to the command's process group now and, after the
+    /// [grace period](crate::Command::grace), `SIGKILL` to all remaining processes. Returns immediately.
     ///
-    /// [`Child::wait`] then returns the exit status, even if the command's context ends during the grace period. If a grace period
-    /// has already started, it is not extended.
+    /// Returns `Ok(false)` if the command and all of its descendants have already ended.
+    ///
+    /// Use [`Child::wait`] to wait for the end. It returns the exit status, even if the command's context ends during the grace
+    /// period. If a grace period has already started, it is not extended.
     ///
     /// # Errors
     ///
@@ -151,7 +156,8 @@ impl ChildHandle {
         self.shared.with_tree(|tree| tree.ask_to_end(signal)).transpose().map(|sent| sent.is_some())
     }
 
-    /// Sends `SIGKILL` to the command and all of its descendants. Returns `false` if the command has ended.
+    /// Sends `SIGKILL` to the command and all of its descendants, and returns immediately. Returns `false` if the command and all
+    /// of its descendants have already ended.
     pub fn kill(&self) -> bool {
         self.shared.request(Request::Kill);
         self.shared.with_tree(Tree::kill_group).is_some()

@@ -28,8 +28,8 @@ use crate::pipe::{ChildInput, ChildOutput, Reader, Writer};
 use crate::supervisor::Supervisor;
 use crate::tree::{MARK, Scope, Tree};
 
-/// Runs a program under a [`Context`]. The methods for arguments, environment, directory and pipes are the same as those of
-/// [`std::process::Command`].
+/// Runs a program as a child process that ends with a [`Context`]. The methods for arguments, environment, directory and pipes are
+/// the same as those of [`std::process::Command`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -56,10 +56,11 @@ use crate::tree::{MARK, Scope, Tree};
 /// A context ends when it is canceled or when its deadline passes. When the context of a command ends:
 ///
 /// 1. The command's process group receives `SIGTERM`.
-/// 2. After the [grace period](Command::grace), all remaining processes of the command receive `SIGKILL`.
-/// 3. When no process of the command is left, or 5 seconds after `SIGKILL` at the latest, `output`, `status` or [`Child::wait`]
-///    returns an [`Error`]. It contains the error of the context and, for `output`, the output that the command wrote before its
-///    end.
+/// 2. When the command itself has exited, its remaining processes outside of the group receive `SIGTERM`.
+/// 3. After the [grace period](Command::grace), all remaining processes of the command receive `SIGKILL`.
+/// 4. When no process of the command is left, or 5 seconds after `SIGKILL` at the latest, `output`, `status` or [`Child::wait`]
+///    returns an [`Error`]. The `Error` contains the error of the context and, for `output`, the output that the command wrote
+///    before its end.
 ///
 /// If the command exits before its context ends, the processes that it left running receive `SIGTERM` immediately, and `SIGKILL`
 /// after the grace period.
@@ -78,14 +79,15 @@ use crate::tree::{MARK, Scope, Tree};
 /// * a daemon that clears its environment
 /// * an endless chain of processes, each of which starts the next process and exits immediately
 ///
-/// A process of such a chain may exit before it is found in `/proc` and receives `SIGKILL`. In this case, `output`, `status` or
-/// `wait` returns after five seconds, and [`Exit::survivors`](crate::Exit::survivors) contains the processes that were found last.
+/// A process of such a chain may exit before this crate finds it in `/proc` and sends `SIGKILL`. In this case, `output`, `status`
+/// or `wait` returns 5 seconds after the first `SIGKILL`, and [`Exit::survivors`](crate::Exit::survivors) contains the processes
+/// that were found last.
 ///
 /// # The command's environment
 ///
 /// The command gets the deadline, the trace and the baggage of its context in environment variables.
-/// [`Context::from_env`](crate::FromEnv::from_env) reads these variables in the child process. If the context has no deadline,
-/// trace or baggage, the command does not inherit the variables for it from this process. A variable that is set by
+/// [`Context::from_env`](crate::FromEnv::from_env) lists these variables and reads them in the child process. If the context has no
+/// deadline, for example, the command does not inherit the variable for the deadline from this process. A variable that is set with
 /// [`env`](Command::env) is not changed.
 ///
 /// As with [`std::process::Command`], `SIGPIPE` has the default disposition in the command, and signals that this process ignores
@@ -106,8 +108,8 @@ impl Command {
     /// The default [grace period](Command::grace): 10 seconds. It may change in a later version.
     pub const GRACE: Duration = Duration::from_secs(10);
 
-    /// Creates a command that runs `program`, without arguments. A name without a slash is looked up in `PATH`. The program is not
-    /// started yet.
+    /// Creates a command that runs `program`, without arguments. If `program` contains no slash, it is searched for in `PATH`. The
+    /// program is started later, by [`output`](Command::output), [`status`](Command::status) or [`spawn`](Command::spawn).
     pub fn new(program: impl AsRef<OsStr>) -> Command {
         Command::from_inner(std_process::Command::new(program))
     }
@@ -163,8 +165,9 @@ impl Command {
         self
     }
 
-    /// Clears the environment that the command inherits. The variables for the deadline, the trace and the baggage of the context,
-    /// and `RIPCORD_COMMAND`, are still set.
+    /// Removes all variables from the command's environment: the variables of this process, and the variables that were set with
+    /// [`env`](Command::env) before. When the command is started, the variables for the deadline, the trace and the baggage of its
+    /// context, and `RIPCORD_COMMAND`, are still set.
     pub fn env_clear(&mut self) -> &mut Command {
         self.inner.env_clear();
         self
@@ -178,6 +181,8 @@ impl Command {
 
     /// Sets the command's stdin. By default, [`output`](Command::output) uses `/dev/null`, and [`status`](Command::status) and
     /// [`spawn`](Command::spawn) use the stdin of this process.
+    ///
+    /// To write to the command through [`Child::stdin`], pass [`Stdio::piped`] and call `spawn`.
     pub fn stdin(&mut self, stdin: impl Into<Stdio>) -> &mut Command {
         self.has_stdin = true;
         self.inner.stdin(stdin);
@@ -186,6 +191,8 @@ impl Command {
 
     /// Sets the command's stdout. By default, [`output`](Command::output) captures the command's stdout, and
     /// [`status`](Command::status) and [`spawn`](Command::spawn) use the stdout of this process.
+    ///
+    /// To read from the command through [`Child::stdout`], pass [`Stdio::piped`] and call `spawn`.
     pub fn stdout(&mut self, stdout: impl Into<Stdio>) -> &mut Command {
         self.has_stdout = true;
         self.inner.stdout(stdout);
@@ -194,20 +201,23 @@ impl Command {
 
     /// Sets the command's stderr. By default, [`output`](Command::output) captures the command's stderr, and
     /// [`status`](Command::status) and [`spawn`](Command::spawn) use the stderr of this process.
+    ///
+    /// To read from the command through [`Child::stderr`], pass [`Stdio::piped`] and call `spawn`.
     pub fn stderr(&mut self, stderr: impl Into<Stdio>) -> &mut Command {
         self.has_stderr = true;
         self.inner.stderr(stderr);
         self
     }
 
-    /// Sets the grace period: the time between `SIGTERM` and `SIGKILL`. It is measured by the clock of the command's context. With
-    /// [`Duration::ZERO`], `SIGKILL` follows immediately. Default: [`Command::GRACE`].
+    /// Sets the grace period: the time between `SIGTERM` and `SIGKILL` when the command is ended. Default: [`Command::GRACE`].
+    ///
+    /// The clock of the command's context measures the grace period. With [`Duration::ZERO`], `SIGKILL` follows immediately.
     pub fn grace(&mut self, grace: Duration) -> &mut Command {
         self.grace = grace;
         self
     }
 
-    /// Sets whether the command stays in the process group of this process. Default: `false`, and the command gets its own process
+    /// Sets whether the command stays in the process group of this process. Default: `false`. The command then gets its own process
     /// group.
     ///
     /// Pass `true` for an interactive command on the same terminal. In its own group, a command is stopped when it reads the
@@ -223,9 +233,12 @@ impl Command {
     /// Sets whether all new descendants of this process belong to the command. Default: `false`.
     ///
     /// Pass `true` in a program that runs one command at a time and has no other child processes, such as `ripcord run` or process
-    /// 1 of a container. When the command is started, this process becomes a subreaper: descendants whose parent has exited become
-    /// children of this process, which reaps them while the command runs. So every process that the command starts is found
-    /// and ended. Other child processes that this process starts while the command runs are ended and reaped too.
+    /// 1 of a container.
+    ///
+    /// When the command is started, this process becomes a subreaper, and stays one: descendants whose parent has exited become
+    /// children of this process. While the command runs, this crate reaps those children. So this crate finds and ends every
+    /// process that the command starts. If this process starts other child processes while the command runs, they are ended and
+    /// reaped too.
     pub fn adopt_orphans(&mut self, adopts: bool) -> &mut Command {
         self.adopts_orphans = adopts;
         self
@@ -239,7 +252,7 @@ impl Command {
     /// # Errors
     ///
     /// * `ctx` has been canceled or its deadline has passed ([`Error::context_error`]). The command is not started.
-    /// * The program cannot be started, or the method is called outside of a tokio runtime ([`Error::io_error`]).
+    /// * The program cannot be started, or this method is called outside of a tokio runtime ([`Error::io_error`]).
     ///
     /// # Panics
     ///
@@ -278,10 +291,11 @@ impl Command {
         })
     }
 
-    /// Starts the command, and waits until it exits and the processes that it leaves running have been ended. If `ctx` ends first,
-    /// the command is ended: see [When the context ends](Command#when-the-context-ends).
+    /// Starts the command, waits until it exits, and returns its exit status.
     ///
-    /// The processes that the command leaves running receive `SIGTERM`, and `SIGKILL` after the [grace period](Command::grace).
+    /// If the command leaves processes running, they receive `SIGTERM` and, after the [grace period](Command::grace), `SIGKILL`.
+    /// The future waits for them too. If `ctx` ends before the command exits, the command is ended: see [When the context
+    /// ends](Command#when-the-context-ends).
     ///
     /// # Errors
     ///
@@ -297,18 +311,19 @@ impl Command {
     ///
     /// # Cancel safety
     ///
-    /// The call itself starts the command, before the future is polled. Dropping the future sends `SIGKILL` to the command and all
-    /// of its descendants. To give them time to clean up, cancel `ctx` and await the future.
+    /// The call starts the command before the returned future is first polled. Dropping the future sends `SIGKILL` to the command
+    /// and all of its descendants. To give these processes time to clean up, cancel `ctx` and await the future.
     #[track_caller]
     pub fn status(&mut self, ctx: &Context) -> impl Future<Output = Result<Exit, Error>> + Send + use<> {
         let child = self.spawn(ctx);
         async move { child?.wait().await }
     }
 
-    /// Starts the command, and captures its stdout and stderr until it exits and the processes that it leaves running have been
-    /// ended. If `ctx` ends first, the command is ended: see [When the context ends](Command#when-the-context-ends).
+    /// Starts the command, captures its stdout and stderr, waits until it exits, and returns its exit status and output.
     ///
-    /// The processes that the command leaves running receive `SIGTERM`, and `SIGKILL` after the [grace period](Command::grace).
+    /// If the command leaves processes running, they receive `SIGTERM` and, after the [grace period](Command::grace), `SIGKILL`.
+    /// The future waits for them too. If `ctx` ends before the command exits, the command is ended: see [When the context
+    /// ends](Command#when-the-context-ends).
     ///
     /// # Errors
     ///
@@ -324,8 +339,9 @@ impl Command {
     ///
     /// # Cancel safety
     ///
-    /// The call itself starts the command, before the future is polled. Dropping the future sends `SIGKILL` to the command and all
-    /// of its descendants. To give them time to clean up, and to keep the output, cancel `ctx` and await the future.
+    /// The call starts the command before the returned future is first polled. Dropping the future sends `SIGKILL` to the command
+    /// and all of its descendants. To give these processes time to clean up, and to keep the output, cancel `ctx` and await the
+    /// future.
     #[track_caller]
     pub fn output(&mut self, ctx: &Context) -> impl Future<Output = Result<Output, Error>> + Send + use<> {
         if !self.has_stdin {
@@ -412,11 +428,11 @@ fn next_mark() -> Vec<u8> {
 }
 
 impl From<std_process::Command> for Command {
-    /// Converts a command of the standard library, with all of its settings. Use this for settings that [`Command`] has no
-    /// method for, such as a user ID or an `unsafe` hook that runs before the program starts.
+    /// Converts a command of the standard library, with all of its settings. Use this conversion for settings that [`Command`] has
+    /// no method for, such as a user ID or an `unsafe` hook that runs before the program starts.
     ///
-    /// [`output`](Command::output) does not see the settings for stdin, stdout and stderr. Set these again on the converted
-    /// command.
+    /// [`output`](Command::output) replaces the settings for stdin, stdout and stderr of the converted command with its defaults.
+    /// To use other settings, set them again with the methods of this type.
     fn from(command: std_process::Command) -> Command {
         Command::from_inner(command)
     }

@@ -41,8 +41,8 @@ pub trait FromEnv: sealed::Sealed + Sized {
     /// set, the context is [`Context::background`].
     ///
     /// `CLOCK_BOOTTIME` includes the time for which the machine is suspended. The deadline of a context is an [`Instant`], which
-    /// does not include this time. This function converts the remaining time once. So a child process that calls it after a
-    /// suspension may have less time than its parent, but never more.
+    /// does not include this time. This function converts the deadline when it is called. So a child process that calls this
+    /// function after a suspension may have less time than its parent, but never more.
     ///
     /// ```
     /// use ripcord::Context;
@@ -70,7 +70,7 @@ mod sealed {
 /// The deadline that the parent process has set for this process, in the variable `RIPCORD_DEADLINE`.
 ///
 /// [`Context::from_env`](FromEnv::from_env) adds an `InheritedDeadline` as a [`Value`] to the context. When the deadline passes,
-/// the same value is the [cause](ripcord::Error::cause) of the context's error.
+/// the error of the context has this value as its [cause](ripcord::Error::cause).
 ///
 /// ```
 /// use ripcord_process::InheritedDeadline;
@@ -95,7 +95,7 @@ impl InheritedDeadline {
         self.owner.as_deref()
     }
 
-    /// Returns the deadline on this process's clock.
+    /// Returns the deadline, converted to an [`Instant`] of this process.
     pub fn deadline(&self) -> Instant {
         self.deadline
     }

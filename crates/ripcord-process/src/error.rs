@@ -9,17 +9,17 @@ use std::time::Duration;
 
 use crate::exit::{Exit, Output};
 
-/// The error of a command: its context ended it, or it could not be started, watched or ended.
+/// The error of a command. The command's context ended, or the command could not be started, watched or ended.
 ///
 /// A context ends when it is canceled or when its deadline passes. A command that exits with a status other than 0 does not
 /// cause an error: see [`Exit::status`].
 ///
 /// `{}` prints the program and a short text, such as `pg_dump: context deadline exceeded`. `{:#}` prints all details on one
-/// line: the line of code that ran the command, the cause, the line of code that canceled the context or set the deadline, and
-/// how the command ended.
+/// line: the source line that ran the command, the cause, the source line that canceled the context or set the deadline, the
+/// signals that were sent, and the exit status.
 ///
-/// The [`source`](StdError::source) is the [`ripcord::Error`] of the context if the context ended. Otherwise it is the
-/// [`io::Error`].
+/// The [`source`](StdError::source) is the [`ripcord::Error`] of the context if the context ended. Otherwise, it is the
+/// [`io::Error`] of the operating system.
 ///
 /// ```
 /// use std::time::Duration;
@@ -91,8 +91,8 @@ impl Error {
         self
     }
 
-    /// Returns the error of the command's context, if the context ended the command, or had ended before the command was started.
-    /// Returns `None` for any other error.
+    /// Returns the error of the command's context, if the context ended the command or had ended before the command was started.
+    /// Otherwise, returns `None`.
     pub fn context_error(&self) -> Option<&ripcord::Error> {
         match &self.0.kind {
             Kind::NotStarted(error) | Kind::Ended { error, .. } => Some(error),
@@ -100,18 +100,18 @@ impl Error {
         }
     }
 
-    /// Returns whether the deadline of the command's context ended the command, or had passed before the command was started.
+    /// Returns whether the command was ended or not started because the deadline of its context passed.
     pub fn is_deadline_exceeded(&self) -> bool {
         self.context_error().is_some_and(ripcord::Error::is_deadline_exceeded)
     }
 
-    /// Returns whether a cancel of the command's context ended the command, or came before the command was started.
+    /// Returns whether the command was ended or not started because its context was canceled.
     pub fn is_canceled(&self) -> bool {
         self.context_error().is_some_and(ripcord::Error::is_canceled)
     }
 
-    /// Returns whether the command was not started: its context had already ended, or the program could not be started. The command
-    /// then had no effect.
+    /// Returns whether the command was not started, because its context had already ended or because the program could not be
+    /// started. Such a command had no effect.
     pub fn is_not_started(&self) -> bool {
         matches!(self.0.kind, Kind::NotStarted(_) | Kind::Start(_))
     }
@@ -124,8 +124,8 @@ impl Error {
         matches!(&self.0.kind, Kind::Start(error) if error.kind() == io::ErrorKind::NotFound)
     }
 
-    /// Returns the operating system's error, if the command could not be started, watched or ended. Returns `None` if the context
-    /// ended the command.
+    /// Returns the operating system's error, if the command could not be started, watched or ended. Returns `None` if the error is
+    /// that of the command's context.
     pub fn io_error(&self) -> Option<&io::Error> {
         match &self.0.kind {
             Kind::Start(error) | Kind::Watch(error) => Some(error),
@@ -133,14 +133,17 @@ impl Error {
         }
     }
 
-    /// Returns the exit status of the command and the processes that it left running, if its context ended it. Returns `None` if
-    /// the command was not started, or could not be watched or ended.
+    /// Returns the exit status of a command that was ended by its context. Returns `None` if the command was not started, or could
+    /// not be watched or ended.
     pub fn exit(&self) -> Option<&Exit> {
         self.output().map(|output| &output.exit)
     }
 
-    /// Returns the exit status and the captured output of the command, if its context ended it. Returns `None` if the command was
-    /// not started, or could not be watched or ended. The output is empty if it was not captured.
+    /// Returns the exit status and the captured output of a command that was ended by its context. Returns `None` if the command
+    /// was not started, or could not be watched or ended.
+    ///
+    /// The output is captured by [`Command::output`](crate::Command::output) and
+    /// [`Child::wait_with_output`](crate::Child::wait_with_output). For other methods, the output is empty.
     pub fn output(&self) -> Option<&Output> {
         match &self.0.kind {
             Kind::Ended { output, .. } => Some(output),
@@ -149,7 +152,7 @@ impl Error {
     }
 
     /// Converts the error to the exit status and the captured output of the command. Returns `None` if [`output`](Error::output)
-    /// does.
+    /// returns `None`.
     pub fn into_output(self) -> Option<Output> {
         match self.0.kind {
             Kind::Ended { output, .. } => Some(output),
@@ -162,7 +165,8 @@ impl Error {
         &self.0.program
     }
 
-    /// Returns the line of code that ran the command: the call of `output`, `status` or `spawn`.
+    /// Returns the source line that called [`output`](crate::Command::output), [`status`](crate::Command::status) or
+    /// [`spawn`](crate::Command::spawn).
     pub fn location(&self) -> &'static Location<'static> {
         self.0.location
     }
@@ -216,7 +220,7 @@ impl StdError for Error {
 
 impl From<Error> for io::Error {
     /// Converts this error to an [`io::Error`]. The kind is [`io::ErrorKind::TimedOut`] if the context's deadline passed, and
-    /// [`io::ErrorKind::Other`] if the context was canceled. Otherwise the kind of the operating system's error is kept.
+    /// [`io::ErrorKind::Other`] if the context was canceled. Otherwise, the kind is the kind of the operating system's error.
     fn from(error: Error) -> Self {
         let kind = match (error.context_error(), error.io_error()) {
             (Some(error), _) => io::Error::from(error.clone()).kind(),

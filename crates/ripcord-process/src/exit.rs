@@ -4,8 +4,8 @@ use std::process::ExitStatus;
 
 use crate::tree::Process;
 
-/// The exit status of a command, and the processes that it left running. Returned by [`Command::status`](crate::Command::status)
-/// and [`Child::wait`](crate::Child::wait).
+/// The exit status of a command, and the processes that the command left running. Returned by
+/// [`Command::status`](crate::Command::status) and [`Child::wait`](crate::Child::wait).
 ///
 /// ```
 /// use ripcord::Context;
@@ -39,17 +39,19 @@ impl Exit {
         self.status.success()
     }
 
-    /// Returns whether a `SIGKILL` that this library sent ended the command itself.
+    /// Returns whether the command itself, not only one of its descendants, was ended by a `SIGKILL` that this crate sent.
     pub fn was_killed(&self) -> bool {
         self.killed
     }
 
-    /// Returns whether this library sent `SIGKILL` to the command or to any process that belongs to it.
+    /// Returns whether this crate sent `SIGKILL` to the command or to any
+    /// [process of the command](crate::Command#which-processes-belong-to-the-command).
     pub fn was_tree_killed(&self) -> bool {
         self.tree_killed
     }
 
-    /// Returns the processes that the command left running when it exited on its own. This library has sent signals to end them.
+    /// Returns the processes that the command left running when it exited on its own. They have received `SIGTERM` and, after the
+    /// [grace period](crate::Command::grace), `SIGKILL`.
     ///
     /// The list is empty if the command was ended by its context or with a [`ChildHandle`](crate::ChildHandle).
     pub fn left_behind(&self) -> &[Process] {
@@ -63,11 +65,11 @@ impl Exit {
     }
 }
 
-/// The exit status of a command, and its captured output. Returned by [`Command::output`](crate::Command::output) and
+/// The exit status and the captured output of a command. Returned by [`Command::output`](crate::Command::output) and
 /// [`Child::wait_with_output`](crate::Child::wait_with_output).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
-    /// The exit status of the command, and the processes that it left running.
+    /// The exit status of the command, and the processes that the command left running.
     pub exit: Exit,
     /// The bytes that the command and its descendants wrote to stdout. Empty if stdout was not piped.
     pub stdout: Vec<u8>,

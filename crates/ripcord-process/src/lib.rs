@@ -1,6 +1,6 @@
 #![cfg(target_os = "linux")]
-//! Runs child processes under a [`ripcord::Context`]. When the context is canceled or its deadline passes, the command and all of
-//! its descendants receive `SIGTERM` and, after a grace period, `SIGKILL`.
+//! Runs child processes that end with a [`ripcord::Context`]. When the context is canceled or its deadline passes, the command and
+//! all of its descendants are ended: with `SIGTERM` and, after a grace period, with `SIGKILL`.
 //!
 //! ```
 //! use std::time::Duration;
@@ -26,25 +26,26 @@
 //! | read or write a program's pipes while it runs | [`Command::spawn`] and [`Child`] |
 //! | send a signal, or end a program before its context ends | [`ChildHandle`] |
 //! | give a program time to clean up | [`Command::grace`] |
-//! | learn which processes a program left running | [`Exit::left_behind`] |
-//! | learn who ended a program, and why | [`Error`] |
-//! | show the running commands | the inspector of `ripcord-http`: see below |
+//! | find out which processes a program left running | [`Exit::left_behind`] |
+//! | find out which context ended a program, and why | [`Error`] |
+//! | show the running commands | the inspector of `ripcord-http`: see [Spans](#spans) |
 //! | export metrics | `describe_metrics`, feature `metrics` |
 //! | use the deadline and the trace of the parent process | [`Context::from_env`](FromEnv::from_env) |
 //! | run one command in a program that does nothing else, such as process 1 of a container | [`Command::adopt_orphans`] |
 //!
 //! # Spans
 //!
-//! If the context of a command has a [`Span`](ripcord::Span), the command is a span below it, with the name of its program and the line
-//! that has started it. The span ends when the command and its descendants have ended. So the inspector of `ripcord-http` shows the
-//! command in the tree of its request.
+//! If the context of a command has a [`Span`](ripcord::Span), this crate records a child span for the command. The span has the
+//! name of the program and the source line that started the command. It ends when the command and its descendants have ended. The
+//! inspector of `ripcord-http` shows such spans: if you pass the context of an HTTP request, the inspector shows the command below
+//! the request.
 //!
 //! # Features
 //!
 //! No feature is on by default.
 //!
-//! - `metrics` records metrics of commands through the facade crate `metrics`: see `describe_metrics`. Leave it off if you install
-//!   no recorder.
+//! - `metrics` records metrics of commands through the facade crate `metrics`: see `describe_metrics`. Leave this feature off if
+//!   you install no recorder.
 //!
 //! # Which systems
 //!

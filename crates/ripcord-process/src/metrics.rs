@@ -22,11 +22,11 @@ const OVERRUN: &str = "ripcord_process_command_overrun_seconds";
 /// Registers the help texts and units of this crate's metrics with the recorder of the crate `metrics`. Call this function once,
 /// after you have installed the recorder.
 ///
-/// With the feature `metrics`, every [`Command`](crate::Command) records these metrics:
+/// Every [`Command`](crate::Command) records these metrics:
 ///
 /// | metric | type | labels | meaning |
 /// |---|---|---|---|
-/// | `ripcord_process_commands_total` | counter | `program`, `result` | commands. `result` is `success`, `failure` (another exit status, or a signal), `deadline_exceeded` or `canceled` (the context ended the command), `not_started`, or `error` (the command could not be watched or ended) |
+/// | `ripcord_process_commands_total` | counter | `program`, `result` | commands that have ended or could not be started. `result` is `success`, `failure` (an exit status other than 0, or a signal), `deadline_exceeded` or `canceled` (the context ended the command), `not_started`, or `error` (the command could not be watched or ended) |
 /// | `ripcord_process_commands_killed_total` | counter | `program` | commands for which `SIGKILL` was sent to the command or to a process that belongs to it |
 /// | `ripcord_process_left_behind_total` | counter | `program` | processes that were still running when the command had exited on its own |
 /// | `ripcord_process_command_duration_seconds` | histogram | `program` | time from the start of a command until the command and its descendants have ended |

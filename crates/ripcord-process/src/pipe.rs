@@ -69,7 +69,7 @@ impl Writer {
     }
 }
 
-/// Reads the stdout or stderr of a [`Child`](crate::Child). Implements tokio's [`AsyncRead`].
+/// A pipe from the stdout or stderr of a [`Child`](crate::Child). Implements tokio's [`AsyncRead`].
 ///
 /// The stream ends when all processes have closed the write side of the pipe, or when the command and all of its descendants have
 /// ended. Bytes that were written before the end can still be read.
@@ -82,7 +82,8 @@ impl AsyncRead for ChildOutput {
     }
 }
 
-/// Writes to the stdin of a [`Child`](crate::Child). Implements tokio's [`AsyncWrite`]. Dropping it closes the command's stdin.
+/// A pipe to the stdin of a [`Child`](crate::Child). Implements tokio's [`AsyncWrite`]. Dropping the pipe closes the command's
+/// stdin.
 ///
 /// A write fails with [`io::ErrorKind::BrokenPipe`] if no process can read from the pipe any more, or if the command and all of
 /// its descendants have ended.

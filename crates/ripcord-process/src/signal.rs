@@ -15,13 +15,13 @@ use std::fmt;
 pub struct Signal(rustix::process::Signal);
 
 impl Signal {
-    /// `SIGTERM` asks a process to end. The command `kill` and service managers send it.
+    /// `SIGTERM` asks a process to end. The command `kill` and service managers send this signal.
     pub const TERM: Signal = Signal(rustix::process::Signal::TERM);
-    /// `SIGINT` is sent by Ctrl-C.
+    /// `SIGINT` asks a process to end. The terminal sends this signal when the user presses Ctrl-C.
     pub const INT: Signal = Signal(rustix::process::Signal::INT);
-    /// `SIGHUP` is sent when the terminal is closed.
+    /// `SIGHUP` tells a process that its terminal was closed. Many daemons reload their configuration when they receive it.
     pub const HUP: Signal = Signal(rustix::process::Signal::HUP);
-    /// `SIGQUIT` is sent by Ctrl-\.
+    /// `SIGQUIT` ends a process with a core dump. The terminal sends this signal when the user presses Ctrl-\.
     pub const QUIT: Signal = Signal(rustix::process::Signal::QUIT);
     /// `SIGUSR1` has no fixed meaning. Each program defines its own.
     pub const USR1: Signal = Signal(rustix::process::Signal::USR1);
