@@ -108,8 +108,8 @@ impl Inspector {
         Inspector::from_settings(InspectorBuilder::default(), Access::loopback(), Location::caller())
     }
 
-    /// Creates a builder with the default settings. [`InspectorBuilder`] has a method for each setting, which describes the
-    /// default.
+    /// Creates a builder with the default settings. The methods of [`InspectorBuilder`] describe the settings and their default
+    /// values.
     pub fn builder() -> InspectorBuilder {
         InspectorBuilder::default()
     }
@@ -124,8 +124,8 @@ impl Inspector {
     /// entry is shown below the entry of that request or work. A user of the page can cancel the returned context. Its cause is
     /// then [`CanceledHere`].
     ///
-    /// The entry is shown as running until the returned context and all contexts derived from it have been dropped. Then it is
-    /// shown as finished. Spans from [`start_span`](Context::start_span) are shown as calls of the work, up to
+    /// The entry is shown as running until the returned context and all contexts derived from it have been dropped. Then it becomes
+    /// a finished entry. Spans from [`start_span`](Context::start_span) are shown as calls of the work, up to
     /// [`max_calls`](InspectorBuilder::max_calls).
     ///
     /// ```

@@ -49,22 +49,22 @@ impl Response {
         Response { response: response.map(body).into(), call }
     }
 
-    /// Returns the status code.
+    /// Returns the status code of the response.
     pub fn status(&self) -> StatusCode {
         self.response.status()
     }
 
-    /// Returns the HTTP version.
+    /// Returns the HTTP version of the response.
     pub fn version(&self) -> Version {
         self.response.version()
     }
 
-    /// Returns the headers.
+    /// Returns the headers of the response.
     pub fn headers(&self) -> &HeaderMap {
         self.response.headers()
     }
 
-    /// Returns a mutable reference to the headers.
+    /// Returns a mutable reference to the headers of the response.
     pub fn headers_mut(&mut self) -> &mut HeaderMap {
         self.response.headers_mut()
     }
@@ -104,7 +104,7 @@ impl Response {
         Ok(self)
     }
 
-    /// Reads the whole body and decodes it to text, like [`reqwest::Response::text`](::reqwest::Response::text).
+    /// Reads the whole body and decodes it to text, like the [method of reqwest's own response](::reqwest::Response::text).
     ///
     /// # Errors
     ///
