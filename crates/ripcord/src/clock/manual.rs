@@ -127,11 +127,13 @@ impl ManualTime {
         true
     }
 
-    /// Returns the number of active timers. A sleep in progress has one timer. A context with a deadline has one timer
-    /// as soon as code waits for the end of the context.
+    /// Returns the number of active timers. A sleep in progress has one timer. A deadline, an idle timeout and a
+    /// running grace period each have one timer, as soon as code waits for the end of their context or of a context
+    /// derived from it. A sleep counts as such a wait.
     ///
-    /// The timer of a context stays active until the deadline passes or the context is dropped, even if code no longer
-    /// waits for the end of the context.
+    /// A timer stays active until it expires or its context is dropped. Neither a cancel of the context nor the drop of
+    /// a future that waits for the context's end removes the timer. Dropping a [`Sleep`](crate::Sleep) removes the
+    /// timer of the sleep.
     pub fn timers(&self) -> usize {
         self.0.timers.len()
     }
