@@ -20,7 +20,7 @@ pub(super) struct IdleCall(pub(super) Context);
 ///
 /// Place this layer inside [`ClientLayer`](super::ClientLayer). Without this layer, the whole request body must be sent within the
 /// idle timeout. The layer has no effect on calls without an idle timeout. A body that is not a stream, such as a string, is a
-/// single chunk. Sending it does not restart the timeout.
+/// single chunk. The client reads it in one step, so its transfer does not restart the timeout.
 ///
 /// ```
 /// use std::time::Duration;

@@ -18,7 +18,7 @@ use crate::client::{BaggageFilter, CauseFuture, CauseLayer, ProgressBody};
 use crate::deadline::Dialect;
 
 /// Adds the method [`context`](RequestBuilderExt::context) to reqwest's [`RequestBuilder`]. The method sets the [`Context`] of a
-/// call, and has an example. When the context ends, the call ends.
+/// call. When the context ends, the call ends. The documentation of the method has an example.
 pub trait RequestBuilderExt: Sized {
     /// Sets the context of the call. When the context ends, reqwest's call is dropped, and [`send`](ContextRequest::send) returns
     /// an error. The call sends the time left until the context's deadline, the request ID and the trace to the server.
