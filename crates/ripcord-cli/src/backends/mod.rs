@@ -1,9 +1,9 @@
-//! Starts three built-in backends for `/search`, which are used if the settings name no backend. They are small HTTP servers on
+//! The three built-in backends of `/search`, which are used if the settings name no backend. They are small HTTP servers on
 //! loopback ports, in this process.
 //!
 //! | name | documents | behavior |
 //! |---|---|---|
-//! | `fast` | Go's names and ripcord's | answers at once |
+//! | `fast` | the names of Go and of ripcord | answers immediately |
 //! | `slow` | uses of a context | takes a second and a half |
 //! | `flaky` | the policies around a call | fails the first of every four requests and never answers the third |
 //!
@@ -36,7 +36,7 @@ use self::{
     store::Store,
 };
 
-/// The running built-in backends. Dropping this value stops the backends at once.
+/// The running built-in backends. Dropping this value stops the backends immediately.
 #[derive(Debug)]
 pub struct Backends {
     started: Vec<Started>,
@@ -59,8 +59,8 @@ pub struct Started {
 impl Backends {
     /// Starts the three backends on free ports. Call this function inside a tokio runtime.
     ///
-    /// The backends use the clock of `ctx`, and stop when `ctx` ends. Their documents are in the Postgres database, or else in SQLite.
-    /// The inspector shows their requests and queries.
+    /// The backends use the clock of `ctx` and stop when `ctx` ends. Their documents are in the Postgres database `database`. If
+    /// `database` is `None`, the documents are in SQLite, in memory. `inspector` shows the requests and queries of the backends.
     ///
     /// # Errors
     ///
@@ -93,7 +93,7 @@ impl Backends {
 }
 
 impl Started {
-    /// Returns whether the backend is always slow. A second request to such a backend is useless.
+    /// Returns whether the backend is always slow. For such a backend, a second request does not help.
     pub fn is_always_slow(&self) -> bool {
         self.behavior == Behavior::Slow
     }

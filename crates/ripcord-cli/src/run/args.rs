@@ -21,7 +21,7 @@ pub struct Args {
     #[arg(long, allow_hyphen_values = true, value_name = "D")]
     pub(super) timeout: Option<Span>,
 
-    /// Point in time at which the command must have ended
+    /// Point in time at which the command is ended
     #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
     pub(super) deadline: Option<Moment>,
 
@@ -29,11 +29,11 @@ pub struct Args {
     #[arg(long, allow_hyphen_values = true, value_name = "D", default_value = "10s")]
     pub(super) grace: Span,
 
-    /// Maximum number of further attempts after a failure
+    /// Maximum number of further attempts if the command fails
     #[arg(long, allow_hyphen_values = true, value_name = "N", default_value = "0")]
     pub(super) retries: Retries,
 
-    /// Name of the run in messages, and name of the deadline's owner
+    /// Name of the run in messages and in RIPCORD_DEADLINE_NAME
     #[arg(long, allow_hyphen_values = true, value_name = "S")]
     pub(super) name: Option<OsString>,
 
@@ -60,7 +60,7 @@ pub(super) struct Moment {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Retries(pub(super) u32);
 
-/// A value on the command line. The error is the rule that the text violates.
+/// A value on the command line. The error of `parse` describes the expected text.
 pub(super) trait Value: Clone + Send + Sync + 'static {
     fn parse(text: &str) -> Result<Self, &'static str>;
 }

@@ -9,7 +9,7 @@ const MAX: Duration = Duration::from_nanos(i64::MAX as u64);
 ///
 /// # Errors
 ///
-/// Returns the rule that `text` breaks.
+/// Returns a description of the expected text.
 pub(super) fn parse_duration(text: &str) -> Result<Duration, &'static str> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     // `1e3` is a number, so the letter `e` may belong to the number.
@@ -33,12 +33,12 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, &'static str> {
     let number: f64 = number.parse().map_err(|_| EXPECTED)?;
     if number == 0.0 {
         return Err(
-            "0 means \"no timeout\" to timeout(1) and \"at once\" to a context: leave the flag out, or use 1ms",
+            "0 means no limit to timeout(1), but ends a context immediately: omit the flag for no limit, or use 1ms",
         );
     }
     match Duration::try_from_secs_f64(number * milliseconds / 1e3) {
         Ok(duration) if duration <= MAX => Ok(duration.max(Duration::from_nanos(1))),
-        _ => Err("longer than a clock can count, which is 292 years"),
+        _ => Err("expected at most 292 years, because a clock cannot count longer"),
     }
 }
 
@@ -48,7 +48,7 @@ const EXPECTED: &str = "expected a duration such as 5, 1.5s, 300ms, 2m, 1h or 1d
 ///
 /// # Errors
 ///
-/// Returns the rule that `text` breaks.
+/// Returns a description of the expected text.
 pub(super) fn parse_time(text: &str) -> Result<Option<Duration>, &'static str> {
     match text.strip_prefix('@') {
         Some(seconds) => parse_epoch(seconds),

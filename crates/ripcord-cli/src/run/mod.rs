@@ -16,7 +16,7 @@
 //! | `report.rs` | the lines on stderr |
 //! | `end.rs` | the exit of this program |
 //!
-//! [`ripcord_process`] does the rest.
+//! [`ripcord_process`] starts and ends the command.
 
 mod args;
 mod duration;
@@ -44,12 +44,13 @@ use terminal::Terminal;
 /// The exit code for an error of `ripcord run` itself.
 pub const FAILURE: u8 = 125;
 
-/// Runs a command, and returns the exit code. If a signal has ended the command, ends this process with the same signal.
+/// Runs the command in `args` and returns the exit code for this process. If a signal has ended the command, this function ends
+/// this process with the same signal.
 ///
 /// Call this function before any thread is started. It changes the signal mask of this thread, and new threads inherit the
 /// mask.
 pub fn run(args: &Args) -> ExitCode {
-    // The runtime panics if it gets no descriptors. The panic hook has then written the reason.
+    // The runtime panics if no file descriptors are left. The panic hook has then written the reason.
     match catch_unwind(|| try_run(args)) {
         Ok(Ok(end)) => return end.exit(),
         Ok(Err(error)) => report::line(&format!("run: {error}")),
@@ -87,7 +88,7 @@ fn name(args: &Args, program: &OsStr) -> String {
     printable(&name.to_string_lossy())
 }
 
-/// Creates the context of the run. The tightest of three deadlines counts: inherited, `--timeout` and `--deadline`.
+/// Creates the context of the run. The earliest of three deadlines applies: the inherited deadline, `--timeout` and `--deadline`.
 fn context(args: &Args, name: &str) -> Context {
     let mut ctx = Context::from_env().with_name(name.to_owned());
     if let Some(timeout) = &args.timeout {

@@ -121,9 +121,9 @@ pub enum Outcome {
     Ok,
     /// The backend had not answered when the deadline passed.
     Late,
-    /// Every request to the backend failed, or was answered with an error.
+    /// Every request to the backend failed or returned an error.
     Failed,
-    /// No request was sent, because the backend's circuit breaker is open or a limit is reached.
+    /// A policy rejected the request, because the backend's circuit breaker is open or a limit is reached.
     Rejected,
     /// The search was canceled before the backend answered.
     Canceled,

@@ -24,7 +24,7 @@ const AT_ONCE: usize = 64;
 
 pub(super) type Hits = Arc<[Hit]>;
 
-/// A backend of the search, with its policies. A clone is a handle to the same backend.
+/// A backend of the search, with its policies. Clones share the policies.
 #[derive(Clone, Debug)]
 pub struct Backend {
     name: Arc<str>,
@@ -41,9 +41,10 @@ pub(super) struct Found {
 }
 
 impl Backend {
-    /// Creates a backend that answers searches at `url`. The URL has no query. Call this function inside a tokio runtime.
+    /// Creates a backend that sends searches to `url` with `client`. `name` is the name in answers and metrics. The URL must have
+    /// no query. Call this function inside a tokio runtime.
     ///
-    /// The cache and the limits of the backend use the clock of `ctx`. The cache closes when `ctx` ends.
+    /// The policies of the backend use the clock of `ctx`. The cache of the backend closes when `ctx` ends.
     ///
     /// # Errors
     ///

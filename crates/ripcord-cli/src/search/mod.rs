@@ -57,7 +57,7 @@ pub struct Search {
 }
 
 impl Search {
-    /// Creates a search that asks all of `backends`.
+    /// Creates a search that sends each query to all of `backends`.
     ///
     /// # Errors
     ///
@@ -76,8 +76,8 @@ impl Search {
         &self.backends
     }
 
-    /// Sends `query` to every backend. Returns when all backends have answered, or when `ctx` is canceled or its deadline
-    /// passes. The answer contains the hits that have arrived by then.
+    /// Sends `query` to every backend and waits until all backends have answered. If `ctx` ends first, returns the hits that have
+    /// arrived by then.
     ///
     /// # Cancel safety
     ///

@@ -11,7 +11,7 @@ use percent_encoding::percent_decode_str;
 /// Maximum number of characters of `q`.
 const MAX_CHARS: usize = 200;
 
-/// A parsed query, such as `q=context&timeout=500ms`.
+/// The parsed query of a search URL, such as `q=context&timeout=500ms`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -65,7 +65,7 @@ impl Query {
         &self.words
     }
 
-    /// Returns the time limit that the query sets for the search.
+    /// Returns the time limit that the query sets for the search. Returns `None` if the query sets no limit.
     pub fn timeout(&self) -> Option<Duration> {
         self.timeout
     }
@@ -99,7 +99,7 @@ fn duration(text: &str) -> Result<Duration, BadQuery> {
     })
 }
 
-/// The error of an invalid query. The HTTP status is 400. The message names the parameter and its bound.
+/// The error of an invalid query. The message names the parameter and the expected value. As a response, the error has status 400.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadQuery(String);
 

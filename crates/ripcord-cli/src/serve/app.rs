@@ -42,8 +42,10 @@ pub struct Service {
 }
 
 impl Service {
-    /// Creates a service that drains when `shutdown` starts. The context of each request is derived from the context of
-    /// `shutdown`, and has the same clock. `/metrics` shows the metrics of `recorder`, and the pages of `inspector` are served.
+    /// Creates a service with these settings. The service drains when `shutdown` starts.
+    ///
+    /// The context of each request is derived from the context of `shutdown` and has the same clock. `/search` uses `search`.
+    /// `/metrics` shows the metrics of `recorder`. If `inspector` is `Some`, its pages are served at `/debug/contexts`.
     pub fn new(
         shutdown: &Shutdown,
         settings: &Settings,
@@ -87,8 +89,8 @@ impl Service {
         }
     }
 
-    /// Returns the routes. They read the peer's address from the request's [`ConnectInfo`](axum::extract::ConnectInfo), and
-    /// trust the headers of trusted peers.
+    /// Returns the routes. The routes read the peer's address from the request's [`ConnectInfo`](axum::extract::ConnectInfo), and
+    /// trust the headers of the peers in [`Settings::trusted_peers`].
     pub fn app(&self) -> Router {
         let routes =
             |trust: TrustPolicy| self.routes(self.layer.clone().trust(trust.with_max_timeout(self.max_timeout)));
@@ -110,7 +112,7 @@ impl Service {
 
     fn routes(&self, layer: ContextLayer) -> Router {
         let work = Router::new()
-            // Accepts any method, like the mux of the chapter.
+            // Accepts any method, like the mux of the Go tutorial.
             .route("/", any(handlers::index))
             .route("/slow", any(handlers::slow))
             .route("/search", get(search::handler::<Service>))
@@ -136,8 +138,8 @@ impl Service {
     }
 }
 
-/// Creates the inspector, unless the settings turn it off. The streams of the inspector end when the drain begins, so that the
-/// shutdown does not wait for them.
+/// Creates the inspector. Returns `None` if the settings turn it off. The event streams of the inspector end when `shutdown` starts
+/// to drain, so that the shutdown does not wait for them.
 ///
 /// # Errors
 ///

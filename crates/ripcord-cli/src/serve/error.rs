@@ -13,7 +13,7 @@ use super::FileError;
 pub enum Error {
     /// The settings file cannot be read or is invalid.
     File(FileError),
-    /// A setting contradicts the others.
+    /// A setting contradicts another setting.
     Setting(ConfigError),
     /// The inspector cannot be built.
     Inspector(BuildError),

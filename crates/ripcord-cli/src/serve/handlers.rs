@@ -67,7 +67,7 @@ pub(super) async fn metrics(State(service): State<Service>, headers: HeaderMap) 
     ([(CONTENT_TYPE, format.content_type())], service.metrics().text(format))
 }
 
-/// Handles all other paths. The chapter's mux routes them to `/`, which hides misspelled paths.
+/// Handles all other paths. The mux of the Go tutorial routes them to `/`, which hides misspelled paths.
 pub(super) async fn not_found() -> (StatusCode, &'static str) {
     (StatusCode::NOT_FOUND, "Not found")
 }

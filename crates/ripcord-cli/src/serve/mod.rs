@@ -7,7 +7,8 @@
 //!       └─ …             canceled when the client disconnects, and when the response has been sent
 //! ```
 //!
-//! [`ripcord_http::serve`](ripcord_http::serve()) serves the connections, and [`ripcord_http::server`] gives each request its context.
+//! [`ripcord_http::serve`](ripcord_http::serve()) serves the connections, and [`ripcord_http::server`] gives each request its
+//! context.
 //!
 //! | file | contents |
 //! |---|---|
@@ -15,7 +16,7 @@
 //! | `app.rs` | the routes and their state |
 //! | `page.rs` | the page for browsers |
 //! | `log.rs`, `metrics/` | the log and the metrics |
-//! | `request_id.rs` | request IDs in the chapter's form |
+//! | `request_id.rs` | request IDs in the form of the Go tutorial |
 //! | `peers.rs` | trusted peers |
 //! | `shutdown.rs` | the settings of the shutdown, and its log |
 //! | `config/` | the settings |
@@ -51,12 +52,12 @@ use crate::{
     search::{Backend, Policies, Search},
 };
 
-/// Runs the service until a signal ends it. Blocks the thread.
+/// Runs the service with the settings in `args` until a signal ends it. Blocks the calling thread.
 ///
 /// # Errors
 ///
-/// Returns an error if the service cannot start, because a setting is unknown or out of bounds, because the address is in use,
-/// or because the process lacks a resource.
+/// Returns an error if the service cannot start: a setting is invalid, the address is in use, the database cannot be used, or the
+/// process lacks a resource.
 pub fn run(args: Args) -> Result<(), Error> {
     let settings = args.settings()?;
     log::start(settings.log_format);

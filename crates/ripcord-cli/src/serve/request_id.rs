@@ -1,4 +1,4 @@
-//! Request IDs in the chapter's form.
+//! Request IDs in the form of the Go tutorial.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},

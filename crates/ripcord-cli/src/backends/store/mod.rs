@@ -21,9 +21,9 @@ const MAX_HITS: u32 = 10;
 /// A document that matches the words of a search.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hit {
-    /// The title.
+    /// The title of the document.
     pub title: String,
-    /// The part of the text that contains the words. The words are in brackets.
+    /// The part of the document's text that contains the words. The words are in square brackets.
     pub snippet: String,
 }
 

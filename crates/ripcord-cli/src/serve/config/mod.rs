@@ -26,12 +26,13 @@ use crate::search::Policies;
 A flag overrides the file, and the file overrides the default. In the file, each setting has the name of its flag in snake \
 case. The settings that may be repeated are lists: backends, trusted_peers.
 
-Ctrl-C or TERM begins the shutdown. For the drain delay, the listener stays open, /healthz reports draining, and everything else \
-is served as before, with Connection: close. Then the listener is closed. Requests in flight have the grace to finish, the others \
-are canceled, and the process exits with status 0. A second signal ends the process at once.
+Ctrl-C or SIGTERM starts the shutdown. During the drain delay, the listener stays open, /healthz reports draining, and requests \
+are served as before, with Connection: close. Then the listener is closed, and requests in flight have the time of --grace to \
+finish. The remaining requests are canceled, and the process exits with status 0. A second signal ends the process immediately.
 
-Behind a proxy, set --inspector-token or --no-inspector. A proxy on this machine that adds no X-Forwarded-For, Forwarded or Via \
-header, such as nginx with a bare proxy_pass http://127.0.0.1:8080;, exposes /debug/contexts and its cancel button to everybody.")]
+Behind a proxy, set --inspector-token or --no-inspector. Otherwise, a proxy on this machine that adds no X-Forwarded-For, Forwarded \
+or Via header exposes /debug/contexts and its cancel button to everybody. An example is nginx with only the setting \
+proxy_pass http://127.0.0.1:8080;")]
 pub struct Args {
     /// TOML file with settings
     #[arg(long, value_name = "FILE")]
@@ -45,7 +46,7 @@ pub struct Args {
 #[derive(Clone, Debug, Default, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields)]
 struct Flags {
-    /// Address to listen on, as HOST:PORT; port 0 picks a free one [default: 127.0.0.1:8080]
+    /// Address to listen on, as HOST:PORT; port 0 picks a free port [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     listen: Option<Address>,
 
@@ -53,7 +54,7 @@ struct Flags {
     #[arg(long, value_name = "DURATION")]
     grace: Option<Span<0>>,
 
-    /// Time for which the listener stays open while /healthz reports draining, for load balancers [default: 0s]
+    /// Time for which the listener stays open while /healthz reports draining, so that load balancers notice [default: 0s]
     #[arg(long, value_name = "DURATION")]
     drain_delay: Option<Span<0>>,
 
@@ -61,11 +62,11 @@ struct Flags {
     #[arg(long, value_name = "DURATION")]
     timeout: Option<Span<1>>,
 
-    /// Maximum time limit of a request, whatever its deadline header asks for [default: the timeout]
+    /// Maximum time limit of a request, even if its deadline header asks for more [default: the timeout]
     #[arg(long, value_name = "DURATION")]
     max_timeout: Option<Span<1>>,
 
-    /// Time for which a connection without a request stays open; longer than a proxy's own (nginx: 60s) [default: 75s]
+    /// Time for which a connection without a request stays open; set more than a proxy's own time (nginx: 60s) [default: 75s]
     #[arg(long, value_name = "DURATION")]
     keep_alive: Option<Span<1>>,
 
@@ -85,16 +86,17 @@ struct Flags {
     #[arg(long = "trusted-peer", value_name = "PEERS")]
     trusted_peers: Option<Vec<Peers>>,
 
-    /// Whether a client that closes its half of the connection has disconnected, or waits for its answer [default: cancel]
+    /// Whether a client that closes its sending half of the connection counts as disconnected [default: cancel]
     #[arg(long, value_enum)]
     half_close: Option<HalfClose>,
 
-    /// URL of a backend of /search; may be repeated [default: three that run in the process]
+    /// URL of a backend of /search; may be repeated [default: three built-in backends]
     #[arg(long = "backend", value_name = "URL")]
     backends: Option<Vec<BackendUrl>>,
 
-    /// URL of a Postgres database for the documents of the built-in backends, as postgres://USER:PASSWORD@HOST/DATABASE; without
-    /// TLS. In the file, other users of this machine do not see the password [default: SQLite in memory]
+    /// URL of a Postgres database for the documents of the built-in backends, as postgres://USER:PASSWORD@HOST/DATABASE;
+    /// connections do not use TLS. To hide the password from other users of this machine, set the URL in the file [default: SQLite
+    /// in memory]
     #[arg(long, value_name = "URL")]
     database_url: Option<DatabaseUrl>,
 
@@ -122,7 +124,7 @@ struct Flags {
     #[arg(long, value_name = "RATE")]
     limiter_rate: Option<PerSecond>,
 
-    /// Maximum number of requests to a backend at once after a quiet time [default: 50]
+    /// Maximum number of requests to a backend at once, after a time without requests [default: 50]
     #[arg(long, value_name = "COUNT")]
     limiter_burst: Option<Whole<1, 1_000_000>>,
 
@@ -134,7 +136,7 @@ struct Flags {
     #[arg(long, value_name = "COUNT")]
     cache_capacity: Option<Whole<1, 1_000_000>>,
 
-    /// Token that allows other machines to open /debug/contexts [default: only this machine may]
+    /// Token that allows other machines to open /debug/contexts [default: only this machine can]
     #[arg(long, value_name = "TOKEN", conflicts_with = "no_inspector")]
     inspector_token: Option<Secret>,
 
@@ -151,10 +153,10 @@ struct Flags {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum HalfClose {
-    /// The client counts as disconnected. Its request is canceled.
+    /// The client counts as disconnected, and its request is canceled.
     #[default]
     Cancel,
-    /// The client waits for its answer.
+    /// The client does not count as disconnected, because it may wait for its answer.
     Allow,
 }
 
@@ -184,29 +186,30 @@ pub enum LogFormat {
 pub struct Settings {
     /// Address to listen on, as HOST:PORT.
     pub listen: String,
-    /// Time that requests in flight have to finish once the drain delay is over.
+    /// Time that requests in flight have to finish after the drain delay.
     pub grace: Duration,
-    /// Time for which the listener stays open after the signal. During this time `/healthz` reports draining.
+    /// Time for which the listener stays open after the signal that starts the shutdown. During this time, `/healthz` reports
+    /// draining.
     pub drain_delay: Duration,
     /// Time limit of a request, from its arrival to the end of its answer.
     pub timeout: Duration,
-    /// Maximum time limit of a request, whatever its deadline header asks for.
+    /// Maximum time limit of a request, even if its deadline header asks for more.
     pub max_timeout: Duration,
     /// Limits on connections.
     pub limits: Limits,
-    /// Networks whose request IDs, traces and baggage are trusted.
+    /// Networks whose request IDs, traces, baggage and causes of cancels are trusted.
     pub trusted_peers: Vec<IpNet>,
     /// Whether a client that has closed its sending half of the connection counts as disconnected.
     pub half_close: HalfClose,
-    /// Backends of `/search`. If empty, three backends are started in the process.
+    /// Backends of `/search`. If empty, the three built-in backends are started.
     pub backends: Vec<Url>,
-    /// Postgres database for the documents of the built-in backends. If `None`, they are in SQLite, in memory.
+    /// Postgres database for the documents of the built-in backends. If `None`, the documents are in SQLite, in memory.
     pub database: Option<tokio_postgres::Config>,
     /// The policies around each backend.
     pub policies: Policies,
     /// Whether `/debug/contexts` is served.
     pub inspector: bool,
-    /// Token that allows other machines to open the inspector. `None` allows only this machine.
+    /// Token that allows other machines to open the inspector. If `None`, only this machine can open it.
     pub inspector_token: Option<Token>,
     /// The format of the log.
     pub log_format: LogFormat,
@@ -237,7 +240,7 @@ impl Settings {
         if database.is_some() && !backends.is_empty() {
             return Err(ConfigError::new(
                 "database_url",
-                "given without a backend: it is for the built-in ones",
+                "given without a backend, because only the built-in backends use it",
                 "both",
             ));
         }

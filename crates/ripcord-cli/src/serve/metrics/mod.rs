@@ -20,7 +20,7 @@ use crate::search::Search;
 
 const REFUSALS: &str = "ripcord_http_refusals_total";
 
-/// The recorder of all metrics. Clones are the same one.
+/// The recorder of all metrics. Clones share the metrics.
 #[derive(Clone)]
 pub struct Recorder {
     recorder: Arc<PrometheusRecorder>,
@@ -28,10 +28,11 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Creates a recorder, and makes it the recorder of the process if that has none yet.
+    /// Creates a recorder, and makes it the recorder of the process if the process has no recorder.
     ///
-    /// Call it before the service's first task starts: a gauge of tasks does not know the tasks that started before. In a process with
-    /// several services, as in tests, only the first recorder gets the metrics that are recorded as they happen.
+    /// Call this function before the service's first task starts, because the gauge of tasks does not count tasks that started
+    /// earlier. In a process with several services, as in tests, only the first recorder receives the metrics of events, such as
+    /// ended contexts.
     pub fn install() -> Recorder {
         // From one millisecond to eight seconds, which is longer than the default timeout.
         let buckets: [f64; 14] = std::array::from_fn(|power| 0.001 * f64::from(1 << power));
