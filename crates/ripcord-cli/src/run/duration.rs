@@ -38,7 +38,7 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, &'static str> {
     }
     match Duration::try_from_secs_f64(number * milliseconds / 1e3) {
         Ok(duration) if duration <= MAX => Ok(duration.max(Duration::from_nanos(1))),
-        _ => Err("expected at most 292 years, because a clock cannot count longer"),
+        _ => Err("longer than 292 years, which is the maximum"),
     }
 }
 
