@@ -1,0 +1,51 @@
+//! The heartbeat: it counts the peers, and finds out whether Redis is available again.
+
+use std::panic::Location;
+use std::sync::atomic::Ordering;
+use std::sync::{LazyLock, Weak};
+use std::time::Duration;
+
+use redis::Script;
+use ripcord::Context;
+
+use super::{Request, Shared};
+
+/// The number of heartbeats after which a silent peer no longer counts.
+const MISSED: u32 = 5;
+
+/// Adds this client, removes the silent clients, and returns the number of clients. The server's clock decides.
+///
+/// KEYS: the clients by the time of their last heartbeat. ARGV: the client, and the time in milliseconds for which it counts.
+static BEAT: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "local time = redis.call('TIME')
+         local now = time[1] * 1000 + math.floor(time[2] / 1000)
+         redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
+         redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+         redis.call('PEXPIRE', KEYS[1], ARGV[2])
+         return redis.call('ZCARD', KEYS[1])",
+    )
+});
+
+/// Beats until the client is dropped.
+pub(super) async fn run(client: Weak<Shared>) {
+    loop {
+        let pause = {
+            let Some(shared) = client.upgrade() else { return };
+            beat(&shared).await;
+            // While Redis is unavailable, the breaker says when to try again.
+            shared.breaker.remaining_delay().filter(|delay| !delay.is_zero()).unwrap_or(shared.retry_every)
+        };
+        tokio::time::sleep(pause.max(Duration::from_millis(1))).await;
+    }
+}
+
+async fn beat(shared: &Shared) {
+    let mut script = BEAT.prepare_invoke();
+    let silent_after = shared.retry_every.saturating_mul(MISSED).as_millis();
+    script.key(shared.key(&["{peers}"])).arg(shared.id()).arg(u64::try_from(silent_after).unwrap_or(u64::MAX));
+    let answer = shared.probe(&Context::background(), Location::caller(), "heartbeat", Request::Script(&script)).await;
+    if let Ok(peers) = answer {
+        shared.peers.store(peers, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,219 @@
+//! The connections on which the server sends messages by itself: cancels and changes of other clients, and keys that have changed.
+//!
+//! There is one connection per master, because each node of a cluster reports only its own keys.
+//!
+//! # Invariants
+//!
+//! 1. A connection is established when the server has confirmed the subscription and the tracking. Then the subscribers read what
+//!    they may have missed. So a message is either heard, or its effect is read.
+//! 2. A lost connection is reported before it is opened again.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use redis::{ConnectionInfo, PushInfo, PushKind, RedisError, Value};
+use ripcord::Context;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+
+use super::Shared;
+use super::server::connect_to;
+
+/// Hears what the server sends by itself. The methods run on the client's thread and must not block.
+pub(crate) trait Subscriber: Send + Sync {
+    /// A connection is established, for the first time or again. Anything may have happened since it was lost.
+    fn connected(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async {})
+    }
+
+    /// A connection was lost. What happens from now on is not heard.
+    fn disconnected(&self) {}
+
+    /// Another client has published `message` on the [channel](Shared::channel).
+    fn message(&self, _message: &[u8]) {}
+
+    /// Another client has changed or removed these keys, or they have expired. `None` means all keys.
+    fn invalidated(&self, _keys: Option<&[String]>) {}
+}
+
+pub(super) struct Listener {
+    state: Mutex<State>,
+    /// The number of masters, and how many of their connections are established.
+    established: watch::Sender<(usize, usize)>,
+}
+
+#[derive(Default)]
+struct State {
+    subscribers: Vec<Weak<dyn Subscriber>>,
+    is_running: bool,
+}
+
+impl Default for Listener {
+    fn default() -> Self {
+        Listener { state: Mutex::default(), established: watch::Sender::new((0, 0)) }
+    }
+}
+
+impl Listener {
+    /// Adds a subscriber. The first subscriber starts the listening.
+    pub(super) fn add(&self, shared: &Arc<Shared>, subscriber: Weak<dyn Subscriber>) {
+        let mut state = self.lock();
+        state.subscribers.retain(|subscriber| subscriber.strong_count() > 0);
+        state.subscribers.push(subscriber);
+        if !std::mem::replace(&mut state.is_running, true) {
+            shared.runtime.spawn(follow_masters(Arc::downgrade(shared)));
+        }
+    }
+
+    /// Waits until the connections to all masters are established.
+    pub(super) async fn ready(&self, ctx: &Context) -> Result<(), ripcord::Error> {
+        let mut established = self.established.subscribe();
+        let all = established.wait_for(|(masters, established)| *masters > 0 && masters == established);
+        // The sender is part of the client, which the caller holds.
+        ctx.run(async { all.await.is_ok() }).await.map(drop)
+    }
+
+    fn subscribers(&self) -> Vec<Arc<dyn Subscriber>> {
+        self.lock().subscribers.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps one connection to each master. Masters come and go with failovers and with changes of a cluster.
+async fn follow_masters(client: Weak<Shared>) {
+    let mut tasks: HashMap<String, ListeningTask> = HashMap::new();
+    let changed = Arc::new(Notify::new());
+    while let Some(shared) = client.upgrade() {
+        if let Ok(Ok(masters)) = tokio::time::timeout(shared.timeout, shared.server.masters(shared.timeout)).await {
+            let masters: HashMap<_, _> = masters.into_iter().map(|node| (node.addr().to_string(), node)).collect();
+            tasks.retain(|address, task| masters.contains_key(address) && !task.handle.is_finished());
+            for (address, node) in masters {
+                tasks.entry(address).or_insert_with(|| ListeningTask::new(&client, node, &changed));
+            }
+        }
+        // The masters are looked up again after the pause. Each change of a connection is reported at once.
+        let pause = tokio::time::sleep(shared.retry_every);
+        let sender = shared.listener.established.clone();
+        drop(shared);
+        tokio::pin!(pause);
+        loop {
+            let established = tasks.values().filter(|task| task.is_established.load(Ordering::Relaxed)).count();
+            sender.send_replace((tasks.len(), established));
+            tokio::select! {
+                () = changed.notified() => {}
+                () = &mut pause => break,
+            }
+        }
+    }
+}
+
+/// The task that listens to one master. Dropping it closes the connection.
+struct ListeningTask {
+    handle: JoinHandle<()>,
+    is_established: Arc<AtomicBool>,
+}
+
+impl ListeningTask {
+    fn new(client: &Weak<Shared>, node: ConnectionInfo, changed: &Arc<Notify>) -> Self {
+        let is_established = Arc::new(AtomicBool::new(false));
+        let state =
+            Established { client: client.clone(), is: Arc::clone(&is_established), changed: Arc::clone(changed) };
+        ListeningTask { handle: tokio::spawn(listen(client.clone(), node, state)), is_established }
+    }
+}
+
+impl Drop for ListeningTask {
+    fn drop(&mut self) {
+        self.handle.abort();
+    }
+}
+
+/// Whether a connection is established. Dropping it reports the loss of the connection. (Invariant 2.)
+struct Established {
+    client: Weak<Shared>,
+    is: Arc<AtomicBool>,
+    changed: Arc<Notify>,
+}
+
+impl Established {
+    fn set(&self) {
+        self.is.store(true, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+}
+
+impl Drop for Established {
+    fn drop(&mut self) {
+        if !self.is.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        if let Some(shared) = self.client.upgrade() {
+            shared.listener.subscribers().iter().for_each(|subscriber| subscriber.disconnected());
+        }
+        self.changed.notify_one();
+    }
+}
+
+/// Listens to one master, until the connection is lost or the node is no longer a master. (Invariant 1.)
+async fn listen(client: Weak<Shared>, node: ConnectionInfo, established: Established) {
+    let Some(shared) = client.upgrade() else { return };
+    let (timeout, heartbeat) = (shared.timeout, shared.retry_every);
+    let (channel, tracked) = (shared.channel(), shared.key(&["cache:"]));
+    let (sender, mut pushes) = mpsc::unbounded_channel();
+    let connecting = tokio::time::timeout(timeout, async {
+        let mut connection = connect_to(&node, timeout, Some(sender)).await?;
+        let mut tracking = redis::cmd("CLIENT");
+        tracking.arg("TRACKING").arg("ON").arg("BCAST").arg("PREFIX").arg(&tracked);
+        let _: Value = tracking.query_async(&mut connection).await?;
+        connection.subscribe(&channel).await?;
+        Ok::<_, RedisError>(connection)
+    });
+    let Ok(Ok(mut connection)) = connecting.await else { return };
+    for subscriber in shared.listener.subscribers() {
+        subscriber.connected().await;
+    }
+    drop(shared);
+    established.set();
+    let mut beat = tokio::time::interval(heartbeat);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            push = pushes.recv() => {
+                let Some(shared) = client.upgrade() else { return };
+                let Some(push) = push.filter(|push| push.kind != PushKind::Disconnection) else { return };
+                dispatch(&push, &channel, &shared.listener.subscribers());
+            }
+            _ = beat.tick() => {
+                // A connection to a machine that is gone fails only when something is sent. A node that was demoted says so.
+                let role = redis::cmd("ROLE");
+                let role = tokio::time::timeout(timeout, role.query_async::<Vec<Value>>(&mut connection)).await;
+                if !matches!(&role, Ok(Ok(role)) if role.first() == Some(&Value::BulkString(b"master".to_vec()))) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn dispatch(push: &PushInfo, channel: &str, subscribers: &[Arc<dyn Subscriber>]) {
+    match (&push.kind, push.data.as_slice()) {
+        (PushKind::Message, [Value::BulkString(from), Value::BulkString(message)]) if from == channel.as_bytes() => {
+            subscribers.iter().for_each(|subscriber| subscriber.message(message));
+        }
+        (PushKind::Invalidate, [Value::Array(keys)]) => {
+            let keys: Vec<String> = keys.iter().filter_map(|key| redis::from_redis_value_ref(key).ok()).collect();
+            subscribers.iter().for_each(|subscriber| subscriber.invalidated(Some(&keys)));
+        }
+        // The database was flushed.
+        (PushKind::Invalidate, _) => subscribers.iter().for_each(|subscriber| subscriber.invalidated(None)),
+        _ => {}
+    }
+}

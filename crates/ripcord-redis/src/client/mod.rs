@@ -1,0 +1,288 @@
+//! The connection to Redis that all parts of this crate share.
+//!
+//! A thread of the client's own drives the connections. So a caller may block its thread while it waits for an answer, and an
+//! answer needs no runtime of the caller.
+//!
+//! # Invariants
+//!
+//! 1. The breaker is closed if the last command was answered. A failed command opens it. Only the heartbeat sends a command while
+//!    it is not closed, so an outage costs the callers one timeout and not one per call.
+//! 2. A connection is discarded when a command on it fails or is not answered in time. Its number keeps a late failure from
+//!    discarding its successor.
+//! 3. Every command ends with its caller's context, and at the latest after the client's timeout.
+
+mod builder;
+mod connection;
+mod heartbeat;
+mod listener;
+mod server;
+mod stats;
+
+pub use builder::ClientBuilder;
+pub(crate) use connection::Request;
+pub(crate) use listener::Subscriber;
+pub(crate) use server::Connection;
+pub use stats::ClientStats;
+
+use std::fmt;
+use std::panic::Location;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use redis::{FromRedisValue, RedisError};
+use ripcord::Context;
+use ripcord_policy::CircuitBreaker;
+use ripcord_policy::breaker::State;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+
+use crate::error::{Error, Kind};
+use connection::Connector;
+use listener::Listener;
+use server::Server;
+
+/// A client of Redis or Valkey: one server, a master that sentinels watch, or a cluster.
+///
+/// The client connects when the first command needs a connection, and connects again when the connection is lost. A circuit
+/// breaker guards it: while Redis is unavailable, commands fail at once, and the client tries to connect once per
+/// [`retry_every`](ClientBuilder::retry_every). Each of the other types of this crate says what it then does.
+///
+/// A clone is another handle to the same client. The client disconnects when the last handle is dropped, including the handles
+/// inside of limiters, caches, hubs and queues.
+#[derive(Clone)]
+pub struct Client {
+    owner: Arc<Owner>,
+}
+
+/// Stops the client's thread when the last handle is dropped.
+struct Owner {
+    shared: Arc<Shared>,
+    stop: Arc<Notify>,
+}
+
+pub(crate) struct Shared {
+    server: Server,
+    /// The start of every key.
+    prefix: String,
+    name: String,
+    /// A random name of this client among its peers.
+    id: String,
+    timeout: Duration,
+    retry_every: Duration,
+    breaker: CircuitBreaker,
+    connector: Connector,
+    listener: Listener,
+    runtime: Handle,
+    /// The number of clients with the same prefix, as the last heartbeat saw it.
+    peers: AtomicUsize,
+    commands: AtomicU64,
+    failures: AtomicU64,
+    reconnects: AtomicU64,
+}
+
+impl Client {
+    /// Creates a builder. One of [`url`](ClientBuilder::url), [`sentinel`](ClientBuilder::sentinel) and
+    /// [`cluster`](ClientBuilder::cluster) is required.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::new()
+    }
+
+    /// Returns whether Redis answered the last command.
+    pub fn is_available(&self) -> bool {
+        self.shared().is_available()
+    }
+
+    /// Returns the prefix of the keys.
+    pub fn prefix(&self) -> &str {
+        &self.shared().prefix
+    }
+
+    /// Returns the name of this process, which other machines see, for example as the canceler of a context.
+    pub fn name(&self) -> &str {
+        &self.shared().name
+    }
+
+    /// Returns the statistics of the client.
+    pub fn stats(&self) -> ClientStats {
+        let shared = self.shared();
+        ClientStats {
+            is_available: shared.is_available(),
+            retry_after: shared.breaker.remaining_delay(),
+            peers: shared.peers(),
+            commands: shared.commands.load(Ordering::Relaxed),
+            failures: shared.failures.load(Ordering::Relaxed),
+            reconnects: shared.reconnects.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.owner.shared
+    }
+}
+
+impl Shared {
+    pub(crate) fn is_available(&self) -> bool {
+        self.breaker.state() == State::Closed
+    }
+
+    /// Returns the number of clients that share the prefix, at least 1. During an outage, it is the number before.
+    pub(crate) fn peers(&self) -> usize {
+        self.peers.load(Ordering::Relaxed).max(1)
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Returns the runtime of the client's thread.
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    /// Returns a key of Redis. `parts` are joined with colons. A part in braces decides on the node of a cluster.
+    pub(crate) fn key(&self, parts: &[&str]) -> String {
+        format!("{}:{}", self.prefix, parts.join(":"))
+    }
+
+    /// Returns the channel on which all clients with this prefix hear about cancels and changes.
+    pub(crate) fn channel(&self) -> String {
+        self.key(&["events"])
+    }
+
+    /// Sends `request` and returns the answer. `location` is the line of code that made the call.
+    pub(crate) async fn send<T: FromRedisValue>(
+        &self,
+        ctx: &Context,
+        location: &'static Location<'static>,
+        operation: &'static str,
+        request: Request<'_>,
+    ) -> Result<T, Error> {
+        // Invariant 1.
+        if !self.is_available() {
+            ctx.check().map_err(|end| Error::new(operation, location, Kind::Ended(end)))?;
+            let retry_after = self.breaker.remaining_delay().unwrap_or_default();
+            return Err(Error::new(operation, location, Kind::Unavailable { error: None, retry_after }));
+        }
+        self.probe(ctx, location, operation, request).await
+    }
+
+    /// Does the same as [`send`](Self::send), and also if Redis is known to be unavailable.
+    async fn probe<T: FromRedisValue>(
+        &self,
+        ctx: &Context,
+        location: &'static Location<'static>,
+        operation: &'static str,
+        request: Request<'_>,
+    ) -> Result<T, Error> {
+        let failed = |kind| Error::new(operation, location, kind);
+        ctx.check().map_err(|end| failed(Kind::Ended(end)))?;
+        let permit = self
+            .breaker
+            .try_acquire()
+            .map_err(|open| failed(Kind::Unavailable { error: None, retry_after: open.retry_after }))?;
+        self.commands.fetch_add(1, Ordering::Relaxed);
+        // Invariant 3.
+        let limited = ctx.with_timeout_at(self.timeout, location);
+        let number = AtomicU64::new(0);
+        let answer = match limited.run(self.attempt(&request, &number)).await {
+            Ok(answer) => answer,
+            Err(end) => {
+                self.connector.discard(number.load(Ordering::Relaxed));
+                if let Err(end) = ctx.check() {
+                    return Err(failed(Kind::Ended(end)));
+                }
+                drop(end);
+                let late =
+                    std::io::Error::new(std::io::ErrorKind::TimedOut, format!("no answer in {:?}", self.timeout));
+                Err(RedisError::from(late))
+            }
+        };
+        match answer {
+            Ok(value) => {
+                permit.success();
+                redis::from_redis_value(value).map_err(|error| failed(Kind::Refused(error.into())))
+            }
+            Err(error) if connection::is_answer(&error) => {
+                permit.success();
+                Err(failed(Kind::Refused(error)))
+            }
+            Err(error) => {
+                self.failures.fetch_add(1, Ordering::Relaxed);
+                permit.failure();
+                Err(failed(Kind::Unavailable { error: Some(error), retry_after: self.retry_every }))
+            }
+        }
+    }
+
+    /// Sends a request, and sends it again on a new connection if the connection was lost. So a restart of the server that is
+    /// over already is not an outage. `number` becomes the number of the connection.
+    async fn attempt(&self, request: &Request<'_>, number: &AtomicU64) -> Result<redis::Value, RedisError> {
+        let mut is_second = false;
+        loop {
+            let (current, mut connection) = self.connector.get(self).await?;
+            number.store(current, Ordering::Relaxed);
+            let answer = request.send(&mut connection).await;
+            match answer {
+                Err(error) if !connection::is_answer(&error) => {
+                    self.connector.discard(current);
+                    if is_second {
+                        return Err(error);
+                    }
+                    is_second = true;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Opens a connection that only the caller uses, for commands that block the connection.
+    pub(crate) async fn own_connection(
+        &self,
+        ctx: &Context,
+        location: &'static Location<'static>,
+    ) -> Result<Connection, Error> {
+        let failed = |kind| Error::new("connect", location, kind);
+        let opening = connection::open(self);
+        match ctx.run(opening).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => Err(failed(Kind::Unavailable { error: Some(error), retry_after: self.retry_every })),
+            Err(end) => Err(failed(Kind::Ended(end))),
+        }
+    }
+
+    /// Tells `subscriber` about the messages and the changes that this client hears of, until it is dropped. Returns when the
+    /// server sends them.
+    pub(crate) fn subscribe(self: &Arc<Self>, subscriber: Weak<dyn Subscriber>) {
+        self.listener.add(self, subscriber);
+    }
+
+    /// Waits until the server sends messages to this client.
+    pub(crate) async fn listening(&self, ctx: &Context) -> Result<(), ripcord::Error> {
+        self.listener.ready(ctx).await
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.stop.notify_one();
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("prefix", &self.prefix())
+            .field("name", &self.name())
+            .field("is_available", &self.is_available())
+            .finish_non_exhaustive()
+    }
+}

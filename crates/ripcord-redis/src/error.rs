@@ -1,0 +1,136 @@
+//! Why an operation over Redis failed.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::panic::Location;
+use std::time::Duration;
+
+use redis::RedisError;
+use ripcord_policy::ConfigError;
+
+/// Why an operation over Redis failed: its context ended, Redis is unavailable, or Redis refused it.
+///
+/// `{}` prints the operation and one level, as Go does: `cancel: context deadline exceeded`. `{:#}` prints everything on one line:
+/// the line of code that made the call, the cause, and what Redis answered.
+///
+/// The [`source`](StdError::source) is the [`ripcord::Error`] if the context ended.
+pub struct Error(Box<Repr>);
+
+struct Repr {
+    /// The name of the method, such as `cancel`.
+    operation: &'static str,
+    location: &'static Location<'static>,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+pub(crate) enum Kind {
+    /// The context ended.
+    Ended(ripcord::Error),
+    /// Redis did not answer. `error` is `None` if the command was not sent, because Redis was known to be unavailable.
+    Unavailable { error: Option<RedisError>, retry_after: Duration },
+    /// Redis answered with an error.
+    Refused(RedisError),
+    /// A setting is invalid.
+    Config(ConfigError),
+    /// The client's thread could not be started.
+    Thread(std::io::Error),
+    /// A value could not be read or written as JSON.
+    Json(serde_json::Error),
+}
+
+impl Error {
+    pub(crate) fn new(operation: &'static str, location: &'static Location<'static>, kind: Kind) -> Self {
+        Error(Box::new(Repr { operation, location, kind }))
+    }
+
+    /// Returns the error of the caller's context, if the operation failed because the context was canceled or its deadline passed.
+    pub fn context_error(&self) -> Option<&ripcord::Error> {
+        match &self.0.kind {
+            Kind::Ended(end) => Some(end),
+            _ => None,
+        }
+    }
+
+    /// Returns whether Redis could not be reached or did not answer in time. The operation may have taken effect if it was sent.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self.0.kind, Kind::Unavailable { .. })
+    }
+
+    /// Returns the time after which Redis may be available again, if it is [unavailable](Error::is_unavailable).
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self.0.kind {
+            Kind::Unavailable { retry_after, .. } => Some(retry_after),
+            _ => None,
+        }
+    }
+
+    /// Returns the error of the setting, if a setting of a builder is invalid.
+    pub fn config_error(&self) -> Option<&ConfigError> {
+        match &self.0.kind {
+            Kind::Config(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Returns the code of the error with which Redis answered, such as `NOPERM`.
+    pub fn code(&self) -> Option<&str> {
+        match &self.0.kind {
+            Kind::Refused(error) => error.code(),
+            _ => None,
+        }
+    }
+
+    /// Returns the line of code that made the call.
+    pub fn location(&self) -> &'static Location<'static> {
+        self.0.location
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Repr { operation, location, kind } = &*self.0;
+        write!(f, "{operation}: ")?;
+        match kind {
+            Kind::Ended(end) if f.alternate() => write!(f, "{end:#}")?,
+            Kind::Ended(end) => write!(f, "{end}")?,
+            Kind::Unavailable { error, retry_after } => {
+                write!(f, "Redis is unavailable; next attempt in {retry_after:?}")?;
+                if let Some(error) = error.as_ref().filter(|_| f.alternate()) {
+                    write!(f, ": {error}")?;
+                }
+            }
+            Kind::Refused(error) => write!(f, "Redis answered: {error}")?,
+            Kind::Config(error) => write!(f, "{error}")?,
+            Kind::Thread(error) => write!(f, "the client's thread could not be started: {error}")?,
+            Kind::Json(error) => write!(f, "not JSON of the expected form: {error}")?,
+        }
+        if f.alternate() {
+            write!(f, " (at {location})")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("operation", &self.0.operation)
+            .field("kind", &self.0.kind)
+            .field("location", &self.0.location)
+            .finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match &self.0.kind {
+            Kind::Ended(end) => Some(end),
+            Kind::Unavailable { error, .. } => error.as_ref().map(|error| error as _),
+            Kind::Refused(error) => Some(error),
+            Kind::Config(error) => Some(error),
+            Kind::Thread(error) => Some(error),
+            Kind::Json(error) => Some(error),
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Servers of Redis that a test starts and stops.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// When to give up on a condition that soon holds.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Returns whether a server can be started here.
+pub(crate) fn is_installed() -> bool {
+    Command::new("redis-server").arg("--version").output().is_ok_and(|output| output.status.success())
+}
+
+/// Waits until `condition` holds. Another process makes it hold, so there is nothing to wait on.
+#[track_caller]
+pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// One process of redis-server. It is killed when this is dropped.
+pub(crate) struct Server {
+    process: Child,
+    pub(crate) port: u16,
+    directory: PathBuf,
+    arguments: Vec<String>,
+}
+
+impl Server {
+    pub(crate) fn start() -> Server {
+        Server::with(&[])
+    }
+
+    /// Starts a server with settings, such as `["--maxmemory", "10mb"]`.
+    pub(crate) fn with(settings: &[&str]) -> Server {
+        // Another process may take the free port first.
+        for _ in 0..10 {
+            if let Some(server) = Server::try_start(free_port(), settings) {
+                return server;
+            }
+        }
+        panic!("no server could be started");
+    }
+
+    fn try_start(port: u16, settings: &[&str]) -> Option<Server> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("ripcord-redis-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("a directory for the server");
+        let mut arguments: Vec<String> = Vec::new();
+        // Every write is on disk before it is answered, so that a killed server has lost nothing.
+        let own = [
+            "--port",
+            &port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "yes",
+            "--appendfsync",
+            "always",
+        ];
+        arguments.extend(own.iter().map(ToString::to_string));
+        arguments.extend(["--dir".to_owned(), directory.display().to_string()]);
+        arguments.extend(settings.iter().map(ToString::to_string));
+        let process = spawn(&arguments);
+        let mut server = Server { process, port, directory, arguments };
+        server.is_up().then_some(server)
+    }
+
+    /// Waits until the server answers. Returns `false` if it ended instead.
+    fn is_up(&mut self) -> bool {
+        let start = Instant::now();
+        loop {
+            if self.process.try_wait().expect("a child of this process").is_some() {
+                return false;
+            }
+            if self.try_command(&["PING"]).is_some_and(|answer| answer.starts_with("+PONG")) {
+                return true;
+            }
+            assert!(start.elapsed() < PATIENCE, "the server did not start");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Ends the server at once, with SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().expect("a child of this process");
+        self.process.wait().expect("a child of this process");
+    }
+
+    /// Starts the server again on its port, with its data.
+    pub(crate) fn restart(&mut self) {
+        self.process = spawn(&self.arguments);
+        assert!(self.is_up(), "the server did not start again");
+    }
+
+    /// Stops the server from running, without ending it.
+    pub(crate) fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    /// Continues after [`pause`](Self::pause).
+    pub(crate) fn resume(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let status = Command::new("kill").args([&format!("-{signal}"), &self.process.id().to_string()]).status();
+        assert!(status.expect("the command kill").success());
+    }
+
+    /// Sends one command, and returns the answer as it comes over the wire.
+    #[track_caller]
+    pub(crate) fn command(&self, words: &[&str]) -> String {
+        self.try_command(words).expect("the server answers")
+    }
+
+    fn try_command(&self, words: &[&str]) -> Option<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        let mut request = format!("*{}\r\n", words.len());
+        words.iter().for_each(|word| request += &format!("${}\r\n{word}\r\n", word.len()));
+        // The server closes the connection after QUIT, which ends the answer.
+        request += "*1\r\n$4\r\nQUIT\r\n";
+        stream.write_all(request.as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some(answer.strip_suffix("+OK\r\n")?.to_owned())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ended_already = self.process.kill();
+        let _ended_already = self.process.wait();
+        let _in_use = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn spawn(arguments: &[String]) -> Child {
+    let mut command = Command::new("redis-server");
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().expect("redis-server is installed")
+}
+
+/// Returns a port that nothing listens on. Its cluster port, 10,000 above, is below 65,536.
+pub(crate) fn free_port() -> u16 {
+    loop {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        if port < 55_000 {
+            return port;
+        }
+    }
+}
