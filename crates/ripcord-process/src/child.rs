@@ -61,7 +61,8 @@ impl Child {
     ///
     /// # Errors
     ///
-    /// * The command's context was canceled or its deadline passed ([`Error::context_error`]). The command was then ended.
+    /// * The command's context was canceled or its deadline passed before the command exited ([`Error::context_error`]). The
+    ///   command was ended.
     /// * The command cannot be watched or ended ([`Error::io_error`]).
     ///
     /// # Cancel safety

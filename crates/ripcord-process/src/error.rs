@@ -100,7 +100,7 @@ impl Error {
         }
     }
 
-    /// Returns whether the command was ended or not started because the deadline of its context passed.
+    /// Returns whether the command was ended or not started because the deadline or an idle timeout of its context passed.
     pub fn is_deadline_exceeded(&self) -> bool {
         self.context_error().is_some_and(ripcord::Error::is_deadline_exceeded)
     }

@@ -106,7 +106,7 @@ impl Error {
         }
     }
 
-    /// Returns whether the operation failed because the deadline of its context passed.
+    /// Returns whether the operation failed because the deadline or an idle timeout of its context passed.
     pub fn is_deadline_exceeded(&self) -> bool {
         self.context_error().is_some_and(ripcord::Error::is_deadline_exceeded)
     }
@@ -136,8 +136,8 @@ impl Error {
     ///
     /// - The connection was lost before the response arrived.
     /// - The context ended, and the response did not arrive within the pool's grace period.
-    /// - The context ended while an operation of Postgres was in progress that does not wait for the response: a row stream, a
-    ///   COPY, the start of a transaction or a rollback.
+    /// - The context ended during one of the operations of Postgres without a grace period: a row stream, a COPY, the start of a
+    ///   transaction or a rollback.
     ///
     /// `false` means that the operation has had no effect, with these exceptions:
     ///

@@ -78,8 +78,9 @@ impl<C, D: FnOnce(C)> ConnectionGuard<C, D> {
         ConnectionGuard { parts: Some((connection, discard)), is_unfinished: false }
     }
 
-    /// Calls `work` with the connection, and runs the future that it returns, for up to `grace` after `ctx` has ended. Returns the
-    /// future's output, even if `ctx` has ended in the meantime. [`Context::run_with_grace`] describes the details.
+    /// Calls `work` with the connection and awaits the future that `work` returns, until `grace` after the end of `ctx` at the
+    /// latest. Returns the future's output, even if `ctx` has ended in the meantime. [`Context::run_with_grace`] describes the
+    /// details.
     ///
     /// # Errors
     ///
@@ -87,7 +88,7 @@ impl<C, D: FnOnce(C)> ConnectionGuard<C, D> {
     ///
     /// - `ctx` had ended before the first poll. `work` is not called, and the state of the connection does not change.
     /// - The grace period was over before the future was ready. The future is dropped, and the connection is
-    ///   [unfinished](ConnectionGuard::is_unfinished). Do not use it again: drop the guard.
+    ///   [unfinished](ConnectionGuard::is_unfinished). Do not use the connection again: drop the guard.
     ///
     /// # Cancel safety
     ///
@@ -116,8 +117,8 @@ impl<C, D: FnOnce(C)> ConnectionGuard<C, D> {
         self.is_unfinished = true;
     }
 
-    /// Returns whether an operation on the connection has not finished. If so, the connection is discarded when the guard is
-    /// dropped.
+    /// Returns whether an operation on the connection has not finished, or [`set_unfinished`](ConnectionGuard::set_unfinished) was
+    /// called. If so, the connection is discarded when the guard is dropped.
     pub fn is_unfinished(&self) -> bool {
         self.is_unfinished
     }

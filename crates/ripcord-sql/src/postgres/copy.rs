@@ -46,7 +46,7 @@ impl CopyIn {
         })
     }
 
-    /// Ends the data, waits until the server has stored it, and returns the number of rows.
+    /// Ends the data, waits until the server has stored the data, and returns the number of rows.
     ///
     /// If the context ends in the meantime, the COPY is canceled in the server, and the future waits for the outcome, at most for
     /// the [grace period](super::PoolBuilder::grace).

@@ -182,9 +182,11 @@ impl PoolBuilder {
     /// Sets the grace period: how long the pool tries to make a connection clean after a context has ended or a future was dropped.
     /// Default: [`DEFAULT_GRACE`](PoolBuilder::DEFAULT_GRACE).
     ///
-    /// During this time, the pool cancels the statement in the server, waits for the response, and rolls back an open transaction.
-    /// A call whose context has ended waits for its response for this time. A connection that is not clean after this time is
-    /// closed.
+    /// A connection is clean when no statement runs on it, no transaction is open on it, and no cancel request can reach it. To
+    /// make a connection clean, the pool cancels the statement in the server, waits for the response, and rolls back an open
+    /// transaction. If this takes longer than the grace period, the connection is closed.
+    ///
+    /// A call whose context has ended waits for the response of the server, at most for the grace period.
     pub fn grace(self, grace: Duration) -> Self {
         PoolBuilder { grace, ..self }
     }

@@ -236,7 +236,8 @@ macro_rules! statements {
         ///
         /// Dropping a future cancels its statement in the background. In a transaction, this also rolls back the transaction.
         impl $type {
-            /// Runs a statement and returns all its rows. `params` contains the values of the parameters `$1`, `$2` and so on.
+            /// Runs a statement and returns all its rows. `params` contains the values of the parameters `$1`, `$2` and so on, such
+            /// as `&[&id, &name]`, or `&[]` for a statement without parameters.
             ///
             /// If the context ends first, the statement is canceled in the server. The future waits for the outcome, at most for
             /// the [grace period](super::PoolBuilder::grace). If the statement has succeeded in the meantime, the future returns
@@ -294,7 +295,7 @@ macro_rules! statements {
             }
 
             /// Runs a statement, like [`query`](Self::query), and returns the number of rows that the statement has inserted,
-            /// updated, deleted or selected.
+            /// updated or deleted.
             ///
             /// # Errors
             ///
@@ -330,7 +331,7 @@ macro_rules! statements {
             /// # Errors
             ///
             /// Returns the errors of [`query`](Self::query). If the context ends, the future and the stream return the error
-            /// without a grace period.
+            /// immediately, without waiting for a response of the server.
             #[track_caller]
             pub fn query_stream(
                 &self,
@@ -346,8 +347,8 @@ macro_rules! statements {
             ///
             /// # Errors
             ///
-            /// Returns the errors of [`query`](Self::query). If the context ends, the future returns the error without a grace
-            /// period.
+            /// Returns the errors of [`query`](Self::query). If the context ends, the future returns the error immediately, without
+            /// waiting for a response of the server.
             #[track_caller]
             pub fn copy_in(&self, ctx: &Context, sql: &str) -> impl Future<Output = Result<CopyIn, Error>> + Send {
                 copy_in(Place::from(self), ctx, Location::caller(), sql)
@@ -358,7 +359,7 @@ macro_rules! statements {
             /// # Errors
             ///
             /// Returns the errors of [`query`](Self::query). If the context ends, the future and the stream return the error
-            /// without a grace period.
+            /// immediately, without waiting for a response of the server.
             #[track_caller]
             pub fn copy_out(&self, ctx: &Context, sql: &str) -> impl Future<Output = Result<CopyOut, Error>> + Send {
                 copy_out(Place::from(self), ctx, Location::caller(), sql)

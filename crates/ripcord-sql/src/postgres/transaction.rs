@@ -17,17 +17,18 @@ use crate::error::Kind;
 
 /// A transaction of Postgres. Returned by [`Pool::transaction`] and [`TransactionBuilder::begin`].
 ///
-/// The transaction is rolled back in three cases:
+/// The transaction is rolled back in four cases:
 ///
 /// - The `Transaction` is dropped without [`commit`](Transaction::commit).
 /// - The context that was passed to [`Pool::transaction`] or [`TransactionBuilder::begin`] ends, even if no statement runs at that
 ///   moment.
-/// - The future of a statement is dropped, or the context of a row stream or a COPY ends, before it has finished.
+/// - The future of a statement is dropped before the statement has finished.
+/// - The context of an unfinished row stream or COPY ends.
 ///
-/// In the last two cases, later statements and `commit` return an error.
+/// In the last three cases, later statements and `commit` return an error.
 ///
-/// Each statement takes a context of its own. It ends when that context or the transaction's context ends. Only one statement or
-/// stream can run at a time: a second one returns an error.
+/// Each statement takes its own context. The statement ends when its context or the transaction's context ends. Only one statement
+/// or stream can run at a time. If you start a second one, it returns an error.
 #[must_use = "a transaction is rolled back when it is dropped"]
 pub struct Transaction {
     pub(super) inner: Arc<Inner>,
@@ -59,7 +60,8 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// Returns the errors of [`query`](Pool::query). If `ctx` ends, the future returns the error without a grace period.
+    /// Returns the errors of [`query`](Pool::query). If `ctx` ends, the future returns the error immediately, without waiting for a
+    /// response of the server.
     ///
     /// # Cancel safety
     ///
@@ -109,7 +111,8 @@ impl<'a> TransactionBuilder<'a> {
     ///
     /// # Errors
     ///
-    /// Returns the errors of [`Pool::query`]. If `ctx` ends, the future returns the error without a grace period.
+    /// Returns the errors of [`Pool::query`]. If `ctx` ends, the future returns the error immediately, without waiting for a
+    /// response of the server.
     ///
     /// # Cancel safety
     ///

@@ -72,13 +72,14 @@ pub struct PoolStats {
 }
 
 impl Pool {
-    /// Returns a builder for a pool. `open` opens a connection, for example `|| Connection::open("app.db")`. It is called on a
-    /// thread for blocking work.
+    /// Returns a builder for a pool. `open` opens a connection, for example `|| Connection::open("app.db")`. `open` is
+    /// called on a thread for blocking work.
     pub fn builder(open: impl Fn() -> rusqlite::Result<Connection> + Send + Sync + 'static) -> PoolBuilder {
         PoolBuilder::new(Box::new(open))
     }
 
-    /// Runs a statement and returns all its rows. `map` converts each row, on the thread that runs the statement.
+    /// Runs a statement and returns all its rows. `map` converts each row, on the thread that runs the statement. If `ctx` ends
+    /// first, SQLite stops the statement.
     ///
     /// `params` contains the values of the parameters `?1`, `?2` and so on: a tuple of owned values such as `(1, name)`, `()` for
     /// none, or [`params_from_iter`](rusqlite::params_from_iter). Each connection caches its prepared statements.
@@ -163,8 +164,8 @@ impl Pool {
 
     /// Runs a transaction: executes `BEGIN IMMEDIATE`, calls `run`, and executes `COMMIT` if `run` returns `Ok`.
     ///
-    /// `run` is called with the context of the operation and the transaction, on a thread for blocking work. If `run` returns an
-    /// error or panics, or if the context ends before the commit starts, the transaction is rolled back.
+    /// `run` is called on a thread for blocking work. Its arguments are a context that ends with `ctx`, and the transaction. If
+    /// `run` returns an error or panics, or if the context ends before the commit starts, the transaction is rolled back.
     ///
     /// `BEGIN IMMEDIATE` waits for the write lock of the database until the context ends. This avoids a conflict: if a transaction
     /// starts with a read, SQLite may refuse its first write without waiting for the lock. For a transaction that only reads, call
@@ -218,8 +219,10 @@ impl Pool {
         })
     }
 
-    /// Calls `run` with the context of the operation and a connection, on a thread for blocking work. Use this method for the parts
-    /// of rusqlite that the other methods do not offer.
+    /// Calls `run` with a connection, on a thread for blocking work. Use this method for the parts of rusqlite that the other
+    /// methods do not offer.
+    ///
+    /// The arguments of `run` are a context that ends with `ctx`, and the connection.
     ///
     /// The end of the context stops a long statement, but it does not stop `run` between two short statements. If `run` executes
     /// many statements, call `ctx.check()?` between them.
@@ -227,7 +230,7 @@ impl Pool {
     /// If `run` leaves a transaction open, the transaction is rolled back. If `run` executes several statements without a
     /// transaction and one of them fails, the effects of the earlier statements remain.
     ///
-    /// In `run`, and in the SQL functions that its statements call, [`Context::current`] is the context of the operation.
+    /// In `run`, and in the SQL functions that its statements call, [`Context::current`] returns the same context.
     ///
     /// # Errors
     ///
