@@ -146,8 +146,8 @@ impl ChildHandle {
     ///
     /// Returns `Ok(false)` if the command and all of its descendants have already ended.
     ///
-    /// Use [`Child::wait`] to wait for the end. It returns the exit status, even if the command's context ends during the grace
-    /// period. If a grace period has already started, it is not extended.
+    /// To wait for the end, call [`Child::wait`]. `wait` returns the exit status, even if the command's context ends during the
+    /// grace period. If a grace period has already started, this method does not extend it.
     ///
     /// # Errors
     ///

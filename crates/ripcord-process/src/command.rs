@@ -327,8 +327,8 @@ impl Command {
     ///
     /// # Errors
     ///
-    /// * `ctx` was canceled or its deadline passed before the command exited ([`Error::context_error`]). If `ctx` had ended before
-    ///   the call, the command is not started. [`Error::output`] contains the output that the command wrote before its end.
+    /// * `ctx` was canceled or its deadline passed before the command exited ([`Error::context_error`]). [`Error::output`] contains
+    ///   the output that the command wrote before its end. If `ctx` had ended before the call, the command is not started.
     /// * The command cannot be started, watched or ended ([`Error::io_error`]).
     ///
     /// An exit status other than 0 is not an error.

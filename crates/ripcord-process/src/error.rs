@@ -143,7 +143,7 @@ impl Error {
     /// was not started, or could not be watched or ended.
     ///
     /// The output is captured by [`Command::output`](crate::Command::output) and
-    /// [`Child::wait_with_output`](crate::Child::wait_with_output). For other methods, the output is empty.
+    /// [`Child::wait_with_output`](crate::Child::wait_with_output). For `status` and `wait`, the output is empty.
     pub fn output(&self) -> Option<&Output> {
         match &self.0.kind {
             Kind::Ended { output, .. } => Some(output),

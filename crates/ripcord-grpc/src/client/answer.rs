@@ -74,8 +74,8 @@ pin_project! {
     /// The body of a response from a [`Client`](super::Client). After the context of the call ends, reading the body returns an
     /// error instead of data.
     ///
-    /// A body that has been read completely is not affected by a later end of the context. The first error drops the inner body,
-    /// which resets the HTTP/2 stream. Dropping this body does the same.
+    /// A body that has been read completely is not affected by a later end of the context. After an error, the HTTP/2 stream of the
+    /// call is reset. Dropping a body that has not been read completely also resets the stream.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]

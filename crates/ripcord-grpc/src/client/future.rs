@@ -15,8 +15,8 @@ use crate::{BoxError, Error};
 pin_project! {
     /// The future of a call. Returned by [`Client`](super::Client), which [`ClientLayer`](super::ClientLayer) creates.
     ///
-    /// If the context ends before the head of the response arrives, this future drops the future of the transport and returns an
-    /// error. If the response is ready at that moment, this future returns the response. Dropping this future cancels the call.
+    /// If the context ends before the head of the response arrives, this future drops the future of the wrapped client and returns
+    /// an error. If the response is ready at that moment, this future returns the response. Dropping this future cancels the call.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F> {
         #[pin]

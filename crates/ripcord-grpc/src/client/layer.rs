@@ -44,8 +44,8 @@ use crate::{BoxError, Error, Metadata};
 ///
 /// A request without a context passes through unchanged. The [module documentation](super) describes the results of a call.
 ///
-/// Wrap the transport with this layer, for example hyper's client or tonic's `Channel`. Pass the result to the client of the
-/// framework, such as the `EchoClient` that tonic generates. Place the layer inside layers that send a call several times, such as
+/// Wrap a transport, such as hyper's client or tonic's `Channel`, with this layer. Pass the result to the client of the framework,
+/// such as the `EchoClient` that tonic generates. Place the layer inside layers that send a call several times, such as
 /// retries. Each attempt then sends the time that is left when the attempt starts.
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing until it is put on a client"]

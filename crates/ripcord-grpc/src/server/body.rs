@@ -83,8 +83,9 @@ impl<B> fmt::Debug for RequestBody<B> {
 }
 
 pin_project! {
-    /// The body of a response from a [`CallService`](super::CallService). If the client is not trusted, this body removes
-    /// [`ripcord-cause`](ripcord_http::RemoteCause) from the trailers.
+    /// The body of a response from a [`CallService`](super::CallService). If the client is not
+    /// [trusted](ripcord_http::server::ContextLayer::trust), this body removes [`ripcord-cause`](ripcord_http::RemoteCause) from
+    /// the trailers.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]

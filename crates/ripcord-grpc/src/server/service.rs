@@ -62,8 +62,11 @@ fn keep_back(margin: Duration, headers: &mut HeaderMap) {
     headers.insert(timeout::HEADER, left.map_or(HeaderValue::from_static("0n"), Into::into));
 }
 
-/// A tower service inside a [`ServerService`], around your service. It handles the bodies and the status code of each call. Created
-/// by [`ServerLayer`](super::ServerLayer); you only need this type to name the type of a service.
+/// A tower service inside a [`ServerService`], around your service. Created by [`ServerLayer`](super::ServerLayer). You only need
+/// this type to name the type of a service.
+///
+/// The service ends the request stream of a call when the call's context ends, removes the cause from responses to untrusted
+/// clients, and reads the status code for [`ServerLayer::on_end`](super::ServerLayer::on_end).
 #[derive(Clone, Debug)]
 pub struct CallService<S> {
     inner: S,
