@@ -90,9 +90,13 @@ impl ManualTime {
     /// Advances the clock by `duration`. Ends all contexts on this clock whose deadlines are not later than the new time,
     /// in the order of the deadlines.
     ///
-    /// The calling thread wakes the waiters of these contexts before this method returns. During a wake, the clock shows
-    /// the time of the deadline. If a woken waiter sets a deadline that is not later than the new time, the same call ends
-    /// that context too.
+    /// The calling thread calls the wakers of the futures that wait for these contexts, and of the sleeps that are over.
+    /// While a waker runs, the clock shows the time of the deadline. This method does not poll the futures: on a
+    /// single-threaded runtime, they are polled after it has returned, when the clock shows the new time. A task that
+    /// sleeps twice in a row then needs two calls of this method.
+    ///
+    /// If a waker or another thread sets a deadline during the call, and the deadline is not later than the new time, it
+    /// has also passed when this method returns.
     ///
     /// A waker may call this method. If several threads call this method at the same time, the clock advances by the sum of
     /// their durations. The clock advances by at most 292 years in total.
@@ -103,8 +107,8 @@ impl ManualTime {
         manual.run_to(before.unwrap_or_default().saturating_add(by));
     }
 
-    /// Advances the clock to the next deadline for which code waits, such as the end of a sleep, and ends its context.
-    /// Returns `false`, and leaves the clock unchanged, if code waits for no deadline.
+    /// Advances the clock to the next deadline for which code waits: the deadline of a context, or the end of a sleep. The
+    /// context ends, or the sleep is over. Returns `false`, and leaves the clock unchanged, if no code waits for a deadline.
     ///
     /// A deadline for which no code waits is ignored: the clock may advance past it.
     ///

@@ -67,9 +67,9 @@ pub use report::{DrainEnded, PhaseOutcome, PhaseReport, Report};
 /// Create a shutdown with [`Shutdown::builder`]. Derive the contexts of all work from [`context`](Shutdown::context).
 /// The shutdown has four steps:
 ///
-/// 1. **Stop request.** The shutdown starts with a call of [`begin`](Shutdown::begin), with a
-///    [signal](Shutdown::on_signals), or when the [root](ShutdownBuilder::context) ends. From this moment, all contexts
-///    derived from `context` are [draining](Context::is_draining). The stop request itself cancels no work.
+/// 1. **Stop request.** The shutdown starts with a call of [`begin`](Shutdown::begin) or with a
+///    [signal](Shutdown::on_signals). From this moment, all contexts derived from `context` are
+///    [draining](Context::is_draining), but no work is canceled yet.
 /// 2. **Drain.** The drain ends when no work is in flight, or when the [drain time](ShutdownBuilder::drain) is over. At
 ///    the end of the drain, `context` is canceled with the cause [`DrainEnded`]. Canceled work has one second to end
 ///    before the phases start.
@@ -77,13 +77,17 @@ pub use report::{DrainEnded, PhaseOutcome, PhaseReport, Report};
 ///    queue and closing a pool.
 /// 4. **Report.** [`run`](Shutdown::run) returns the [`Report`].
 ///
+/// The shutdown also starts when the [parent context](ShutdownBuilder::context) of `context` ends. In this case, the
+/// contexts of all work end immediately, and no phase runs.
+///
 /// Work in flight is everything in the task list ([`with_tasks`](Context::with_tasks)) of `context`: tasks of
 /// `Context::spawn` or a [`Group`](crate::Group) under `context`, work that holds a [`TaskGuard`](crate::TaskGuard), and
 /// the listeners, connections and requests of a server of `ripcord_http::serve`.
 ///
-/// The shutdown runs on the tokio runtime on which it was built, or else on a thread. The shutdown makes progress even
-/// if no code awaits [`run`](Shutdown::run). Building a `Shutdown` does not start it. Clones refer to the same
-/// shutdown. If the last clone is dropped before a stop request, the shutdown never starts, and no phase runs.
+/// The shutdown runs on the tokio runtime on which it was built. If it was built outside of a runtime, it runs on threads.
+/// The shutdown makes progress even if no code awaits [`run`](Shutdown::run). Building a `Shutdown` does not start it.
+/// Clones refer to the same shutdown. If the last clone is dropped before a stop request, the shutdown never starts, and
+/// no phase runs.
 ///
 /// ```
 /// use std::time::Duration;
@@ -201,9 +205,10 @@ impl Shutdown {
 
     /// Returns the context of all work. Derive the contexts of requests, jobs and connections from it.
     ///
-    /// This context does not end at the [stop request](Shutdown). It is canceled with the cause [`DrainEnded`] when the
-    /// drain ends: when no work is in flight, or when the [drain time](ShutdownBuilder::drain) is over. The contexts of
-    /// work that starts later have already ended.
+    /// A call of [`begin`](Shutdown::begin) and a [signal](Shutdown::on_signals) do not end this context. It is canceled
+    /// with the cause [`DrainEnded`] when the drain ends: when no work is in flight, or when the
+    /// [drain time](ShutdownBuilder::drain) is over. It also ends when its [parent](ShutdownBuilder::context) ends. A
+    /// context that is derived later has already ended.
     pub fn context(&self) -> &Context {
         &self.0.work
     }

@@ -17,8 +17,8 @@ use crate::raw::tree;
 /// A handle to a spawned task. Awaiting the handle returns the task's output.
 ///
 /// [`Context::spawn`], [`spawn_blocking`](Context::spawn_blocking) and [`spawn_with_grace`](Context::spawn_with_grace)
-/// return it. Dropping the handle detaches the task: the task continues until it is ready or its context ends.
-/// [`cancel`](Task::cancel) cancels the task.
+/// return it. Dropping the handle does not cancel the task, as with tokio's `JoinHandle`: the task continues as before,
+/// and its output is lost. To cancel the task, call [`cancel`](Task::cancel).
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -31,12 +31,13 @@ use crate::raw::tree;
 ///
 /// # Errors
 ///
-/// Awaiting returns a [`TaskError`] if the task's context ended first, or if the task panicked.
+/// Awaiting returns [`TaskError::Panicked`] if the task panicked, and [`TaskError::Ended`] if the task's context ended
+/// first. A task from [`spawn_with_grace`](Context::spawn_with_grace) can still return its output during the grace period.
 ///
 /// # Cancel safety
 ///
-/// `(&mut task).await` may be dropped at any time: a later await of the handle still returns the output. After the handle
-/// has returned a result, it is never ready again.
+/// `(&mut task).await` may be dropped at any time: a later await of the handle still returns the output. An await of
+/// a handle that has already returned a result waits forever.
 #[doc(alias = "JoinHandle")]
 pub struct Task<T> {
     /// The task's context. If the task was not started, a context that is done.
