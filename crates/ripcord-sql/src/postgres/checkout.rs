@@ -1,17 +1,17 @@
-//! A connection that is lent to a call, and how it comes back to the pool.
+//! A connection that is lent to a call, and its return to the pool.
 //!
-//! The invariants, which comments cite by number:
+//! Comments cite these invariants by number:
 //!
 //! 1. A connection is returned to the pool only in [`Phase::Clean`]: no request is in flight on it, no transaction is open, and no
 //!    cancel that was asked for it can still arrive.
-//! 2. A cancel has arrived when the server has closed the connection that asked for it: it sends the signal first. The signal is
-//!    handled, at the latest, when the server reads the next message. So a statement that is sent after that, and answered, is a
-//!    barrier: what comes after it is never hit.
-//!    The answer must be the statement's own: if a COPY is canceled before it has read any data, the server says twice that it is
-//!    ready, and tokio-postgres takes the second time for the answer of the next statement.
+//! 2. The server sends the signal of a cancel before it closes the connection that requested the cancel. So the cancel has arrived
+//!    when that connection is closed. The server handles the signal, at the latest, when it reads the next message. So a statement
+//!    that is sent and answered after that is a barrier: the cancel cannot hit a later statement. The answer must belong to the
+//!    statement. If a COPY is canceled before it has read any data, the server reports twice that it is ready, and tokio-postgres
+//!    treats the second report as the answer to the next statement.
 //! 3. A request that has been polled has been sent. A request that has not been polled after the context's end is never sent.
-//! 4. Dropping a [`Checkout`] that is not clean starts a task that cleans it up, within the grace. The pool has the connection back
-//!    only then, so that the next borrower waits. If that fails, the connection is closed.
+//! 4. Dropping a [`Checkout`] that is not clean starts a task that cleans up the connection within the grace period. The pool gets
+//!    the connection back only after that, so the next borrower waits. If the clean-up fails, the connection is closed.
 
 mod request;
 
@@ -30,31 +30,31 @@ use super::pool::Inner;
 use super::slot::Slot;
 pub(super) use request::{AfterEnd, Ran, run};
 
-/// Number of statements that are sent to get an answer from a connection that is cleaned up: one may be hit by the cancel, the next
-/// one shows the open transaction, and the third one ends it.
+/// Maximum number of statements that are sent to clean up a connection. The cancel may hit the first, the second shows that a
+/// transaction is open, and the third ends the transaction.
 const MAX_BARRIERS: usize = 4;
 
 type Object = deadpool::managed::Object<Manager>;
 
-/// What a connection is doing.
+/// The activity of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Nothing, and no transaction is open.
+    /// No request is in flight, and no transaction is open.
     Clean,
-    /// Nothing that must be canceled. A transaction may be open, or an answer may be on its way.
+    /// No request must be canceled. A transaction may be open, or an answer may not have been read completely.
     Open,
     /// A request is in flight.
     Busy,
-    /// A request is in flight that leaves the connection unusable if it is dropped.
+    /// A request is in flight. If the request is dropped, the connection is unusable.
     Fragile,
 }
 
-/// The request for a cancel.
+/// The state of the cancel request.
 #[derive(Debug, Default)]
 enum Cancel {
     #[default]
     NotSent,
-    /// A task, because a request that is dropped half way may arrive at any time later (invariant 2).
+    /// The request is sent by a task. If the request were dropped, it could arrive at any later time (invariant 2).
     Sending(JoinHandle<io::Result<()>>),
     Arrived,
 }
@@ -62,18 +62,18 @@ enum Cancel {
 /// A connection that is lent to one call.
 pub(super) struct Checkout {
     inner: Arc<Inner>,
-    /// `None` after it was returned or discarded.
+    /// `None` after the connection was returned or discarded.
     object: Option<Object>,
     pub(super) phase: Phase,
     cancel: Cancel,
     clock: Clock,
-    /// Where it belongs while a transaction uses it.
+    /// The slot of the transaction that uses the connection.
     pub(super) home: Option<Arc<Slot<Checkout>>>,
     /// The `statement_timeout` of the transaction, in milliseconds.
     local_limit: Option<u32>,
-    /// Whether the state of the transaction may not be the one that was read last.
+    /// Whether the state of the transaction may differ from the last state that was read.
     pub(super) is_doubtful: bool,
-    /// Whether it is being cleaned up.
+    /// Whether the connection is being cleaned up.
     is_recovering: bool,
 }
 
@@ -100,16 +100,16 @@ impl Checkout {
         Arc::clone(&self.connection().client)
     }
 
-    /// Returns a context that ends when the grace is over.
+    /// Returns a context that ends when the grace period is over.
     fn grace(&self) -> Context {
         Context::background().with_clock(self.clock.clone()).with_timeout(self.inner.grace)
     }
 
-    /// Asks the server to cancel the request in flight, and waits until the signal was sent.
+    /// Asks the server to cancel the request in flight, and waits until the server has sent the signal.
     ///
     /// # Cancel safety
     ///
-    /// If this is dropped, the next call waits for the same request.
+    /// If the future is dropped, the next call waits for the same cancel request.
     async fn cancel(&mut self) -> io::Result<()> {
         if !self.inner.cancels_on_server {
             return Ok(());
@@ -122,7 +122,7 @@ impl Checkout {
             self.cancel = Cancel::Sending(connection.runtime.spawn(async move {
                 let manager = inner.deadpool.manager();
                 let sent = connector::cancel(&*manager.connector, &manager.config, &server, token);
-                // Nobody waits longer than the grace. This only keeps the task from living on.
+                // No caller waits longer than the grace period. The timeout only ends the task.
                 match tokio::time::timeout(inner.grace, sent).await {
                     Ok(sent) => sent,
                     Err(_) => Err(io::ErrorKind::TimedOut.into()),
@@ -136,8 +136,7 @@ impl Checkout {
         Ok(())
     }
 
-    /// Waits until everything that was sent has been answered, and rolls back what is open, unless a transaction owns the
-    /// connection.
+    /// Waits until all requests have been answered. Rolls back an open transaction, unless a `Transaction` owns the connection.
     async fn barrier(&self) -> io::Result<()> {
         let Connection { client, status, .. } = self.connection();
         for round in 0..MAX_BARRIERS {
@@ -146,8 +145,8 @@ impl Checkout {
                 Ok(false) => return Err(io::Error::other("the answer is another statement's")),
                 Ok(true) if self.home.is_some() || status.is_idle() => return Ok(()),
                 Ok(true) => {}
-                // The cancel has hit it, or the transaction is aborted. The state that comes after the error may not have been
-                // read.
+                // The cancel has hit the statement, or the transaction is aborted. The state that follows the error may not have
+                // been read.
                 Err(error) if error.code().is_some() => {
                     if self.home.is_some() {
                         return Ok(());
@@ -159,18 +158,18 @@ impl Checkout {
         Err(io::Error::other("the transaction cannot be ended"))
     }
 
-    /// Everything was answered. A limit that was set on the way is not known.
+    /// Records that all requests have been answered. A limit that one of them has set is unknown.
     fn settled(&mut self) {
         self.cancel = Cancel::NotSent;
         self.note_limit(None);
         self.phase = if self.home.is_some() { Phase::Open } else { Phase::Clean };
     }
 
-    /// Gives the connection back: to its transaction, or to the pool. Returns false if a transaction was left open in the pool's
-    /// connection: then it is rolled back.
+    /// Returns the connection to its transaction, or to the pool. Returns `false` if a statement outside of a `Transaction` has
+    /// left a transaction open. That transaction is then rolled back.
     pub(super) fn give_back(mut self) -> bool {
         if let Some(home) = self.home.take() {
-            // If the transaction is over, this rolls it back.
+            // If the transaction is over, dropping the checkout rolls it back.
             drop(home.put(self));
             return true;
         }
@@ -189,7 +188,7 @@ impl Checkout {
         }
     }
 
-    /// Cleans the connection up within the grace, and returns it to the pool (invariant 1) or closes it.
+    /// Cleans up the connection within the grace period, and returns it to the pool (invariant 1) or closes it.
     async fn recover(mut self) {
         let limit = self.grace();
         let is_fragile = self.phase == Phase::Fragile;
@@ -203,7 +202,7 @@ impl Checkout {
             self.settled();
             self.is_recovering = false;
         }
-        // Dropped here: clean, or to be discarded.
+        // The drop of `self` returns the connection if it is clean, and discards it otherwise.
     }
 }
 
@@ -212,7 +211,7 @@ impl Drop for Checkout {
         let home = self.home.take();
         let object = match self.object.take() {
             Some(object) if self.phase == Phase::Open && home.is_some() => {
-                // A statement of the transaction has failed. The transaction goes on.
+                // A statement of the transaction has failed. The transaction continues.
                 let mut checkout = Checkout::new(Arc::clone(&self.inner), object, self.clock.clone());
                 (checkout.phase, checkout.is_doubtful, checkout.local_limit) = (Phase::Open, true, self.local_limit);
                 drop(home.and_then(|home| home.put(checkout)));
@@ -221,7 +220,8 @@ impl Drop for Checkout {
             object => object,
         };
         if let Some(home) = home {
-            // A statement of the transaction was dropped half way, or its connection was closed, so the transaction is over.
+            // A statement of the transaction was dropped before it had finished, or its connection was closed. The transaction is
+            // over.
             drop(home.close());
         }
         let Some(object) = object else { return };
@@ -243,7 +243,7 @@ impl Drop for Checkout {
     }
 }
 
-/// Sends `prefix` and a statement with a number of its own. Returns whether the answer has that number (invariant 2).
+/// Sends `prefix` and a `SELECT` of a unique number. Returns whether the answer contains that number (invariant 2).
 pub(super) async fn ask(client: &Client, prefix: &str) -> Result<bool, Error> {
     static NUMBERS: AtomicU32 = AtomicU32::new(0);
     let number = NUMBERS.fetch_add(1, Ordering::Relaxed).to_string();

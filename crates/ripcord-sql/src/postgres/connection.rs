@@ -1,4 +1,4 @@
-//! A connection of the pool, with the state that the pool must know.
+//! A connection of the pool, and its state.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +22,7 @@ const MAX_STATEMENTS: usize = 256;
 pub(super) struct Manager {
     pub(super) config: Config,
     pub(super) connector: Arc<dyn Connector>,
-    /// Whether sessions get a `statement_timeout`.
+    /// Whether the pool sets the `statement_timeout` of sessions.
     pub(super) has_limits: bool,
 }
 
@@ -30,9 +30,9 @@ pub(super) struct Connection {
     pub(super) client: Arc<Client>,
     pub(super) status: Arc<Status>,
     pub(super) server: Server,
-    /// The runtime that drives the connection, on which it is also cleaned up.
+    /// The runtime that drives the connection. The connection is also cleaned up on this runtime.
     pub(super) runtime: Handle,
-    /// The `statement_timeout` of the session. `None` if the sessions get none.
+    /// The `statement_timeout` of the session. `None` if the pool does not set it.
     pub(super) limit: Option<Limit>,
     driving: JoinHandle<()>,
     statements: Mutex<HashMap<Box<str>, Statement>>,
@@ -54,13 +54,13 @@ impl Connection {
         drop(old);
     }
 
-    /// Forgets a prepared statement that the server can no longer run: the tables have changed, or the session was reset.
+    /// Removes a prepared statement that the server can no longer run, because the tables have changed or the session was reset.
     pub(super) fn forget(&self, sql: &str) {
         let forgotten = self.statements.lock().unwrap_or_else(PoisonError::into_inner).remove(sql);
         drop(forgotten);
     }
 
-    /// Closes the connection without waiting for what is in flight.
+    /// Closes the connection without waiting for the request in flight.
     pub(super) fn abort(&self) {
         self.driving.abort();
     }
@@ -73,7 +73,7 @@ impl managed::Manager for Manager {
     async fn create(&self) -> Result<Connection, Driver> {
         let runtime = Handle::current();
         let Opened { client, driving, status, server } = connector::open(&*self.connector, &self.config).await?;
-        // Callers get the connection's errors, so nothing is lost here.
+        // The callers also get the connection's errors, so the result is not needed.
         let driving = runtime.spawn(async move { drop(driving.await) });
         let limit = match self.has_limits {
             true => Some(Limit::new(default_limit(&client).await.map_err(Driver::Postgres)?)),
@@ -84,7 +84,7 @@ impl managed::Manager for Manager {
     }
 
     async fn recycle(&self, connection: &mut Connection, _: &Metrics) -> RecycleResult<Driver> {
-        // A connection that is not clean is never returned, so this is all there is to check: see `checkout.rs`.
+        // A connection returns to the pool only if it is clean, so no other check is necessary: see `checkout.rs`.
         match connection.client.is_closed() {
             true => Err(RecycleError::message("the connection is closed")),
             false => Ok(()),

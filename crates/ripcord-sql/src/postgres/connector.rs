@@ -1,4 +1,4 @@
-//! Opening connections, with and without TLS, and asking the server to cancel.
+//! Opens connections, with and without TLS, and sends cancel requests.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -15,10 +15,10 @@ use crate::error::Driver;
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// The future that sends and receives for a client.
+/// The future that sends and receives the messages of a client.
 pub(super) type Driving = BoxFuture<'static, Result<(), Error>>;
 
-/// Speaks to the server over a socket, with or without TLS.
+/// Communicates with the server over a socket, with or without TLS.
 pub(super) trait Connector: Send + Sync {
     fn start<'a>(
         &'a self,
@@ -82,7 +82,7 @@ async fn open_one(connector: &dyn Connector, config: &Config, server: Server) ->
     Ok(Opened { client, driving, status, server })
 }
 
-/// Cancels what the connection of `token` is doing, and returns when the server has sent the signal.
+/// Cancels the statement on the connection of `token`. Returns when the server has sent the signal.
 pub(super) async fn cancel(
     connector: &dyn Connector,
     config: &Config,
@@ -159,7 +159,7 @@ impl<T: MakeTlsConnect<Socket> + Clone> Tls<T> {
     }
 }
 
-/// Watches what is inside of a TLS session.
+/// A TLS connector that watches the messages inside the TLS session.
 struct WatchedTls<T> {
     tls: T,
     status: Arc<Status>,

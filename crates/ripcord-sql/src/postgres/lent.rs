@@ -1,4 +1,4 @@
-//! A stream or a COPY in progress, in its user's hands, and the connection below it.
+//! A stream or a COPY in progress, and its connection.
 
 use std::panic::Location;
 use std::pin::Pin;
@@ -16,12 +16,12 @@ use crate::error::Kind;
 
 /// A stream and its connection.
 pub(super) struct Held<S> {
-    /// Dropped first, so that nobody waits for what it has not read.
+    /// The first field, so that the stream is dropped before the checkout: the clean-up must not wait for unread rows.
     pub(super) stream: S,
     pub(super) checkout: Checkout,
 }
 
-/// Lends a stream to its user until the context ends, also if the user does not poll it.
+/// A stream that the user reads until the context ends. The end of the context takes the stream back even if no task polls it.
 pub(super) struct Lent<S> {
     slot: Arc<Slot<Held<S>>>,
     pub(super) ctx: Context,
@@ -51,7 +51,7 @@ impl<S: Send + 'static> Lent<S> {
         Lent { slot, ctx, done, after, call: Some(call), operation, location }
     }
 
-    /// Polls the stream. At the context's end, the stream and its connection are gone.
+    /// Polls the stream. When the context ends, drops the stream and cleans up its connection.
     pub(super) fn poll<T>(
         &mut self,
         task: &mut Task<'_>,
@@ -61,7 +61,7 @@ impl<S: Send + 'static> Lent<S> {
             return Poll::Ready(Err(self.fail_closed()));
         };
         let polled = poll(&mut held.stream, task);
-        // If the context has ended meanwhile, this cleans the connection up.
+        // If the context has ended in the meantime, `put` returns the stream, and the drop cleans up the connection.
         drop(self.slot.put(held));
         if polled.is_pending()
             && let Poll::Ready(end) = self.done.as_mut().poll(task)
@@ -72,18 +72,18 @@ impl<S: Send + 'static> Lent<S> {
         polled.map(Ok)
     }
 
-    /// Takes the stream and its connection for good, unless the context has ended.
+    /// Takes the stream and its connection out of the slot, unless the context has ended.
     pub(super) fn take(&mut self) -> Result<Held<S>, Error> {
         let taken = self.slot.take();
         self.after.stop();
         taken.map_err(|_| self.fail_closed())
     }
 
-    /// The stream was read to its end: gives the connection back. `rest` is what the connection does now.
+    /// Returns the connection after the stream was read to its end. `rest` is the new phase of the connection.
     pub(super) fn finish(&mut self, rest: Phase) {
         if let Ok(Held { stream, mut checkout }) = self.take() {
             drop(stream);
-            // In a transaction, the pool's rules do not apply.
+            // In a transaction, the connection is never clean.
             checkout.phase = if checkout.home.is_some() { Phase::Open } else { rest };
             checkout.give_back();
             self.end();
@@ -97,7 +97,7 @@ impl<S: Send + 'static> Lent<S> {
         }
     }
 
-    /// The stream has failed: gives the connection back, and returns the error.
+    /// Returns the connection after the stream has failed. Returns the error for the user.
     pub(super) fn fail_with(&mut self, error: PostgresError) -> Error {
         match self.take() {
             Ok(Held { stream, mut checkout }) => {
@@ -139,7 +139,7 @@ impl<S> Drop for Lent<S> {
         if let Some(Held { stream, mut checkout }) = self.slot.close() {
             drop(stream);
             if checkout.home.is_some() {
-                // The transaction goes on. What has not been read is skipped.
+                // The transaction continues. Unread rows are skipped.
                 checkout.is_doubtful = true;
                 checkout.give_back();
             }

@@ -1,4 +1,4 @@
-//! The `statement_timeout` of a session, which ends a statement in the server if its client cannot.
+//! The `statement_timeout` of a session, which ends a statement in the server if the client cannot cancel it.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use ripcord::Context;
 /// The `statement_timeout` of a session. All times are in milliseconds; 0 is no limit.
 #[derive(Debug)]
 pub(super) struct Limit {
-    /// The session's own setting, which no context extends.
+    /// The session's own setting. No context extends it.
     default: u32,
-    /// The setting of now, if it is known.
+    /// The current setting. `None` if it is unknown.
     current: Option<u32>,
 }
 
@@ -18,7 +18,7 @@ impl Limit {
         Limit { default, current: Some(default) }
     }
 
-    /// Returns the setting for a statement under this context.
+    /// Returns the setting for a statement with this context.
     pub(super) fn wanted(&self, ctx: &Context) -> u32 {
         let left = ctx.remaining().map_or(0, rounded);
         match (left, self.default) {
@@ -28,20 +28,20 @@ impl Limit {
         }
     }
 
-    /// Returns the setting to send, if it is another than that of now.
+    /// Returns the setting to send. Returns `None` if it is equal to the current setting.
     pub(super) fn change(&self, ctx: &Context) -> Option<u32> {
         let wanted = self.wanted(ctx);
         (self.current != Some(wanted)).then_some(wanted)
     }
 
-    /// The session has this setting now, or an unknown one.
+    /// Records the current setting of the session. `None` if it is unknown.
     pub(super) fn set(&mut self, current: Option<u32>) {
         self.current = current;
     }
 }
 
-/// The least limit that is set: a second. The limit also holds for the statement that sets the next one, on a server that may be
-/// busy. If it ended that one, the next borrower would have a limit that is not its own.
+/// Minimum limit: one second. The limit also applies to the statement that sets the next limit, and the server may be busy. If the
+/// limit ended that statement, the next borrower would keep a limit that is not its own.
 const MIN: u128 = 1000;
 const MAX: u128 = i32::MAX as u128;
 

@@ -1,10 +1,10 @@
-//! A place for something that one caller uses at a time, and that the end of a context takes away.
+//! A slot whose content one caller uses at a time. The end of a context takes the content out.
 
 use std::sync::{Mutex, PoisonError};
 
-/// Holds the connection of a transaction, or the rest of a stream, while no call uses it.
+/// Contains the connection of a transaction, or the rest of a stream, while no call uses it.
 ///
-/// So the end of the context can take it at once, and nobody has to poll for that.
+/// The end of the context can take the content out immediately, without a task that polls.
 #[derive(Debug)]
 pub(super) struct Slot<T>(Mutex<State<T>>);
 
@@ -15,10 +15,10 @@ enum State<T> {
     Closed,
 }
 
-/// Why there is nothing to take.
+/// The reason why the slot has no content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unavailable {
-    /// Another call has it.
+    /// Another call has the content.
     Taken,
     Closed,
 }
@@ -28,7 +28,7 @@ impl<T> Slot<T> {
         Slot(Mutex::new(State::Here(content)))
     }
 
-    /// Takes the content, to be put back.
+    /// Takes the content. The caller must put it back.
     pub(super) fn take(&self) -> Result<T, Unavailable> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match std::mem::replace(&mut *state, State::Taken) {
@@ -41,7 +41,7 @@ impl<T> Slot<T> {
         }
     }
 
-    /// Puts the content back, or returns it if the slot was closed meanwhile.
+    /// Puts the content back. Returns the content if the slot was closed in the meantime.
     pub(super) fn put(&self, content: T) -> Option<T> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match *state {
@@ -53,7 +53,7 @@ impl<T> Slot<T> {
         }
     }
 
-    /// Closes the slot for good, and returns the content if no call has it.
+    /// Closes the slot permanently. Returns the content if no call has it.
     pub(super) fn close(&self) -> Option<T> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match std::mem::replace(&mut *state, State::Closed) {

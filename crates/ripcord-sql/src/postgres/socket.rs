@@ -94,7 +94,7 @@ pub(super) async fn servers(config: &Config) -> io::Result<Vec<Server>> {
 fn shuffle_if<T>(is_random: bool, items: &mut [T]) {
     if is_random {
         for last in (1..items.len()).rev() {
-            // Each `RandomState` has other keys.
+            // Each `RandomState` has different keys.
             let random = RandomState::new().build_hasher().finish();
             items.swap(last, usize::try_from(random % (last as u64 + 1)).expect("it is at most `last`"));
         }
@@ -166,7 +166,7 @@ impl Drop for Socket {
     }
 }
 
-/// A stream that will be returned: see [`Socket::lend`].
+/// Receives the stream of a lent socket: see [`Socket::lend`].
 pub(super) struct Returned(oneshot::Receiver<Stream>);
 
 impl Returned {
@@ -179,7 +179,7 @@ impl Returned {
             match stream.read(&mut rest).await {
                 Ok(0) => return Ok(()),
                 Ok(_) => {}
-                // The server closes it with data that it has not read, such as the end of a TLS session.
+                // The server closes the connection without reading all data, such as the end of a TLS session.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
                 Err(error) => return Err(error),
             }

@@ -19,7 +19,7 @@ use crate::error::Kind;
 
 type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
-/// Where a statement runs.
+/// The place of a statement: the pool or a transaction.
 #[derive(Clone, Copy)]
 enum Place<'a> {
     Pool(&'a Arc<Inner>),
@@ -39,7 +39,7 @@ impl<'a> From<&'a Transaction> for Place<'a> {
 }
 
 impl Place<'_> {
-    /// Starts a statement. Returns its context, which ends with the transaction's.
+    /// Starts the span of a statement. Returns the context of the statement, which also ends with the transaction's context.
     fn begin(&self, ctx: &Context, sql: &str, location: &'static Location<'static>) -> (Context, Call) {
         match self {
             Place::Pool(inner) => Call::statement(ctx, &inner.database, sql, location),

@@ -202,13 +202,15 @@ impl Transaction {
         self.end("commit", ctx, Location::caller())
     }
 
-    /// Rolls back the transaction, and waits until the server has done so. If the transaction was already rolled back, returns
-    /// `Ok`.
+    /// Rolls back the transaction, and waits for the server. If the transaction was already rolled back, returns `Ok`.
+    ///
+    /// If a row stream or a COPY of the transaction is still open, returns `Ok` without waiting. The transaction is rolled back
+    /// when the stream is dropped.
     ///
     /// # Errors
     ///
-    /// Returns an error if `ctx` or the transaction's context ends, or if the connection is lost. Even then, the transaction is
-    /// rolled back.
+    /// Returns an error if `ctx` or the transaction's context ends before the server has responded, or if the connection is lost.
+    /// Even then, the transaction is rolled back.
     ///
     /// # Cancel safety
     ///

@@ -1,4 +1,4 @@
-//! What the server says about the state of the transaction, which tokio-postgres does not pass on.
+//! Reads the state of the transaction from the server's messages, because tokio-postgres does not report it.
 
 use std::io;
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, TlsStream};
 
-/// The state of the transaction, by the last `ReadyForQuery` that was read: libpq's `PQtransactionStatus`.
+/// The state of the transaction in the last `ReadyForQuery` that was read, like libpq's `PQtransactionStatus`.
 #[derive(Debug, Default)]
 pub(super) struct Status(AtomicU8);
 
@@ -20,7 +20,7 @@ impl Status {
     }
 }
 
-/// A stream from the server whose messages are watched.
+/// A stream from the server, which records the state of the transaction in the messages.
 #[derive(Debug)]
 pub(super) struct Watched<S> {
     stream: S,

@@ -12,16 +12,16 @@ use tokio_postgres::error::{Error, Severity, SqlState};
 use super::{Checkout, Phase};
 use crate::error::{Driver, Kind};
 
-/// What becomes of a request that is in flight when its context ends.
+/// The treatment of a request that is in flight when its context ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::postgres) enum AfterEnd {
-    /// It is canceled, and its outcome is awaited.
+    /// The request is canceled, and the call waits for its outcome.
     Wait,
-    /// It is dropped, and the connection is cleaned up in the background.
+    /// The request is dropped, and the connection is cleaned up in the background.
     Leave,
 }
 
-/// How a future ended under a context.
+/// The result of running a future with a context.
 pub(in crate::postgres) enum Ran<T> {
     Ready(T),
     /// The context had ended before the future was polled.
@@ -30,14 +30,14 @@ pub(in crate::postgres) enum Ran<T> {
 }
 
 impl Checkout {
-    /// Prepares a statement, or returns it if the connection has it.
+    /// Returns the prepared statement of the connection. Prepares the statement if necessary.
     pub(in crate::postgres) async fn prepare(&mut self, ctx: &Context, sql: &str) -> Result<Statement, Kind> {
         if let Some(statement) = self.connection().prepared(sql) {
             return Ok(statement);
         }
         let client = self.client();
         let rest = self.phase;
-        // If it is dropped, the server keeps a statement that nobody closes.
+        // If the future is dropped, the prepared statement is never closed in the server.
         self.phase = Phase::Fragile;
         let mut preparing = pin!(client.prepare(sql));
         let prepared = match run(ctx, preparing.as_mut()).await {
@@ -57,8 +57,8 @@ impl Checkout {
         Ok(statement)
     }
 
-    /// Sends a request and waits for its answer. At the context's end, cancels it in the server, and waits for the answer within
-    /// the grace. An answer counts also if it arrives after the end.
+    /// Sends a request and waits for its answer. When the context ends, cancels the request in the server and waits for the answer
+    /// within the grace period. An answer that arrives after the end of the context is returned.
     ///
     /// `request` must be one message, sent at the first poll (invariant 3).
     pub(in crate::postgres) async fn request<T>(
@@ -71,8 +71,8 @@ impl Checkout {
         self.send(ctx, sql, change, Phase::Busy, AfterEnd::Wait, request).await
     }
 
-    /// Like [`request`](Checkout::request), for a request whose answer is not complete when the future is ready. At the context's
-    /// end it is dropped, and the connection must be too.
+    /// Sends a request whose answer is not complete when the future is ready. When the context ends, the request is dropped. The
+    /// caller must then drop the checkout.
     pub(in crate::postgres) async fn start<T>(
         &mut self,
         ctx: &Context,
@@ -98,7 +98,7 @@ impl Checkout {
         let mut limited = pin!(async {
             match &change {
                 None => (None, request.await),
-                // Sent in one go: the request does not wait for the answer.
+                // Both are sent together: the request does not wait for the answer to `set`.
                 Some((_, set)) => {
                     let (set, answer) = join(client.batch_execute(set), request).await;
                     (Some(set.is_ok()), answer)
@@ -132,7 +132,7 @@ impl Checkout {
         }
     }
 
-    /// Returns the statement that sets the time limit of the next one, if it has to be sent.
+    /// Returns the statement that sets the time limit of the next statement. Returns `None` if the limit has not changed.
     fn limit_change(&self, ctx: &Context) -> Option<(u32, String)> {
         let limit = self.connection().limit.as_ref()?;
         if self.home.is_none() {
@@ -152,17 +152,17 @@ impl Checkout {
         }
     }
 
-    /// The first statement of the transaction has set this limit.
+    /// Records the limit that the first statement of the transaction has set.
     pub(in crate::postgres) fn note_local_limit(&mut self, limit: Option<u32>) {
         self.local_limit = limit;
     }
 
-    /// Judges an error of a request, after which the phase is `rest`.
+    /// Returns the kind of a request's error. Sets the phase to `rest`, or to [`Phase::Open`] if the state is unknown.
     pub(in crate::postgres) fn failed(&mut self, ctx: &Context, sql: &str, error: Error, rest: Phase) -> Kind {
         self.phase = rest;
         self.is_doubtful = true;
         let Some(answer) = error.as_db_error() else {
-            // Unless it is about the arguments, the connection is lost. The barrier shows that.
+            // The error is about the arguments, or the connection is lost. The barrier finds out which.
             self.phase = Phase::Open;
             let is_lost =
                 error.is_closed() || std::error::Error::source(&error).is_some_and(|source| source.is::<io::Error>());
@@ -176,7 +176,7 @@ impl Checkout {
             self.connection().forget(sql);
         }
         match ctx.err() {
-            // The server's own limit was first to notice.
+            // The limit in the server ended the statement first.
             Some(end) if error.code() == Some(&SqlState::QUERY_CANCELED) => {
                 Kind::Ended(end, Some(Driver::Postgres(error)))
             }
@@ -184,8 +184,8 @@ impl Checkout {
         }
     }
 
-    /// Cancels the request in flight, and returns its outcome if it arrives within the grace. Then the connection is clean, or in
-    /// the transaction that it was in. Without an outcome, or without a barrier, the connection is closed.
+    /// Cancels the request in flight, and returns its outcome if the outcome arrives within the grace period. The connection is
+    /// then clean, or still in its transaction. If the outcome or the barrier does not arrive, the connection is closed.
     async fn outcome_after_end<T>(&mut self, request: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         let limit = self.grace();
         let mut outcome = None;
@@ -204,7 +204,7 @@ impl Checkout {
     }
 }
 
-/// Runs a future under a context, and notes whether it was polled.
+/// Runs a future until it is ready or the context ends. The result says whether the future was polled.
 pub(in crate::postgres) async fn run<F: Future>(ctx: &Context, mut future: Pin<&mut F>) -> Ran<F::Output> {
     let mut is_polled = false;
     let noted = poll_fn(|task| {
@@ -218,7 +218,7 @@ pub(in crate::postgres) async fn run<F: Future>(ctx: &Context, mut future: Pin<&
     }
 }
 
-/// Returns whether the server refuses a prepared statement that it would accept as text.
+/// Returns whether the server refuses a prepared statement that it would accept if it were prepared again.
 fn is_stale(error: &Error) -> bool {
     let Some(answer) = error.as_db_error() else { return false };
     *answer.code() == SqlState::INVALID_SQL_STATEMENT_NAME
