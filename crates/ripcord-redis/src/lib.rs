@@ -6,6 +6,7 @@
 //! | you want to | use |
 //! |---|---|
 //! | connect to Redis | [`Client`] |
+//! | see all processes, and what each reports about itself | [`Fleet`] |
 //!
 //! # Features
 //!
@@ -16,9 +17,12 @@
 
 mod client;
 mod error;
+mod fleet;
+mod json;
 
 pub use client::{Client, ClientBuilder, ClientStats};
 pub use error::Error;
+pub use fleet::{Fleet, Member};
 
 /// Tests the README's programs.
 #[cfg(doctest)]

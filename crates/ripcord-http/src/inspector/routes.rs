@@ -61,15 +61,38 @@ impl Inspector {
     /// Without a token, the router needs the address of the client in the extension `axum::extract::ConnectInfo<SocketAddr>`.
     /// `ripcord_http::serve` inserts it. With `axum::serve`, call `into_make_service_with_connect_info::<SocketAddr>()`.
     pub fn router<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
-        Router::new()
+        let routes = Router::new()
             .route("/", get(show_page))
             .route("/json", get(show_json))
             .route("/json/{id}", get(show_one))
             .route("/events", get(show_events))
             .route("/cancel/{id}", post(cancel))
             .fallback(not_found)
-            .layer(middleware::from_fn_with_state(Arc::clone(&self.shared), guard))
-            .with_state(Arc::clone(&self.shared))
+            .with_state(Arc::clone(&self.shared));
+        self.protect(routes)
+    }
+
+    /// Returns `router` with the [access rules](super) and the security headers of the inspector, for other pages that only an
+    /// operator may see. Everyone who may open the inspector may open these pages, with the same token.
+    ///
+    /// The rules apply to the routes that `router` has when it is passed.
+    ///
+    /// ```
+    /// use axum::{Router, routing::get};
+    /// use ripcord_http::inspector::Inspector;
+    ///
+    /// let inspector = Inspector::new();
+    /// let jobs: Router = inspector.protect(Router::new().route("/", get(async || "no jobs")));
+    /// let app: Router = Router::new().nest("/debug/contexts", inspector.router()).nest("/debug/jobs", jobs);
+    /// ```
+    pub fn protect<S: Clone + Send + Sync + 'static>(&self, router: Router<S>) -> Router<S> {
+        router.layer(middleware::from_fn_with_state(Arc::clone(&self.shared), guard))
+    }
+
+    /// Returns the snapshot that `GET /debug/contexts/json` returns, without the calls of the entries. Use it to show the entries
+    /// of this process in another place, for example on a page for several processes.
+    pub fn json(&self) -> String {
+        serde_json::to_string(&self.shared.snapshot(false)).expect("a snapshot is serializable")
     }
 }
 

@@ -4,6 +4,7 @@
 //! themselves as ignored: `scripts/redis` installs it, and runs this.
 
 mod client;
+mod fleet;
 mod server;
 
 use std::process::ExitCode;
@@ -23,6 +24,9 @@ fn main() -> ExitCode {
             unreachable_server_costs_one_timeout_and_not_one_per_command,
             restarted_server_is_found_again,
             invalid_setting_is_named;
+        fleet:
+            reports_of_all_members_are_read_until_they_end,
+            report_that_is_too_long_is_refused;
     };
     let is_missing = !server::is_installed();
     let trials = tests.into_iter().map(|(name, test)| {
