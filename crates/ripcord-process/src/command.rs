@@ -128,13 +128,13 @@ impl Command {
         }
     }
 
-    /// Adds an argument.
+    /// Adds an argument for the program.
     pub fn arg(&mut self, arg: impl AsRef<OsStr>) -> &mut Command {
         self.inner.arg(arg);
         self
     }
 
-    /// Adds several arguments.
+    /// Adds several arguments for the program.
     pub fn args(&mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> &mut Command {
         self.inner.args(args);
         self
@@ -147,7 +147,7 @@ impl Command {
         self
     }
 
-    /// Sets several variables of the command's environment.
+    /// Sets several variables of the command's environment. Each item of `variables` is a pair of a name and a value.
     pub fn envs<N: AsRef<OsStr>, V: AsRef<OsStr>>(
         &mut self,
         variables: impl IntoIterator<Item = (N, V)>,

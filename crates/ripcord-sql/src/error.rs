@@ -124,8 +124,8 @@ impl Error {
 
     /// Returns whether nothing was sent to the database. If so, it is safe to try the operation again, even if it changes data.
     ///
-    /// The result is `true` if the context ended before the statement was sent, if no connection could be opened, and if the pool
-    /// is closed.
+    /// The result is `true` if the context ended before the statement was sent, if no connection could be opened, or if the pool is
+    /// closed.
     pub fn is_not_sent(&self) -> bool {
         matches!(self.0.kind, Kind::Waiting(_) | Kind::NotSent(_) | Kind::Connect(_) | Kind::Closed)
     }

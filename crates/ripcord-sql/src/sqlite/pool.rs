@@ -230,7 +230,7 @@ impl Pool {
     /// If `run` leaves a transaction open, the transaction is rolled back. If `run` executes several statements without a
     /// transaction and one of them fails, the effects of the earlier statements remain.
     ///
-    /// In `run`, and in the SQL functions that its statements call, [`Context::current`] returns the same context.
+    /// In `run`, and in the SQL functions that its statements call, [`Context::current`] returns the context that `run` received.
     ///
     /// # Errors
     ///
