@@ -48,10 +48,10 @@ impl AfterFunc {
         AfterFunc { node: Some(node.clone()), state: AtomicU32::new(key) }
     }
 
-    /// Unregisters and drops the function. Returns `true` if the function has not started and will never run.
+    /// Unregisters and drops the function. Returns `true` if the function was not scheduled and will never run.
     ///
-    /// Returns `false` if the end of the context has already started the function, even if the function still waits for
-    /// a thread. Also returns `false` if `stop` was called before. The call does not wait for a running function.
+    /// Returns `false` if the end of the context has already scheduled the function: it waits for a thread, is running,
+    /// or has run. Also returns `false` if `stop` was called before. The call does not wait for a running function.
     ///
     /// ```
     /// use ripcord::Context;

@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::raw::node::NodeRef;
 use crate::raw::tree;
 
-/// Cancels a context: in a call of [`cancel`](Canceler::cancel), or when the `Canceler` is dropped. Go's `CancelFunc`.
+/// Cancels a context when [`cancel`](Canceler::cancel) is called or when the `Canceler` is dropped. Go's `CancelFunc`.
 ///
 /// [`Context::with_cancel`] returns it together with the context. [`handle`](Canceler::handle) returns a cloneable handle
 /// that cancels the same context. [`detach`](Canceler::detach) drops the canceler without canceling the context.

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use super::list::Entry;
 
-/// Describes one task at the time at which [`Tasks::list`](crate::Tasks::list) was called.
+/// A snapshot of one task. [`Tasks::list`](crate::Tasks::list) returns it.
+///
+/// The [`Report`](crate::Report) of a shutdown contains such snapshots too, from the end of the drain
+/// ([`canceled`](crate::Report::canceled)) and from the end of the last phase ([`left`](crate::Report::left)).
 ///
 /// `Display` prints one line: the task's name, the line that started it, and its age.
 #[derive(Clone)]
@@ -42,14 +45,15 @@ impl TaskInfo {
         self.location
     }
 
-    /// Returns the time from the start of the task to the call of [`Tasks::list`](crate::Tasks::list), measured by the
-    /// clock of the task's context.
+    /// Returns the time from the start of the task to the snapshot, measured by the clock of the task's context.
     pub fn age(&self) -> Duration {
         self.age
     }
 
-    /// Returns whether the task's context had already ended when [`Tasks::list`](crate::Tasks::list) was called. Such a
-    /// task was still running, for example to clean up, or because it does not check its context.
+    /// Returns whether the task's context had ended before the snapshot was taken.
+    ///
+    /// The task itself was still running, even if this method returns `true`. For example, the task was cleaning up, or
+    /// it does not check its context.
     pub fn is_ended(&self) -> bool {
         self.ended
     }
