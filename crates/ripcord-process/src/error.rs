@@ -100,12 +100,14 @@ impl Error {
         }
     }
 
-    /// Returns whether the command was ended or not started because the deadline or an idle timeout of its context passed.
+    /// Returns whether the command failed because the deadline of its context passed or an idle timeout expired. The command was
+    /// then ended by its context, or was never started.
     pub fn is_deadline_exceeded(&self) -> bool {
         self.context_error().is_some_and(ripcord::Error::is_deadline_exceeded)
     }
 
-    /// Returns whether the command was ended or not started because its context was canceled.
+    /// Returns whether the command failed because its context was canceled. The command was then ended by its context, or was
+    /// never started.
     pub fn is_canceled(&self) -> bool {
         self.context_error().is_some_and(ripcord::Error::is_canceled)
     }

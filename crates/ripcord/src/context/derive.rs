@@ -32,8 +32,8 @@ impl Context {
         Context(None)
     }
 
-    /// Returns an empty context like [`background`](Context::background). Use it as a placeholder in code for which it is
-    /// not yet clear which context to use. Its `Display` prints `TODO`.
+    /// Returns an empty context like [`background`](Context::background). Use it as a placeholder until it is clear which
+    /// context to use. Its `Display` prints `TODO`.
     ///
     /// ```
     /// use ripcord::Context;

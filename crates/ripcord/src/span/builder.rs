@@ -216,7 +216,8 @@ impl SpanBuilder {
         SpanBuilder { start: Some(start), ..self }
     }
 
-    /// Sets the line of code that started the span. Default: the line that calls [`start`](SpanBuilder::start).
+    /// Sets the line of code to record as the start of the span. Default: the line that calls
+    /// [`start`](SpanBuilder::start).
     ///
     /// This method is for libraries that start spans on behalf of their users. Get the location from
     /// [`Location::caller`] in a `#[track_caller]` function that the user calls.
@@ -235,11 +236,13 @@ impl SpanBuilder {
         SpanBuilder { location: Some(location), ..self }
     }
 
-    /// Starts the span as a child of the span of `ctx`, or as the root of a new tree. Returns a child of `ctx` that
-    /// carries the span, and the guard that ends the span when dropped.
+    /// Starts the span. Returns a child of `ctx` that carries the span, and the guard that ends the span when dropped.
+    ///
+    /// The new span is a child of the span of `ctx`. If `ctx` has no span, or if [`root`](SpanBuilder::root) was called, the
+    /// new span is the root of a new tree.
     ///
     /// If the [limit](SpanBuilder::limit) of the tree is reached, the span is not recorded in the tree, and the
-    /// returned context is a clone of `ctx`. In this case, the span of the guard is a tree of its own. See also
+    /// returned context is a clone of `ctx`. The guard then holds a span that is the root of a separate tree. See also
     /// [`Context::start_span`].
     #[must_use = "a span ends when its guard is dropped"]
     #[track_caller]

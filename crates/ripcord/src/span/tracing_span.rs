@@ -220,12 +220,13 @@ impl Context {
     /// without a parent. A `tracing` span closes after the guard of its `Span`, all contexts that carry the `Span`, and all
     /// spans below it were dropped.
     ///
-    /// The `tracing` span has attributes of OpenTelemetry. `otel.name` is the name of the `Span`. `code.file.path` and
+    /// The `tracing` span has OpenTelemetry attributes. `otel.name` is the name of the `Span`. `code.file.path` and
     /// `code.line.number` are the line that started it. An exceeded deadline sets `error.type` to `timeout`, and a
     /// panic sets it to `panic`. Both set `otel.status_code` to `error`. A cancel is not an error. `ripcord-http` sets
     /// `otel.kind`.
     ///
-    /// These are all attributes with the prefix `ripcord.`:
+    /// This table lists the attributes with the prefix `ripcord.`. The attributes that start with `ripcord.end` are set when
+    /// the span ends.
     ///
     /// | attribute | value | set |
     /// |---|---|---|
