@@ -396,7 +396,7 @@ impl Context {
     /// starting at this call, not at the first poll.
     ///
     /// The result is `Ok` if the duration was over before the context ended, even if the returned future is polled later.
-    /// If the duration was over at the instant at which the context ended, the result is the error.
+    /// If the duration and the context end at the same instant, the result is the error.
     ///
     /// # Errors
     ///

@@ -82,9 +82,9 @@ impl Context {
     /// Two methods record progress: [`IdleTimeout::reset`], and [`Context::progress`] on the child or its descendants.
     /// The child also ends when this context ends. This context's [clock](Context::clock) measures the timeout.
     ///
-    /// An idle timeout is not a deadline: [`deadline`](Context::deadline) and [`remaining`](Context::remaining) do not
-    /// include the idle timeout. Policies of `ripcord-policy` that refuse a call if too little time is left until the
-    /// deadline do not consider it. `ripcord-http` does not send it to other services.
+    /// An idle timeout is not a deadline. [`deadline`](Context::deadline) and [`remaining`](Context::remaining) ignore it.
+    /// Policies of `ripcord-policy` can refuse a call if too little time is left until the deadline, but not because of an
+    /// idle timeout. `ripcord-http` does not send an idle timeout to other services.
     ///
     /// With a timeout of zero, the returned child has already ended. A timeout of more than 292 years, such as
     /// [`Duration::MAX`], never ends the child.
@@ -148,8 +148,8 @@ impl Context {
     /// [merged](Context::merge) context, the search continues in both contexts that were merged, and the nearest idle
     /// timeout in each of them is restarted.
     ///
-    /// Returns `false` if no idle timeout was found, or if the context of an idle timeout that was found has already
-    /// ended.
+    /// Returns `false` if the search finds no idle timeout, or if the context with the idle timeout has already ended.
+    /// Also returns `false` if the search finds several idle timeouts, and at least one of their contexts has ended.
     ///
     /// ```
     /// use std::time::Duration;

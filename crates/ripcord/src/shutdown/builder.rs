@@ -53,14 +53,14 @@ impl ShutdownBuilder {
         }
     }
 
-    /// Sets the root, which is the parent of [`Shutdown::context`] and of the contexts of all phases. Default:
+    /// Sets the root context, which is the parent of [`Shutdown::context`] and of the contexts of all phases. Default:
     /// [`Context::background`].
     ///
-    /// Work and phases inherit the values and the clock of the root. When the root ends, the contexts of all work and of
-    /// the current phase end too, and no further phase runs. If the shutdown has not started, it starts with the cause of
-    /// the root's end.
+    /// Work and phases inherit the values and the clock of the root context. When it ends, the contexts of all work and of
+    /// the current phase end too, and no further phase runs. If the shutdown has not started, its cause is the cause
+    /// of the root's end.
     ///
-    /// The root may be derived from the context of another `Shutdown`. In this case, contexts of this shutdown are
+    /// The root context may be derived from the context of another `Shutdown`. In this case, contexts of this shutdown are
     /// [draining](Context::is_draining) when either shutdown is draining.
     pub fn context(self, root: &Context) -> Self {
         ShutdownBuilder { root: root.clone(), ..self }
@@ -94,11 +94,11 @@ impl ShutdownBuilder {
 
     /// Adds a phase: cleanup that runs after the drain and after all phases that were added before it.
     ///
-    /// `run` receives the context of the phase: a child of the [root](ShutdownBuilder::context) with the name `name`
+    /// `run` receives the context of the phase: a child of the [root context](ShutdownBuilder::context) with the name `name`
     /// and the timeout `limit`. `run` returns a future with the output `()` or `Result<(), E>`, where `E` converts into
     /// a [`Cause`](crate::Cause).
     ///
-    /// If the future is not ready after `limit`, or when the root ends, the future is dropped. If no time is left when
+    /// If the future is not ready after `limit`, or when the root context ends, the future is dropped. If no time is left when
     /// the phase should start, for example because the [total](ShutdownBuilder::total) limit is over, `run` is not
     /// called. The [report](crate::Report) contains the outcome of each phase. The shutdown continues with the next
     /// phase even if a phase fails, panics or exceeds its limit.

@@ -32,13 +32,13 @@ impl Report {
     }
 
     /// Returns the cause of the shutdown: the cause of the first [stop request](crate::Shutdown), or the cause of the
-    /// end of the [root](crate::ShutdownBuilder::context) if that end started the shutdown.
+    /// end of the [root context](crate::ShutdownBuilder::context) if that end started the shutdown.
     pub fn cause(&self) -> &Cause {
         &self.0.cause
     }
 
     /// Returns the time from the [stop request](crate::Shutdown) to the end of the last phase, measured by the clock of
-    /// the [root](crate::ShutdownBuilder::context).
+    /// the [root context](crate::ShutdownBuilder::context).
     pub fn elapsed(&self) -> Duration {
         self.0.elapsed
     }
@@ -51,7 +51,7 @@ impl Report {
     /// Returns the work that was canceled because it was still in flight at the end of the drain.
     ///
     /// The drain ends with work in flight when the [drain time](crate::ShutdownBuilder::drain) or the
-    /// [total](crate::ShutdownBuilder::total) time is over, or when the [root](crate::ShutdownBuilder::context) ends. The
+    /// [total](crate::ShutdownBuilder::total) time is over, or when the [root context](crate::ShutdownBuilder::context) ends. The
     /// list is empty if all work ended in time.
     pub fn canceled(&self) -> &[TaskInfo] {
         &self.0.canceled
@@ -140,12 +140,12 @@ impl PhaseReport {
     }
 
     /// Returns whether the phase was not ready at its time limit, at the [total](crate::ShutdownBuilder::total) limit, or
-    /// at the deadline of the [root](crate::ShutdownBuilder::context).
+    /// at the deadline of the [root context](crate::ShutdownBuilder::context).
     pub fn is_late(&self) -> bool {
         matches!(self.outcome, PhaseOutcome::Late(_))
     }
 
-    /// Returns whether the phase was not ready when the [root](crate::ShutdownBuilder::context) was canceled.
+    /// Returns whether the phase was not ready when the [root context](crate::ShutdownBuilder::context) was canceled.
     pub fn is_canceled(&self) -> bool {
         matches!(self.outcome, PhaseOutcome::Canceled(_))
     }
@@ -156,7 +156,7 @@ impl PhaseReport {
     }
 
     /// Returns whether the phase was not run, because no time was left or because the
-    /// [root](crate::ShutdownBuilder::context) had ended.
+    /// [root context](crate::ShutdownBuilder::context) had ended.
     pub fn is_not_run(&self) -> bool {
         matches!(self.outcome, PhaseOutcome::NotRun(_))
     }
@@ -178,17 +178,17 @@ pub enum PhaseOutcome {
     /// error `the runtime of the shutdown has been shut down`.
     Failed(Cause),
     /// The phase was not ready at its time limit, at the [total](crate::ShutdownBuilder::total) limit, or at the deadline
-    /// of the [root](crate::ShutdownBuilder::context), and was dropped. The error's [origin](Error::origin) is the line
+    /// of the [root context](crate::ShutdownBuilder::context), and was dropped. The error's [origin](Error::origin) is the line
     /// that set this limit.
     ///
     /// A phase that blocks its thread cannot be dropped: it is in [`Report::left`] too.
     Late(Error),
-    /// The phase was not ready when the [root](crate::ShutdownBuilder::context) was canceled, and was dropped. The
+    /// The phase was not ready when the [root context](crate::ShutdownBuilder::context) was canceled, and was dropped. The
     /// value is the error of the root.
     Canceled(Error),
     /// The phase panicked with this message.
     Panicked(String),
-    /// The phase was not run, because no time was left or because the [root](crate::ShutdownBuilder::context) had ended.
+    /// The phase was not run, because no time was left or because the [root context](crate::ShutdownBuilder::context) had ended.
     /// The error's [origin](Error::origin) is the line that set the exceeded limit or canceled the root.
     NotRun(Error),
 }
