@@ -57,8 +57,8 @@ impl ShutdownBuilder {
     /// [`Context::background`].
     ///
     /// Work and phases inherit the values and the clock of the root context. When it ends, the contexts of all work and of
-    /// the current phase end too, and no further phase runs. If the shutdown has not started, its cause is the cause
-    /// of the root's end.
+    /// the current phase end too, and no further phase runs. If the shutdown has not started, it starts with the
+    /// cause of that end.
     ///
     /// The root context may be derived from the context of another `Shutdown`. In this case, contexts of this shutdown are
     /// [draining](Context::is_draining) when either shutdown is draining.
