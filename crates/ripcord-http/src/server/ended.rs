@@ -42,8 +42,9 @@ use super::{grpc, outcome::is_client_disconnected, settings::Statuses};
 /// | the context ended because the client disconnected | 499 in logs and metrics; 503 on the wire, if the client has closed only its sending half |
 /// | the context was canceled for another reason, such as the server's shutdown | 503 |
 /// | an attempt of a retry exceeded its own timeout | 504 |
-/// | a rate limiter refused the call | 429, with `Retry-After` if the time is known |
-/// | another policy refused the call: an open circuit breaker, a full bulkhead or worker pool | 503, with `Retry-After` if the time is known |
+/// | a rate limiter refused the call | 429 |
+/// | a circuit breaker refused the call | 503, with `Retry-After` |
+/// | another policy refused the call, such as a full bulkhead or worker pool | 503 |
 /// | a policy gave up because the deadline was too near | 504 |
 /// | the call failed with its own error or panicked | 500 |
 ///
@@ -95,10 +96,10 @@ impl Ended {
         }
     }
 
-    /// Returns how long the client should wait before it sends the request again. Returns `None` unless a policy, such as a rate
-    /// limiter or an open circuit breaker, has refused the call and knows this time.
+    /// Returns how long the client should wait before it sends the request again, if a circuit breaker refused the call. Otherwise
+    /// returns `None`.
     ///
-    /// The response has this time in the header `Retry-After`, rounded up to whole seconds.
+    /// The response has this time in the header `Retry-After`, rounded up to whole seconds, and at least one second.
     pub fn retry_after(&self) -> Option<Duration> {
         match &self.0 {
             #[cfg(feature = "policy")]

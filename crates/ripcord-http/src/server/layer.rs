@@ -191,8 +191,8 @@ impl ContextLayer {
         self.set(|settings| settings.on_end = Some(Arc::new(hook)))
     }
 
-    /// Sets the policy that decides which of a client's headers are used. [`TrustPolicy`] lists the headers. Default:
-    /// [`TrustPolicy::untrusted`].
+    /// Sets the policy that decides which of a client's headers are used. [`TrustPolicy`] lists the headers. The policy applies to
+    /// all clients. Default: [`TrustPolicy::untrusted`].
     ///
     /// If the policy has a [maximum timeout](TrustPolicy::with_max_timeout) and [`timeout`](ContextLayer::timeout) is also set, the
     /// shorter time applies. If the maximum timeout ends a request, the error of the context reports the source line that called
@@ -267,8 +267,8 @@ impl ContextLayer {
     /// several functions, they are called in the order in which you added them, and each gets the context that the previous
     /// function returned.
     ///
-    /// The function is called for trusted and untrusted clients. Check [`trust_policy`](ContextLayer::trust_policy) before you
-    /// trust a header.
+    /// The function sees all headers of the request: the policy set with [`trust`](ContextLayer::trust) does not remove any. If the
+    /// server has untrusted clients, do not rely on a header that any client can send, such as the name of the user.
     ///
     /// ```
     /// use ripcord::{Context, Value};

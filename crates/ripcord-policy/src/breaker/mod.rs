@@ -238,7 +238,8 @@ impl<C> CircuitBreaker<C> {
     }
 
     /// Returns the current state. An open breaker becomes half-open after the time
-    /// [`open_for`](CircuitBreakerBuilder::open_for). Go programs often call this method `GetState`.
+    /// [`open_for`](CircuitBreakerBuilder::open_for), unless [`force_open`](CircuitBreaker::force_open) opened it. Go programs
+    /// often call this method `GetState`.
     #[doc(alias("GetState"))]
     pub fn state(&self) -> State {
         self.shared.state()
