@@ -38,3 +38,16 @@ pub(crate) fn invalid_setting_is_named() {
     assert!(format!("{error:#}").contains("tests/redis/client.rs"), "{error:#}");
     assert!(start.elapsed() < Duration::from_secs(10), "no setting needs the server");
 }
+
+pub(crate) fn paused_server_fails_within_the_timeout_and_recovers() {
+    let server = Server::start();
+    let client = Client::builder().url(server.url()).retry_every(Duration::from_millis(50)).build().expect("valid settings");
+    until("a heartbeat is answered", || client.stats().commands > 1 && client.is_available());
+    server.pause();
+    let paused = Instant::now();
+    until("a heartbeat is not answered", || !client.is_available());
+    until("the pause is over", || paused.elapsed() > Duration::from_secs(2));
+    assert!(!client.is_available());
+    server.resume();
+    until("a heartbeat is answered again", || client.is_available());
+}

@@ -50,15 +50,12 @@ impl Server {
     }
 
     fn try_start(port: u16, settings: &[&str]) -> Option<Server> {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let directory = std::env::temp_dir().join(format!("ripcord-redis-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&directory).expect("a directory for the server");
-        let mut arguments: Vec<String> = Vec::new();
+        let directory = Server::new_directory();
+        let (port_text, directory_text) = (port.to_string(), directory.display().to_string());
         // Every write is on disk before it is answered, so that a killed server has lost nothing.
         let own = [
             "--port",
-            &port.to_string(),
+            &port_text,
             "--bind",
             "127.0.0.1",
             "--save",
@@ -67,10 +64,38 @@ impl Server {
             "yes",
             "--appendfsync",
             "always",
+            "--dir",
+            &directory_text,
         ];
-        arguments.extend(own.iter().map(ToString::to_string));
-        arguments.extend(["--dir".to_owned(), directory.display().to_string()]);
-        arguments.extend(settings.iter().map(ToString::to_string));
+        let arguments = own.iter().chain(settings).map(ToString::to_string).collect();
+        Server::launch(port, directory, arguments)
+    }
+
+    /// Starts a sentinel with these lines of its file, which it changes.
+    pub(crate) fn sentinel(lines: &str) -> Server {
+        for _ in 0..10 {
+            let (port, directory) = (free_port(), Server::new_directory());
+            let file = directory.join("sentinel.conf");
+            let text = format!("port {port}\nbind 127.0.0.1\ndir {}\n{lines}", directory.display());
+            std::fs::write(&file, text).expect("the file of the sentinel");
+            let arguments = vec![file.display().to_string(), "--sentinel".to_owned()];
+            if let Some(server) = Server::launch(port, directory, arguments) {
+                return server;
+            }
+        }
+        panic!("no sentinel could be started");
+    }
+
+    fn new_directory() -> PathBuf {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("ripcord-redis-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("a directory for the server");
+        directory
+    }
+
+    /// Returns `None` if the server ends at once, for example because its port is in use.
+    fn launch(port: u16, directory: PathBuf, arguments: Vec<String>) -> Option<Server> {
         let process = spawn(&arguments);
         let mut server = Server { process, port, directory, arguments };
         server.is_up().then_some(server)
@@ -128,7 +153,8 @@ impl Server {
         self.try_command(words).expect("the server answers")
     }
 
-    fn try_command(&self, words: &[&str]) -> Option<String> {
+    /// Sends one command, and returns the answer, or `None` if the server does not answer.
+    pub(crate) fn try_command(&self, words: &[&str]) -> Option<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
         let mut request = format!("*{}\r\n", words.len());
