@@ -41,7 +41,8 @@ pub(crate) fn invalid_setting_is_named() {
 
 pub(crate) fn paused_server_fails_within_the_timeout_and_recovers() {
     let server = Server::start();
-    let client = Client::builder().url(server.url()).retry_every(Duration::from_millis(50)).build().expect("valid settings");
+    let client =
+        Client::builder().url(server.url()).retry_every(Duration::from_millis(50)).build().expect("valid settings");
     until("a heartbeat is answered", || client.stats().commands > 1 && client.is_available());
     server.pause();
     let paused = Instant::now();

@@ -28,7 +28,9 @@ impl Cluster {
         for (number, node) in nodes.iter().enumerate() {
             // Each node has its own epoch, so that no two nodes have to agree on theirs.
             done(node, &["CLUSTER", "SET-CONFIG-EPOCH", &(number + 1).to_string()]);
-            nodes[..number].iter().for_each(|other| done(node, &["CLUSTER", "MEET", "127.0.0.1", &other.port.to_string()]));
+            nodes[..number]
+                .iter()
+                .for_each(|other| done(node, &["CLUSTER", "MEET", "127.0.0.1", &other.port.to_string()]));
         }
         for (number, master) in nodes[..3].iter().enumerate() {
             let (first, end) = (SLOTS * number / 3, SLOTS * (number + 1) / 3);
@@ -50,13 +52,16 @@ impl Cluster {
     pub(crate) fn settle(&self) {
         until("the cluster is ready", || {
             self.nodes.iter().filter_map(|node| node.try_command(&["CLUSTER", "INFO"])).all(|info| {
-                info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:6") && info.contains("cluster_size:3")
+                info.contains("cluster_state:ok")
+                    && info.contains("cluster_known_nodes:6")
+                    && info.contains("cluster_size:3")
             })
         });
         until("the replicas follow", || {
-            self.nodes.iter().filter_map(|node| node.try_command(&["INFO", "replication"])).all(|info| {
-                info.contains("role:master") || info.contains("master_link_status:up")
-            })
+            self.nodes
+                .iter()
+                .filter_map(|node| node.try_command(&["INFO", "replication"]))
+                .all(|info| info.contains("role:master") || info.contains("master_link_status:up"))
         });
     }
 
