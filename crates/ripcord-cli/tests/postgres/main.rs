@@ -9,8 +9,10 @@ mod search;
 #[path = "../../../ripcord-sql/tests/postgres/server.rs"]
 mod server;
 
-use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Trial};
 
 use server::Server as Postgres;
 
@@ -23,39 +25,25 @@ const TESTS: &[(&str, Test)] = &[
     ("inspector_shows_the_queries_and_nothing_shows_the_password", search::is_shown),
 ];
 
-#[expect(clippy::print_stdout, reason = "it reports as Rust's own tests do")]
+#[expect(clippy::print_stderr, reason = "a test that is ignored says why")]
 fn main() -> ExitCode {
-    let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let filters: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
-    let wanted = |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
-    if arguments.iter().any(|argument| argument == "--list") {
-        TESTS.iter().for_each(|(name, _)| println!("{name}: test"));
-        return ExitCode::SUCCESS;
+    let mut arguments = Arguments::from_args();
+    // The tests share one server.
+    arguments.test_threads = Some(1);
+    let postgres =
+        if arguments.list { Err("the tests are only listed".to_owned()) } else { Postgres::start().map(Arc::new) };
+    if let Err(reason) = &postgres {
+        eprintln!("all tests are ignored: {reason}");
     }
-    let wanted: Vec<_> = TESTS.iter().filter(|(name, _)| wanted(name)).collect();
-    let postgres = if wanted.is_empty() { Err("nothing to run".to_owned()) } else { Postgres::start() };
-    let (mut passed, mut failed, mut ignored) = (0, 0, 0);
-    for (name, test) in wanted {
-        let postgres = match &postgres {
-            Ok(postgres) => postgres,
-            Err(reason) => {
-                println!("test {name} ... ignored, {reason}");
-                ignored += 1;
-                continue;
-            }
+    let trials = TESTS.iter().map(|(name, test)| {
+        let postgres = postgres.clone();
+        let is_ignored = postgres.is_err();
+        let run = move || {
+            test(postgres.as_ref().expect("it is not ignored"));
+            Ok(())
         };
-        match panic::catch_unwind(AssertUnwindSafe(|| test(postgres))) {
-            Ok(()) => {
-                println!("test {name} ... ok");
-                passed += 1;
-            }
-            Err(_) => {
-                println!("test {name} ... FAILED");
-                failed += 1;
-            }
-        }
-    }
-    let result = if failed == 0 { "ok" } else { "FAILED" };
-    println!("\ntest result: {result}. {passed} passed; {failed} failed; {ignored} ignored");
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(101) }
+        Trial::test(*name, run).with_ignored_flag(is_ignored)
+    });
+    let trials: Vec<_> = trials.collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -134,7 +134,8 @@ fn nested_run_is_ended_with_its_command() {
 
 #[test]
 fn more_processes_than_descriptors_do_not_survive() {
-    let script = "ulimit -n 24; exec \"$0\" run --timeout 2s --grace 100ms sh -c \
+    // The shell needs less than a second to start all of them, but several on a busy machine.
+    let script = "ulimit -n 24; exec \"$0\" run --timeout 10s --grace 100ms sh -c \
                   'for i in $(seq 40); do (trap \"\" TERM; setsid sleep 60 & echo $!); done; sleep 60'";
     let mut command = std::process::Command::new("sh");
     command.args(["-c", script, crate::common::RIPCORD]);

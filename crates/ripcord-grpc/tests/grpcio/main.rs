@@ -14,8 +14,10 @@ mod as_client;
 mod as_server;
 mod processes;
 
-use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Trial};
 
 use processes::Python;
 
@@ -35,38 +37,25 @@ const TESTS: &[(&str, Test)] = &[
     ("calls_of_a_client_continue_at_an_upstream", as_server::between_client_and_server),
 ];
 
-#[expect(clippy::print_stdout, reason = "it reports as Rust's own tests do")]
+#[expect(clippy::print_stderr, reason = "a test that is ignored says why")]
 fn main() -> ExitCode {
-    let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let filters: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
-    let wanted = |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
-    if arguments.iter().any(|argument| argument == "--list") {
-        TESTS.iter().for_each(|(name, _)| println!("{name}: test"));
-        return ExitCode::SUCCESS;
+    let mut arguments = Arguments::from_args();
+    // The tests share two cores with their Python processes.
+    arguments.test_threads = Some(1);
+    let python =
+        if arguments.list { Err("the tests are only listed".to_owned()) } else { Python::find().map(Arc::new) };
+    if let Err(reason) = &python {
+        eprintln!("all tests are ignored: {reason}");
     }
-    let python = Python::find();
-    let (mut passed, mut failed, mut ignored) = (0, 0, 0);
-    for (name, test) in TESTS.iter().filter(|(name, _)| wanted(name)) {
-        let python = match &python {
-            Ok(python) => python,
-            Err(reason) => {
-                println!("test {name} ... ignored, {reason}");
-                ignored += 1;
-                continue;
-            }
+    let trials = TESTS.iter().map(|(name, test)| {
+        let python = python.clone();
+        let is_ignored = python.is_err();
+        let run = move || {
+            test(python.as_ref().expect("it is not ignored"));
+            Ok(())
         };
-        match panic::catch_unwind(AssertUnwindSafe(|| test(python))) {
-            Ok(()) => {
-                println!("test {name} ... ok");
-                passed += 1;
-            }
-            Err(_) => {
-                println!("test {name} ... FAILED");
-                failed += 1;
-            }
-        }
-    }
-    let result = if failed == 0 { "ok" } else { "FAILED" };
-    println!("\ntest result: {result}. {passed} passed; {failed} failed; {ignored} ignored");
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(101) }
+        Trial::test(*name, run).with_ignored_flag(is_ignored)
+    });
+    let trials: Vec<_> = trials.collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
 }

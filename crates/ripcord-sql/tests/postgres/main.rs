@@ -15,8 +15,10 @@ mod streams;
 mod telemetry;
 mod transactions;
 
-use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Trial};
 
 use common::Fixture;
 use server::Server;
@@ -101,39 +103,25 @@ const TESTS: &[(&str, Test)] = tests! {
         cancels_at_every_await_leave_a_clean_pool;
 };
 
-#[expect(clippy::print_stdout, reason = "it reports as Rust's own tests do")]
+#[expect(clippy::print_stderr, reason = "a test that is ignored says why")]
 fn main() -> ExitCode {
-    let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let filters: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
-    let wanted = |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
-    if arguments.iter().any(|argument| argument == "--list") {
-        TESTS.iter().for_each(|(name, _)| println!("{name}: test"));
-        return ExitCode::SUCCESS;
+    let mut arguments = Arguments::from_args();
+    // The tests share one server and count its sessions.
+    arguments.test_threads = Some(1);
+    let server =
+        if arguments.list { Err("the tests are only listed".to_owned()) } else { Server::start().map(Arc::new) };
+    if let Err(reason) = &server {
+        eprintln!("all tests are ignored: {reason}");
     }
-    let wanted: Vec<_> = TESTS.iter().filter(|(name, _)| wanted(name)).collect();
-    let server = if wanted.is_empty() { Err("nothing to run".to_owned()) } else { Server::start() };
-    let (mut passed, mut failed, mut ignored) = (0, 0, 0);
-    for (name, test) in wanted {
-        let server = match &server {
-            Ok(server) => server,
-            Err(reason) => {
-                println!("test {name} ... ignored, {reason}");
-                ignored += 1;
-                continue;
-            }
+    let trials = TESTS.iter().map(|(name, test)| {
+        let server = server.clone();
+        let is_ignored = server.is_err();
+        let run = move || {
+            test(&Fixture::new(server.as_ref().expect("it is not ignored")));
+            Ok(())
         };
-        match panic::catch_unwind(AssertUnwindSafe(|| test(&Fixture::new(server)))) {
-            Ok(()) => {
-                println!("test {name} ... ok");
-                passed += 1;
-            }
-            Err(_) => {
-                println!("test {name} ... FAILED");
-                failed += 1;
-            }
-        }
-    }
-    let result = if failed == 0 { "ok" } else { "FAILED" };
-    println!("\ntest result: {result}. {passed} passed; {failed} failed; {ignored} ignored");
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(101) }
+        Trial::test(*name, run).with_ignored_flag(is_ignored)
+    });
+    let trials: Vec<_> = trials.collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
