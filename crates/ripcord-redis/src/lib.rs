@@ -6,6 +6,7 @@
 //! | you want to | use |
 //! |---|---|
 //! | connect to Redis | [`Client`] |
+//! | cancel contexts on other machines | [`Hub`] |
 //! | see all processes, and what each reports about itself | [`Fleet`] |
 //!
 //! # Features
@@ -18,11 +19,13 @@
 mod client;
 mod error;
 mod fleet;
+mod hub;
 mod json;
 
 pub use client::{Client, ClientBuilder, ClientStats};
 pub use error::Error;
 pub use fleet::{Fleet, Member};
+pub use hub::{BoundContext, ContextExt, Hub, HubBuilder, HubStats, RemoteCancel};
 
 /// Tests the README's programs.
 #[cfg(doctest)]

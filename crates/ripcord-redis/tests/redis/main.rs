@@ -6,6 +6,8 @@
 mod client;
 mod cluster;
 mod fleet;
+mod hub;
+mod proxy;
 mod sentinel;
 mod server;
 
@@ -34,6 +36,23 @@ fn main() -> ExitCode {
         fleet:
             reports_of_all_members_are_read_until_they_end,
             report_that_is_too_long_is_refused;
+        hub:
+            cancel_ends_the_contexts_of_all_machines_with_cause_name_and_line,
+            context_bound_after_the_cancel_ends_with_its_cause_until_the_ttl,
+            first_of_many_cancelers_wins_and_all_see_its_cause,
+            connection_cut_between_subscribe_and_read_misses_no_cancel,
+            connections_killed_again_and_again_miss_no_cancel,
+            server_killed_in_the_middle_of_bind_and_cancel_misses_no_cancel,
+            paused_server_holds_no_call_longer_than_its_context_or_the_timeout,
+            full_output_buffer_misses_no_cancel,
+            clocks_one_minute_apart_change_nothing,
+            cancels_survive_a_failover_of_a_cluster,
+            cancels_survive_a_failover_through_sentinels,
+            registration_ends_with_its_context,
+            a_million_binds_leave_nothing_behind,
+            invalid_id_is_refused_and_named,
+            ended_context_cancels_nothing,
+            messages_of_others_change_nothing;
         sentinel:
             clients_through_sentinels_see_each_other,
             master_that_sentinels_replace_is_found_again;

@@ -1,0 +1,343 @@
+//! Cancels contexts on other machines.
+//!
+//! A cancel writes a marker, the first of which wins, and publishes it to all clients, in one script. A bound context is
+//! registered, and its marker is read in the background.
+//!
+//! # Invariants
+//!
+//! 1. A context is registered before its marker is read, and every marker is read again after the server has confirmed a
+//!    subscription. So a cancel is either heard, because it came after the subscription, or read, because it came before.
+//! 2. A registration ends with its context: when the context ends, or when its last clone is dropped.
+//! 3. The cause of a canceled context is the marker's, also on the machine that canceled it. So all machines see one cause.
+//! 4. No context is canceled or dropped while the registry is locked, because both run the user's code.
+
+mod builder;
+mod marker;
+mod reader;
+mod registry;
+mod remote_cancel;
+mod stats;
+
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, LazyLock, Weak};
+use std::time::Duration;
+
+use redis::Script;
+use ripcord::{AfterFunc, Cause, Context, Value};
+
+pub use builder::HubBuilder;
+pub use registry::BoundContext;
+pub use remote_cancel::RemoteCancel;
+pub use stats::HubStats;
+
+use crate::Client;
+use crate::client::{Request, Subscriber};
+use crate::error::{Error, Kind};
+use marker::Marker;
+use reader::Wakers;
+use registry::{Entry, Registry};
+use stats::Counters;
+
+/// Writes a marker and publishes it, if there is none yet. Returns the marker that was there first.
+///
+/// KEYS: the marker. ARGV: the marker's text, its lifetime in milliseconds, the channel.
+static CANCEL: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "local first = redis.call('SET', KEYS[1], ARGV[1], 'NX', 'GET', 'PX', ARGV[2])
+         if not first then
+             redis.call('PUBLISH', ARGV[3], ARGV[1])
+         end
+         return first",
+    )
+});
+
+/// Cancels contexts by an ID, on all machines that share a Redis and a prefix.
+///
+/// [`ContextExt::bind`] binds a context to an ID. [`cancel`](Hub::cancel) cancels all contexts with that ID.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use ripcord::Context;
+/// use ripcord_redis::{Client, ContextExt, Hub};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = Client::builder().url("redis://127.0.0.1").name("shop-1").build()?;
+/// let hub = Hub::new(&client);
+///
+/// // One machine works on an order.
+/// let ctx = Context::background().with_timeout(Duration::from_secs(60)).bind(&hub, "order:4711");
+///
+/// // Another machine cancels the work.
+/// let request = Context::background().with_timeout(Duration::from_secs(1));
+/// let is_first = hub.cancel(&request, "order:4711", "order withdrawn").await?;
+/// assert!(is_first);
+///
+/// // context canceled: order withdrawn (canceled by shop-1 at src/main.rs:17:20)
+/// println!("{}", ctx.done().await);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Which cancel counts
+///
+/// The first cancel of an ID wins, and all machines see its cause. Redis keeps it for the [`ttl`](HubBuilder::ttl), so a context
+/// that is bound after the cancel ends at once. After the `ttl`, the ID is like a new ID. Use an ID for one piece of work only.
+///
+/// # When Redis is unavailable
+///
+/// Bound contexts go on. When Redis is available again, the hub reads what was canceled meanwhile. A cancel fails.
+///
+/// A master of Redis answers before its replicas have a copy. If the master fails within this moment, a cancel can be lost for
+/// the contexts that have not heard of it.
+///
+/// # Clones
+///
+/// Clones share all state. The hub and its client exist until the last clone is dropped and the last bound context has ended or
+/// was dropped.
+#[derive(Clone)]
+pub struct Hub {
+    inner: Arc<Inner>,
+}
+
+/// Binds a context to an ID by which other machines can cancel it.
+pub trait ContextExt {
+    /// Returns a child context that ends when the ID is [canceled](Hub::cancel) on any machine, before or after this call.
+    ///
+    /// The cause of the end is a [`RemoteCancel`]: the cause, the name of the canceler, and its line of code. Does not wait for
+    /// Redis: the child may end a moment later if the ID was canceled before. Many contexts may have the same ID.
+    ///
+    /// An ID has 1 to 256 bytes. A child with another ID only ends with its parent, because [`cancel`](Hub::cancel) refuses such
+    /// an ID. [`HubStats::invalid_ids`] counts such IDs.
+    #[must_use]
+    #[track_caller]
+    fn bind(&self, hub: &Hub, id: impl AsRef<str>) -> Context;
+}
+
+struct Inner {
+    client: Client,
+    ttl: Duration,
+    registry: Registry,
+    wakers: Arc<Wakers>,
+    counters: Counters,
+}
+
+/// Maximum length of an ID in bytes.
+const MAX_ID: usize = 256;
+
+impl Hub {
+    /// Creates a hub with the default settings. [`builder`](Hub::builder) sets others.
+    pub fn new(client: &Client) -> Hub {
+        Hub::start(client, builder::DEFAULT_TTL)
+    }
+
+    /// Creates a builder.
+    pub fn builder(client: &Client) -> HubBuilder {
+        HubBuilder::new(client.clone())
+    }
+
+    fn start(client: &Client, ttl: Duration) -> Hub {
+        let wakers = Arc::new(Wakers::default());
+        let inner = Arc::new(Inner {
+            client: client.clone(),
+            ttl,
+            registry: Registry::default(),
+            wakers: Arc::clone(&wakers),
+            counters: Counters::default(),
+        });
+        let hub: Weak<Inner> = Arc::downgrade(&inner);
+        client.shared().runtime().spawn(reader::run(hub.clone(), wakers));
+        client.shared().subscribe(hub);
+        Hub { inner }
+    }
+
+    /// Cancels all contexts with this ID, on all machines. Returns `true` if this is the first cancel of the ID, and `false` if
+    /// the ID was canceled before: the contexts then have ended with the cause of the first cancel.
+    ///
+    /// The other machines see the text of `cause`, the [name](crate::ClientBuilder::name) of this client and the line of this
+    /// call. A text of more than 1024 bytes is cut.
+    ///
+    /// When this method returns `Ok`, the contexts in this process have ended. Those on other machines end when they hear of it,
+    /// within about a round trip.
+    ///
+    /// # Errors
+    ///
+    /// An [error of the context](Error::context_error) if `ctx` ended, [`Error::is_unavailable`] if Redis did not answer in time,
+    /// [`Error::config_error`] if the ID is empty or longer than 256 bytes. After the first two, the cancel may have happened.
+    /// It is safe to try again.
+    ///
+    /// # Cancel safety
+    ///
+    /// After the future was dropped, the cancel may or may not have happened.
+    #[track_caller]
+    pub fn cancel<'a, C: Into<Cause>>(
+        &'a self,
+        ctx: &'a Context,
+        id: &'a str,
+        cause: C,
+    ) -> impl Future<Output = Result<bool, Error>> + Send + use<'a, C> {
+        let (location, cause) = (Location::caller(), cause.into().to_string());
+        self.inner.cancel(ctx, id, cause, location)
+    }
+
+    /// Returns the bound contexts that have not ended, in the order of their IDs.
+    pub fn bound(&self) -> Vec<BoundContext> {
+        self.inner.registry.list()
+    }
+
+    /// Returns the statistics of this hub and its clones.
+    pub fn stats(&self) -> HubStats {
+        self.inner.counters.read(&self.inner.registry)
+    }
+
+    fn bind(&self, ctx: &Context, id: &str, location: &'static Location<'static>) -> Context {
+        let (child, canceler) = ctx.with_cancel();
+        let handle = canceler.handle();
+        canceler.detach();
+        if !is_valid(id) {
+            self.inner.counters.invalid_ids.fetch_add(1, Ordering::Relaxed);
+            return child;
+        }
+        if child.is_done() {
+            return child;
+        }
+        let id: Arc<str> = id.into();
+        // Invariant 1: the registration comes first.
+        let number = self.inner.registry.add(&id, Entry::new(child.clone(), handle, location));
+        self.inner.wakers.work.notify_one();
+        // Invariant 2.
+        let (hub, ended) = (Arc::downgrade(&self.inner), Arc::clone(&id));
+        let after = child.after_func(move || {
+            if let Some(hub) = hub.upgrade() {
+                hub.registry.remove(&ended, number);
+            }
+        });
+        child.with_value(Registration { hub: Arc::clone(&self.inner), id, number, after })
+    }
+}
+
+impl ContextExt for Context {
+    #[track_caller]
+    fn bind(&self, hub: &Hub, id: impl AsRef<str>) -> Context {
+        hub.bind(self, id.as_ref(), Location::caller())
+    }
+}
+
+impl Inner {
+    async fn cancel(
+        &self,
+        ctx: &Context,
+        id: &str,
+        cause: String,
+        location: &'static Location<'static>,
+    ) -> Result<bool, Error> {
+        let failed = |kind| Error::new("cancel", location, kind);
+        if !is_valid(id) {
+            return Err(failed(Kind::Config(ripcord_policy::ConfigError::new(
+                "id",
+                format!("from 1 to {MAX_ID} bytes"),
+                id.len(),
+            ))));
+        }
+        let shared = self.client.shared();
+        let marker = Marker::new(id, &cause, shared.name(), location);
+        let text = marker.to_json().map_err(|error| failed(Kind::Json(error)))?;
+        let mut script = CANCEL.prepare_invoke();
+        script.key(shared.key(&["cancel", id])).arg(&text).arg(milliseconds(self.ttl)).arg(shared.channel());
+        self.counters.sent.fetch_add(1, Ordering::Relaxed);
+        let first: Option<String> = shared.send(ctx, location, "cancel", Request::Script(&script)).await?;
+        // The script may have run twice, because the connection was lost before the first answer.
+        let first = first.filter(|first| *first != text);
+        let (is_first, counter) = match &first {
+            None => (true, &self.counters.won),
+            Some(_) => (false, &self.counters.lost),
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        // Invariant 3.
+        self.end(first.as_deref().unwrap_or(&text).as_bytes());
+        Ok(is_first)
+    }
+
+    /// Ends the contexts that the marker is about.
+    fn end(&self, marker: &[u8]) {
+        let Some(marker) = Marker::from_json(marker) else { return };
+        let entries = self.registry.take(marker.id());
+        if entries.is_empty() {
+            return;
+        }
+        let cause = Cause::from(RemoteCancel::new(marker));
+        // Invariant 4: the registry is unlocked.
+        for entry in entries {
+            entry.cancel(&cause);
+            self.counters.canceled.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Subscriber for Inner {
+    fn connected(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        // Invariant 1. The reading runs beside the listening, which must not wait for it.
+        self.registry.forget_reads();
+        self.wakers.connected.notify_one();
+        self.wakers.work.notify_one();
+        Box::pin(std::future::ready(()))
+    }
+
+    fn message(&self, message: &[u8]) {
+        if Marker::from_json(message).is_some() {
+            self.counters.received.fetch_add(1, Ordering::Relaxed);
+            self.end(message);
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // The reader finds no hub, and ends.
+        self.wakers.connected.notify_one();
+        self.wakers.work.notify_one();
+    }
+}
+
+/// The registration of a bound context, which holds it as a value. (Invariant 2.)
+struct Registration {
+    hub: Arc<Inner>,
+    id: Arc<str>,
+    number: u64,
+    after: AfterFunc,
+}
+
+impl Value for Registration {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "bound to {:?}", self.id)
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.after.stop();
+        self.hub.registry.remove(&self.id, self.number);
+    }
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub").field("client", &self.inner.client).field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+fn is_valid(id: &str) -> bool {
+    (1..=MAX_ID).contains(&id.len())
+}
+
+/// Returns a duration for Redis, at least 1 ms.
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).clamp(1, MAX_MILLISECONDS)
+}
+
+/// Longest time to live that Redis accepts when it is added to the current time.
+const MAX_MILLISECONDS: u64 = 1 << 53;

@@ -1,0 +1,87 @@
+//! The cause of a context that was canceled through a hub.
+
+use std::error::Error;
+use std::fmt::{self, Write as _};
+
+use super::marker::Marker;
+
+/// The cause of the end of a [bound](crate::ContextExt::bind) context that was [canceled](crate::Hub::cancel), on this or another
+/// machine.
+///
+/// `Display` prints the cause, the canceler and its line of code on one line, with control characters escaped:
+/// `order withdrawn (canceled by shop-2 at src/orders.rs:12:5)`.
+///
+/// ```
+/// use ripcord::Context;
+/// use ripcord_redis::RemoteCancel;
+///
+/// /// Returns the name of the machine that canceled the context.
+/// fn canceler(ctx: &Context) -> Option<String> {
+///     let cause = ctx.cause()?;
+///     Some(cause.downcast_ref::<RemoteCancel>()?.canceler().to_owned())
+/// }
+/// assert_eq!(canceler(&Context::background()), None);
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct RemoteCancel(Marker);
+
+impl RemoteCancel {
+    pub(super) fn new(marker: Marker) -> Self {
+        RemoteCancel(marker)
+    }
+
+    /// Returns the ID that was canceled.
+    pub fn id(&self) -> &str {
+        self.0.id()
+    }
+
+    /// Returns the text of the cause that was passed to [`Hub::cancel`](crate::Hub::cancel).
+    pub fn cause(&self) -> &str {
+        self.0.cause()
+    }
+
+    /// Returns the [name](crate::Client::name) of the client that canceled.
+    pub fn canceler(&self) -> &str {
+        self.0.canceler()
+    }
+
+    /// Returns the line of code that canceled: file, line and column, as the canceler's program knows them.
+    pub fn location(&self) -> &str {
+        self.0.location()
+    }
+}
+
+impl fmt::Display for RemoteCancel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (cause, canceler, location) = (OneLine(self.cause()), OneLine(self.canceler()), OneLine(self.location()));
+        write!(f, "{cause} (canceled by {canceler} at {location})")
+    }
+}
+
+/// A text on one line.
+struct OneLine<'a>(&'a str);
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for character in self.0.chars() {
+            match character.is_control() {
+                true => write!(f, "{}", character.escape_default())?,
+                false => f.write_char(character)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for RemoteCancel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteCancel")
+            .field("id", &self.id())
+            .field("cause", &self.cause())
+            .field("canceler", &self.canceler())
+            .field("location", &self.location())
+            .finish()
+    }
+}
+
+impl Error for RemoteCancel {}
