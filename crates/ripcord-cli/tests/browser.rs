@@ -3,12 +3,16 @@
 mod chromium;
 #[expect(dead_code, reason = "shared with tests that need more of it")]
 mod common;
+#[path = "../../ripcord-redis/tests/redis/server.rs"]
+#[expect(dead_code, reason = "for the tests of ripcord-redis")]
+mod redis;
 
 use std::net::SocketAddr;
 
 use axum::Router;
 use chromium::Browser;
 use common::Server;
+use redis::Server as Redis;
 use ripcord::Context;
 use ripcord_http::inspector::Inspector;
 use serde_json::Value;
@@ -44,6 +48,37 @@ async fn slow_request_is_shown_and_canceled_from_the_page() {
     browser.see("#kept .verdict", CANCELED).await;
     browser.see("#kept .calls", "GET /slow").await;
     browser.see("#kept .facts", "Request ID").await;
+    assert_eq!(browser.complaints().await, [""; 0]);
+    browser.close().await;
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium and redis-server: scripts/browser-test"]
+async fn cancel_on_the_page_of_one_service_ends_a_request_of_another() {
+    let redis = Redis::start();
+    let serve = |name| Server::start(&["--redis", &redis.url(), "--redis-name", name]);
+    let (shop, mail) = (serve("shop"), serve("mail"));
+    let browser = Browser::start().await;
+    browser.open(&format!("http://{}/debug/fleet", shop.address)).await;
+    browser.see("#services li:nth-child(2)", "in flight").await;
+
+    let slow = mail.request("/slow");
+    let row = browser.see("#contexts tbody tr", "GET /slow").await;
+    assert!(row.text().await.expect("it is there").starts_with("mail"), "the service is named");
+    browser
+        .see("#contexts button[aria-label='Cancel GET /slow of mail']", "Cancel")
+        .await
+        .click()
+        .await
+        .expect("it is clicked");
+    let answer = slow.answer();
+    assert_eq!(answer.status, 503);
+    assert!(answer.took.as_secs() < 5, "the cancel did not reach the request, its deadline did");
+    let why = browser.see("#ended tbody tr", "canceled from the fleet page of shop by 127.0.0.1").await;
+    assert!(why.text().await.expect("it is there").contains("mail"), "the service is named");
+    let wide = "return document.documentElement.scrollWidth > document.documentElement.clientWidth";
+    browser.emulate(360, 800, true, false).await;
+    assert_eq!(browser.script(wide).await, false, "the page scrolls sideways on a phone");
     assert_eq!(browser.complaints().await, [""; 0]);
     browser.close().await;
 }

@@ -37,7 +37,7 @@ fn service(server: &Context) -> Router {
 fn on(shutdown: &Shutdown, search: Search) -> Service {
     let settings = Settings::default();
     let inspector = serve::inspector(&settings, shutdown).expect("valid settings");
-    Service::new(shutdown, &settings, search, Recorder::install(), inspector)
+    Service::new(shutdown, &settings, search, Recorder::install(), inspector, None)
 }
 
 fn request(path: &str) -> Request {

@@ -96,8 +96,7 @@ pub struct Fleet {
 }
 
 /// A process of a [`Fleet`], and its last report.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Member<R> {
     /// The random ID of the process's client.
     pub id: String,
@@ -138,7 +137,9 @@ impl Fleet {
             let report = report?;
             let lifetime = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX).max(1);
             let mut script = PUBLISH.prepare_invoke();
-            keys(&shared).iter().for_each(|key| drop(script.key(key)));
+            for key in keys(&shared) {
+                script.key(key);
+            }
             script.arg(shared.id()).arg(shared.name()).arg(report).arg(lifetime);
             shared.send(&ctx, location, "publish", Request::Script(&script)).await
         }
@@ -160,7 +161,9 @@ impl Fleet {
         let (ctx, shared) = (ctx.clone(), Arc::clone(self.client.shared()));
         async move {
             let mut script = MEMBERS.prepare_invoke();
-            keys(&shared).iter().for_each(|key| drop(script.key(key)));
+            for key in keys(&shared) {
+                script.key(key);
+            }
             let found: Vec<(String, String, String)> =
                 shared.send(&ctx, location, "members", Request::Script(&script)).await?;
             let read = |(id, name, report): (String, String, String)| {
@@ -183,7 +186,9 @@ impl Fleet {
         let (ctx, shared) = (ctx.clone(), Arc::clone(self.client.shared()));
         async move {
             let mut script = LEAVE.prepare_invoke();
-            keys(&shared).iter().for_each(|key| drop(script.key(key)));
+            for key in keys(&shared) {
+                script.key(key);
+            }
             script.arg(shared.id());
             shared.send(&ctx, location, "leave", Request::Script(&script)).await
         }

@@ -19,7 +19,7 @@ use ripcord_http::{
 use tokio::net::TcpListener;
 
 use super::{
-    Error, Settings, handlers, log,
+    Error, Fleet, Settings, handlers, log,
     metrics::{Metrics, Recorder, Refusals},
     peers::by_peer,
     request_id,
@@ -39,19 +39,23 @@ pub struct Service {
     metrics: Arc<Metrics>,
     /// `None` if the inspector is not served.
     inspector: Option<Inspector>,
+    /// `None` if the service shares nothing.
+    fleet: Option<Fleet>,
 }
 
 impl Service {
     /// Creates a service with these settings. The service drains when `shutdown` starts.
     ///
     /// The context of each request is derived from the context of `shutdown` and has the same clock. `/search` uses `search`.
-    /// `/metrics` shows the metrics of `recorder`. If `inspector` is `Some`, its pages are served at `/debug/contexts`.
+    /// `/metrics` shows the metrics of `recorder`. If `inspector` is `Some`, its pages are served at `/debug/contexts`. If
+    /// `fleet` is `Some` too, its page is served at `/debug/fleet`, and the services of the fleet can cancel requests of this service.
     pub fn new(
         shutdown: &Shutdown,
         settings: &Settings,
         search: Search,
         recorder: Recorder,
         inspector: Option<Inspector>,
+        fleet: Option<Fleet>,
     ) -> Service {
         // The cause names the flag, because a line of this file does not help an operator.
         let (timeout, flag) = match settings.max_timeout < settings.timeout {
@@ -65,6 +69,10 @@ impl Service {
         let layer = layer.half_close(settings.half_close.into()).remote_cancel(true);
         let layer = match &inspector {
             Some(inspector) => layer.inspector(inspector),
+            None => layer,
+        };
+        let layer = match fleet.clone() {
+            Some(fleet) => layer.values(move |ctx, _| fleet.bind(ctx)),
             None => layer,
         };
         let refusals = Refusals::default();
@@ -86,6 +94,7 @@ impl Service {
             refusals,
             metrics,
             inspector,
+            fleet,
         }
     }
 
@@ -119,11 +128,11 @@ impl Service {
             .fallback(handlers::not_found);
         let watching = Router::new().route("/healthz", get(handlers::health)).route("/metrics", get(handlers::metrics));
         let app = work.merge(watching).layer(layer).with_state(self.clone());
-        match &self.inspector {
-            // The inspector is outside the layer, so it does not show its own requests, and its streams have no deadline.
-            Some(inspector) => {
-                app.nest("/debug/contexts", inspector.router()).route("/debug/contexts/", get(without_slash))
-            }
+        let Some(inspector) = &self.inspector else { return app };
+        // The inspector is outside the layer, so it does not show its own requests, and its streams have no deadline.
+        let app = app.nest("/debug/contexts", inspector.router()).route("/debug/contexts/", get(without_slash));
+        match &self.fleet {
+            Some(fleet) => app.nest("/debug/fleet", fleet.router(inspector)),
             None => app,
         }
     }

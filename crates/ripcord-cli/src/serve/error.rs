@@ -15,6 +15,8 @@ pub enum Error {
     File(FileError),
     /// A setting contradicts another setting.
     Setting(ConfigError),
+    /// A setting of the connection to Redis is invalid, or its thread could not be started.
+    Redis(ripcord_redis::Error),
     /// The inspector cannot be built.
     Inspector(BuildError),
     /// The service cannot listen on the address, because it is in use, is not local, or cannot be resolved.
@@ -40,11 +42,21 @@ impl From<ConfigError> for Error {
     }
 }
 
+impl From<ripcord_redis::Error> for Error {
+    fn from(error: ripcord_redis::Error) -> Self {
+        Error::Redis(error)
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::File(error) => error.fmt(f),
             Error::Setting(error) => error.fmt(f),
+            Error::Redis(error) => match error.config_error() {
+                Some(setting) => write!(f, "redis: {setting}"),
+                None => write!(f, "redis: {error}"),
+            },
             Error::Inspector(error) => error.fmt(f),
             Error::Listen { listen, source } => write!(f, "cannot listen on {listen}: {source}"),
             Error::Start(source) => write!(f, "cannot start: {source}"),

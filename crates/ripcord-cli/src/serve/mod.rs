@@ -15,6 +15,8 @@
 //! | `handlers.rs` | the handlers |
 //! | `app.rs` | the routes and their state |
 //! | `page.rs` | the page for browsers |
+//! | `demo.rs` | traffic for people who look at the pages |
+//! | `fleet/` | the services that share a Redis, and their page |
 //! | `log.rs`, `metrics/` | the log and the metrics |
 //! | `request_id.rs` | request IDs in the form of the Go tutorial |
 //! | `peers.rs` | trusted peers |
@@ -24,7 +26,9 @@
 
 mod app;
 mod config;
+mod demo;
 mod error;
+mod fleet;
 mod handlers;
 mod log;
 mod metrics;
@@ -43,8 +47,9 @@ use tokio::runtime;
 
 pub use self::{
     app::{Service, inspector},
-    config::{Args, FileError, HalfClose, LogFormat, Settings},
+    config::{Args, FileError, HalfClose, LogFormat, RedisOutage, RedisSettings, Settings},
     error::Error,
+    fleet::Fleet,
     metrics::Recorder,
 };
 use crate::{
@@ -89,19 +94,37 @@ async fn serve(settings: &Settings) -> Result<(), Error> {
         false => None,
     };
     let search = search(shutdown.context(), settings, backends.as_ref())?;
-    let service = Service::new(&shutdown, settings, search, recorder, inspector);
-    announce(address, settings.inspector);
+    let fleet = settings.redis.as_ref().map(|redis| Fleet::new(redis, address)).transpose()?;
+    let service = Service::new(&shutdown, settings, search, recorder, inspector.clone(), fleet.clone());
+    announce(address, settings.inspector, fleet.is_some());
 
+    // The reports are not below the shutdown, because they show it until its end.
+    let (reports, end_of_reports) = Context::background().with_name("fleet report").with_cancel();
+    let reporting = fleet.zip(inspector).map(|(fleet, inspector)| {
+        reports.spawn_with_grace(fleet::LEAVE_TIME, move |ctx| async move { fleet.report(&ctx, &inspector).await })
+    });
+    let (demo, end_of_demo) = Context::background().with_name("demo").with_cancel();
+    if settings.demo {
+        let client = client()?;
+        demo.spawn(move |ctx| async move { demo::run(&ctx, client, address).await });
+    }
     // These run concurrently, so that the start of the shutdown is logged before its end.
-    tokio::join!(service.serve(listener), shutdown::log_begin(shutdown.clone(), settings.drain_delay, settings.grace));
+    let log_begin = async {
+        shutdown::log_begin(shutdown.clone(), settings.drain_delay, settings.grace).await;
+        end_of_demo.cancel_with("the service shuts down");
+    };
+    tokio::join!(service.serve(listener), log_begin);
     shutdown::log_end(&shutdown.run().await);
+    end_of_reports.cancel();
+    if let Some(reporting) = reporting {
+        let _ended = reporting.await;
+    }
     Ok(())
 }
 
 /// Creates the search with the backends in the settings.
 fn search(server: &Context, settings: &Settings, backends: Option<&Backends>) -> Result<Search, Error> {
-    let client =
-        reqwest::Client::builder().no_proxy().build().map_err(|error| Error::Start(io::Error::other(error)))?;
+    let client = client()?;
     let given = settings.backends.iter().map(|url| {
         let name = url.as_str().trim_start_matches("http://").trim_end_matches('/');
         Backend::new(server, name, url.clone(), &client, &settings.policies)
@@ -114,12 +137,20 @@ fn search(server: &Context, settings: &Settings, backends: Option<&Backends>) ->
     Ok(Search::new(given.chain(started).collect::<Result<Vec<_>, _>>()?)?)
 }
 
+/// Creates a client for backends and for the demo.
+fn client() -> Result<reqwest::Client, Error> {
+    reqwest::Client::builder().no_proxy().build().map_err(|error| Error::Start(io::Error::other(error)))
+}
+
 /// Prints the address to stdout. A script that uses port 0 reads the port here.
-fn announce(address: SocketAddr, inspector: bool) {
-    let inspector = match inspector {
-        true => format!("\x20 - http://{address}/debug/contexts (requests in flight, live)\n"),
-        false => String::new(),
-    };
+fn announce(address: SocketAddr, inspector: bool, fleet: bool) {
+    let mut pages = String::new();
+    if inspector {
+        pages += &format!("\x20 - http://{address}/debug/contexts (requests in flight, live)\n");
+    }
+    if inspector && fleet {
+        pages += &format!("\x20 - http://{address}/debug/fleet (requests of all services that share the Redis)\n");
+    }
     // The service runs even if stdout is closed.
     let _ = write!(
         io::stdout(),
@@ -128,7 +159,7 @@ fn announce(address: SocketAddr, inspector: bool) {
          \x20 - http://{address}/ (normal request)\n\
          \x20 - http://{address}/slow (will time out)\n\
          \x20 - http://{address}/search?q=context&timeout=500ms (the answers that arrive before the deadline)\n\
-         {inspector}\
+         {pages}\
          \x20 - http://{address}/healthz, http://{address}/metrics\n"
     );
     let _ = io::stdout().flush();

@@ -74,11 +74,17 @@ impl Server {
 
     /// Connects and sends a request for `path`. Does not read the answer.
     pub(crate) fn request(&self, path: &str) -> Exchange {
+        self.send("GET", path)
+    }
+
+    /// Connects and sends a request without a body. Does not read the answer.
+    pub(crate) fn send(&self, method: &str, path: &str) -> Exchange {
         // Taken before the server can start its timer, so that the measured time is never too short.
         let started = Instant::now();
         let mut stream = TcpStream::connect(&self.address).expect("it accepts");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout above zero");
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address).expect("it reads");
+        write!(stream, "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address)
+            .expect("it reads");
         Exchange { stream, started }
     }
 

@@ -77,7 +77,7 @@ impl TestService {
         });
         let search = Search::new(asked).expect("each once");
         let inspector = serve::inspector(&settings, &shutdown).expect("valid settings");
-        let app = Service::new(&shutdown, &settings, search.clone(), Recorder::install(), inspector).app();
+        let app = Service::new(&shutdown, &settings, search.clone(), Recorder::install(), inspector, None).app();
         let _in_flight = server.task_guard();
         TestService { app, time, cancel, shutdown, server, _in_flight, settings, search }
     }
@@ -87,7 +87,8 @@ impl TestService {
         self.settings.trusted_peers.push(network.parse().expect("a network"));
         let inspector = serve::inspector(&self.settings, &self.shutdown).expect("valid settings");
         self.app =
-            Service::new(&self.shutdown, &self.settings, self.search.clone(), Recorder::install(), inspector).app();
+            Service::new(&self.shutdown, &self.settings, self.search.clone(), Recorder::install(), inspector, None)
+                .app();
         self
     }
 

@@ -13,10 +13,10 @@ use reqwest::Url;
 use ripcord_http::{Limits, inspector::Token, server};
 use ripcord_policy::ConfigError;
 use ripcord_sql::postgres::tokio_postgres;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 pub use self::file::FileError;
-use self::values::{Address, BackendUrl, DatabaseUrl, Peers, PerSecond, Secret, Span, Whole};
+use self::values::{Address, BackendUrl, Hidden, Peers, PerSecond, Secret, Span, Whole};
 use super::Error;
 use crate::search::Policies;
 
@@ -98,7 +98,25 @@ struct Flags {
     /// connections do not use TLS. To hide the password from other users of this machine, set the URL in the file [default: SQLite
     /// in memory]
     #[arg(long, value_name = "URL")]
-    database_url: Option<DatabaseUrl>,
+    database_url: Option<Hidden>,
+
+    /// URL of a Redis that several services share, as redis://USER:PASSWORD@HOST:PORT. They share the limits of backends, cached
+    /// answers, the states of circuit breakers, and cancels; /debug/fleet shows all of them. To hide the password from other users
+    /// of this machine, set the URL in the file [default: none]
+    #[arg(long, value_name = "URL")]
+    redis: Option<Hidden>,
+
+    /// What the limits of backends do while Redis is unavailable [default: local]
+    #[arg(long, value_enum)]
+    redis_outage: Option<RedisOutage>,
+
+    /// Name of this service on /debug/fleet and in the causes of cancels [default: its address]
+    #[arg(long, value_name = "NAME")]
+    redis_name: Option<String>,
+
+    /// Start of every key in Redis; services with the same prefix belong together [default: ripcord]
+    #[arg(long, value_name = "PREFIX")]
+    redis_prefix: Option<String>,
 
     /// Time limit of one request to a backend [default: 2s]
     #[arg(long, value_name = "DURATION")]
@@ -144,6 +162,10 @@ struct Flags {
     #[arg(long, num_args = 0, default_missing_value = "true")]
     no_inspector: Option<bool>,
 
+    /// Send requests to this service, to try its pages: some succeed, some run into a deadline, and some are left by their client
+    #[arg(long, num_args = 0, default_missing_value = "true")]
+    demo: Option<bool>,
+
     /// Format of the log [default: text]
     #[arg(long, value_enum)]
     log_format: Option<LogFormat>,
@@ -167,6 +189,31 @@ impl From<HalfClose> for server::HalfClose {
             HalfClose::Allow => server::HalfClose::Allow,
         }
     }
+}
+
+/// What the limits of backends do while Redis is unavailable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum RedisOutage {
+    /// Requests to backends are not limited.
+    Open,
+    /// No request is sent to a backend.
+    Closed,
+    /// Each service limits its own requests, to the rate divided by the number of services last seen.
+    #[default]
+    Local,
+}
+
+/// The Redis that several services share.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RedisSettings {
+    /// Where Redis is, and the prefix of its keys.
+    pub client: ripcord_redis::ClientBuilder,
+    /// Name of this service. If `None`, its address is the name.
+    pub name: Option<String>,
+    /// What the limits of backends do while Redis is unavailable.
+    pub outage: RedisOutage,
 }
 
 /// The format of the log.
@@ -205,12 +252,16 @@ pub struct Settings {
     pub backends: Vec<Url>,
     /// Postgres database for the documents of the built-in backends. If `None`, the documents are in SQLite, in memory.
     pub database: Option<tokio_postgres::Config>,
+    /// Redis that several services share. If `None`, the service shares nothing.
+    pub redis: Option<RedisSettings>,
     /// The policies around each backend.
     pub policies: Policies,
     /// Whether `/debug/contexts` is served.
     pub inspector: bool,
     /// Token that allows other machines to open the inspector. If `None`, only this machine can open it.
     pub inspector_token: Option<Token>,
+    /// Whether the service sends requests to itself.
+    pub demo: bool,
     /// The format of the log.
     pub log_format: LogFormat,
 }
@@ -236,7 +287,7 @@ impl Settings {
         let timeout = flags.timeout.or(file.timeout).map_or(seconds(5), |span| span.0);
         let trusted_peers = flags.trusted_peers.or(file.trusted_peers).unwrap_or_default();
         let backends = flags.backends.or(file.backends).unwrap_or_default();
-        let database = flags.database_url.or(file.database_url).map(|url| url.parse()).transpose()?;
+        let database = flags.database_url.or(file.database_url).map(|url| url.database()).transpose()?;
         if database.is_some() && !backends.is_empty() {
             return Err(ConfigError::new(
                 "database_url",
@@ -244,6 +295,20 @@ impl Settings {
                 "both",
             ));
         }
+        let (name, prefix) = (flags.redis_name.or(file.redis_name), flags.redis_prefix.or(file.redis_prefix));
+        let outage = flags.redis_outage.or(file.redis_outage);
+        let redis = match flags.redis.or(file.redis) {
+            Some(url) => Some(RedisSettings {
+                client: prefix.into_iter().fold(url.redis(), ripcord_redis::ClientBuilder::prefix),
+                name,
+                outage: outage.unwrap_or_default(),
+            }),
+            None if name.is_some() || prefix.is_some() || outage.is_some() => {
+                let bound = "given with redis_name, redis_prefix and redis_outage, which are settings of it";
+                return Err(ConfigError::new("redis", bound, "nothing"));
+            }
+            None => None,
+        };
         let limits = Limits::default();
         Ok(Settings {
             listen: flags.listen.or(file.listen).map_or("127.0.0.1:8080".to_owned(), |address| address.0),
@@ -264,6 +329,7 @@ impl Settings {
             half_close: flags.half_close.or(file.half_close).unwrap_or_default(),
             backends: backends.into_iter().map(|url| url.0).collect(),
             database,
+            redis,
             policies: Policies {
                 attempt_timeout: flags.attempt_timeout.or(file.attempt_timeout).map_or(seconds(2), |span| span.0),
                 retry_attempts: flags.retry_attempts.or(file.retry_attempts).map_or(3, |count| count.0),
@@ -279,6 +345,7 @@ impl Settings {
             },
             inspector: !flags.no_inspector.or(file.no_inspector).unwrap_or_default(),
             inspector_token: flags.inspector_token.or(file.inspector_token).map(|secret| secret.0),
+            demo: flags.demo.or(file.demo).unwrap_or_default(),
             log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
         })
     }
@@ -297,7 +364,7 @@ mod tests {
 
     #[test]
     fn password_of_the_database_is_not_in_the_debug_output() {
-        let url: DatabaseUrl = "postgres://shop:hunter2@localhost/shop".parse().expect("every text is accepted");
+        let url: Hidden = "postgres://shop:hunter2@localhost/shop".parse().expect("every text is accepted");
         let flags = Flags { database_url: Some(url), ..Flags::default() };
         let given = format!("{flags:?}");
         let settings = format!("{:?}", Settings::new(flags, Flags::default()).expect("a URL"));

@@ -175,39 +175,45 @@ impl<'de> Deserialize<'de> for BackendUrl {
     }
 }
 
-// ===== DatabaseUrl =====
+// ===== Hidden =====
 
-/// The text of a database's URL. `FromStr` accepts every text, because clap's error would repeat the text and expose the password.
+/// A URL that may contain a password. `FromStr` accepts every text, because clap's error would repeat the text and expose the
+/// password.
 #[derive(Clone)]
-pub(crate) struct DatabaseUrl(String);
+pub(crate) struct Hidden(String);
 
-impl DatabaseUrl {
-    /// Parses the URL. The error does not contain the URL.
-    pub(crate) fn parse(&self) -> Result<tokio_postgres::Config, ConfigError> {
+impl Hidden {
+    /// Parses the URL of a Postgres database. The error does not contain the URL.
+    pub(crate) fn database(&self) -> Result<tokio_postgres::Config, ConfigError> {
         let is_url = ["postgres://", "postgresql://"].iter().any(|scheme| self.0.starts_with(scheme));
         let config = self.0.parse().ok().filter(|_| is_url);
         let bound = "a URL such as postgres://USER:PASSWORD@HOST/DATABASE";
         config.ok_or_else(|| ConfigError::new("database_url", bound, "another text"))
     }
-}
 
-impl FromStr for DatabaseUrl {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Ok(DatabaseUrl(text.to_owned()))
+    /// Returns a builder for a client of this Redis. Its `build` checks the URL.
+    pub(crate) fn redis(&self) -> ripcord_redis::ClientBuilder {
+        ripcord_redis::Client::builder().url(&self.0)
     }
 }
 
-impl<'de> Deserialize<'de> for DatabaseUrl {
+impl FromStr for Hidden {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(Hidden(text.to_owned()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Hidden {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         from_text(deserializer, "a URL as text")
     }
 }
 
-impl fmt::Debug for DatabaseUrl {
+impl fmt::Debug for Hidden {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DatabaseUrl").finish_non_exhaustive()
+        f.debug_struct("Hidden").finish_non_exhaustive()
     }
 }
 
