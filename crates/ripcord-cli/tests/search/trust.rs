@@ -53,8 +53,8 @@ async fn untrusted_client_can_shorten_the_deadline() {
     let mut backend = Backend::start().await;
     let service = TestService::new(&[&backend]);
     for (number, (header, value, left)) in [
-        ("x-request-timeout-ms", "300", "300"),
-        ("grpc-timeout", "2S", "2000"),
+        ("x-request-timeout-ms", "3000", "3000"),
+        ("grpc-timeout", "4S", "4000"),
         ("connect-timeout-ms", "60000", "5000"),
     ]
     .into_iter()
