@@ -261,6 +261,7 @@ fn record_limiter(name: &str, stats: &RateLimiterStats) {
             ("reserved", stats.reserved),
             ("reservation_canceled", stats.reservations_canceled),
             ("waited", stats.waited),
+            ("unavailable", stats.unavailable),
         ],
     );
     recording.counters([

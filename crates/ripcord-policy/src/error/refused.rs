@@ -50,6 +50,10 @@ enum Reason {
         requested: u32,
         burst: u32,
     },
+    /// The backend of a limiter is unavailable.
+    Unavailable {
+        retry_after: Duration,
+    },
     PoolFull {
         capacity: usize,
     },
@@ -90,6 +94,11 @@ impl Refused {
     /// Creates the error of a request for more tokens than the limiter ever holds.
     pub(crate) fn exceeds_burst(requested: u32, burst: u32) -> Self {
         Self(Box::new(Reason::ExceedsBurst { requested, burst }))
+    }
+
+    /// Creates the error of a limiter whose backend is unavailable for at least `retry_after`.
+    pub(crate) fn unavailable(retry_after: Duration) -> Self {
+        Self(Box::new(Reason::Unavailable { retry_after }))
     }
 
     /// Creates the error of a pool whose queue of `capacity` jobs is full.
@@ -169,6 +178,12 @@ impl Refused {
         matches!(&*self.0, Reason::Limited { .. } | Reason::ExceedsBurst { .. })
     }
 
+    /// Returns whether a limiter refused the operation because its
+    /// [`backend`](crate::limiter::RateLimiterBuilder::backend) is unavailable.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(&*self.0, Reason::Unavailable { .. })
+    }
+
     /// Returns whether a [`WorkerPool`](crate::WorkerPool) refused the operation because its queue was full, or a
     /// [`Bulkhead`](crate::Bulkhead) refused the operation because all its permits were in use and its queue was full.
     pub fn is_full(&self) -> bool {
@@ -188,12 +203,13 @@ impl Refused {
     }
 
     /// Returns whether the same operation can succeed later. Returns `true` if a breaker refused the operation, if a rate
-    /// limiter had too many waiters and reservations already, or if a worker pool or bulkhead was full. Returns `false` for all
+    /// limiter had too many waiters and reservations already or its backend is unavailable, or if a worker pool or bulkhead was full. Returns `false` for all
     /// other errors.
     pub fn is_transient(&self) -> bool {
         match &*self.0 {
             Reason::BreakerOpen { .. }
             | Reason::Limited { .. }
+            | Reason::Unavailable { .. }
             | Reason::PoolFull { .. }
             | Reason::BulkheadFull { .. } => true,
             Reason::Ended(_)
@@ -204,14 +220,14 @@ impl Refused {
         }
     }
 
-    /// Returns how long to wait before trying again, if a [`CircuitBreaker`](crate::CircuitBreaker) refused the operation.
-    /// Otherwise returns `None`.
+    /// Returns how long to wait before trying again, if a [`CircuitBreaker`](crate::CircuitBreaker) refused the operation or the
+    /// [backend](Refused::is_unavailable) of a limiter is unavailable. Otherwise returns `None`.
     ///
     /// If the breaker is open, this is the time until it admits a probe. If the breaker is half-open and all its probes are
     /// in flight, the time is zero.
     pub fn retry_after(&self) -> Option<Duration> {
         match &*self.0 {
-            Reason::BreakerOpen { retry_after, .. } => Some(*retry_after),
+            Reason::BreakerOpen { retry_after, .. } | Reason::Unavailable { retry_after } => Some(*retry_after),
             Reason::Limited { retry_after } => *retry_after,
             _ => None,
         }
@@ -234,6 +250,9 @@ impl fmt::Display for Refused {
             Reason::Limited { retry_after: Some(after) } => write!(f, "rate limited for another {after:?}"),
             Reason::Limited { retry_after: None } => f.write_str("rate limited"),
             Reason::ExceedsBurst { requested, burst } => write!(f, "{requested} tokens exceed the burst of {burst}"),
+            Reason::Unavailable { retry_after } => {
+                write!(f, "the limiter's backend is unavailable; next attempt in {retry_after:?}")
+            }
             Reason::PoolFull { capacity } => write!(f, "queue of {capacity} is full"),
             Reason::BulkheadFull { limit } => write!(f, "all {limit} permits are in use"),
             Reason::TooNear { needed, remaining, origin } => {

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use ripcord::Clock;
 
-use super::RateLimiter;
+use super::backend::Backend;
 use super::bucket::Bucket;
 use super::rate::{Quota, Rate};
+use super::remote::Remote;
 use super::stats::Numbers;
 use super::time::Time;
+use super::{RateLimiter, Source};
 use crate::ConfigError;
 
 /// Builds a [`RateLimiter`]. Create the builder with [`RateLimiter::builder`].
@@ -21,11 +23,12 @@ pub struct RateLimiterBuilder {
     rate: Option<Rate>,
     burst: u32,
     clock: Option<Clock>,
+    backend: Option<Arc<dyn Backend>>,
 }
 
 impl RateLimiterBuilder {
     pub(super) fn new() -> Self {
-        RateLimiterBuilder { rate: None, burst: 1, clock: None }
+        RateLimiterBuilder { rate: None, burst: 1, clock: None, backend: None }
     }
 
     /// Sets the rate at which the bucket earns tokens. Required.
@@ -49,6 +52,22 @@ impl RateLimiterBuilder {
         self
     }
 
+    /// Keeps the bucket in `backend`, so that several processes share it. Default: the bucket is in this process.
+    ///
+    /// The bucket then has the backend's name, and the backend's clock. All methods keep their meaning, with these differences:
+    ///
+    /// * The synchronous methods, such as [`allow`](RateLimiter::allow), block their thread until the backend answers. Async code
+    ///   should use [`wait`](RateLimiter::wait) and [`run`](RateLimiter::run).
+    /// * If the backend is unavailable, it decides what the limiter does. If it refuses, `wait` fails
+    ///   ([`Refused::is_unavailable`](crate::Refused::is_unavailable)), `allow` returns `false`, and the
+    ///   [`delay`](super::Reservation::delay) of a reservation is `Duration::MAX`. `set_rate` and `set_burst` fail.
+    /// * A rate or burst that was set with [`set_rate`](RateLimiter::set_rate) or [`set_burst`](RateLimiter::set_burst) is stored
+    ///   in the backend and applies to all processes. It takes precedence over the settings of this builder.
+    pub fn backend(mut self, backend: impl Backend + 'static) -> Self {
+        self.backend = Some(Arc::new(backend));
+        self
+    }
+
     /// Sets the clock to `clock`, unless the builder already has a clock.
     pub(crate) fn default_clock(mut self, clock: &Clock) -> Self {
         self.clock.get_or_insert_with(|| clock.clone());
@@ -62,8 +81,15 @@ impl RateLimiterBuilder {
     /// [`ConfigError`] if the `rate` is not set, is negative, is NaN or has a period of zero, or if the `burst` is 0.
     pub fn build(self) -> Result<RateLimiter, ConfigError> {
         let quota = self.quota()?;
-        let bucket = Bucket::new(quota, self.time(), Arc::new(Numbers::new()));
-        Ok(RateLimiter { bucket: Arc::new(bucket) })
+        let (backend, time, numbers) = (self.backend.clone(), self.time(), Arc::new(Numbers::new()));
+        let source = match backend {
+            None => Source::Bucket(Arc::new(Bucket::new(quota, time, numbers))),
+            Some(backend) => {
+                let key = String::new();
+                Source::Remote(Arc::new(Remote { backend, key, quota, has_own_quota: false, time, numbers }))
+            }
+        };
+        Ok(RateLimiter { source })
     }
 
     pub(super) fn time(self) -> Time {

@@ -3,12 +3,15 @@
 //! [`RateLimiter`] has one bucket, for example for all calls to a service. [`KeyedLimiter`] has one bucket per key, for example
 //! per client. A bucket earns tokens at a [`Rate`], and each call takes a token from the bucket.
 
+pub mod backend;
+
 mod bucket;
 mod builder;
 mod keyed;
 mod published;
 mod queue;
 mod rate;
+mod remote;
 mod reservation;
 mod schedule;
 mod stats;
@@ -32,7 +35,9 @@ use crate::config::at_least_one;
 use crate::panics::wake;
 use crate::{ConfigError, Error, Refused};
 use bucket::Bucket;
-use stats::Count;
+use remote::Remote;
+use stats::{Count, Numbers};
+use time::Time;
 
 /// Limits the rate of calls with a token bucket.
 ///
@@ -102,7 +107,14 @@ use stats::Count;
 #[derive(Clone)]
 #[doc(alias("rate.Limiter"))]
 pub struct RateLimiter {
-    bucket: Arc<Bucket>,
+    source: Source,
+}
+
+/// Where the bucket is.
+#[derive(Clone, Debug)]
+enum Source {
+    Bucket(Arc<Bucket>),
+    Remote(Arc<Remote>),
 }
 
 impl RateLimiter {
@@ -195,7 +207,10 @@ impl RateLimiter {
     /// If the future is dropped during the wait, the tokens return to the bucket as described for
     /// [`wait`](RateLimiter::wait).
     pub async fn wait_n(&self, ctx: &Context, n: u32) -> Result<Duration, Refused> {
-        wait::wait(&self.bucket, ctx, n).await
+        match &self.source {
+            Source::Bucket(bucket) => wait::wait(bucket, ctx, n).await,
+            Source::Remote(remote) => remote::wait(remote, ctx, n).await.map(|(waited, _)| waited),
+        }
     }
 
     /// Takes a token and returns `true` if the bucket has a token. Otherwise returns `false`. Never waits.
@@ -211,11 +226,15 @@ impl RateLimiter {
     /// If `n` is above the [`burst`](RateLimiter::burst), always returns `false`, unless the rate is [`Rate::INFINITE`].
     #[inline]
     pub fn allow_n(&self, n: u32) -> bool {
-        let granted = self.bucket.take(n);
+        let bucket = match &self.source {
+            Source::Bucket(bucket) => bucket,
+            Source::Remote(remote) => return remote.allow(n),
+        };
+        let granted = bucket.take(n);
         if granted {
-            self.bucket.numbers.bump(Count::Allowed);
+            bucket.numbers.bump(Count::Allowed);
         } else {
-            self.bucket.numbers.bump(Count::Denied);
+            bucket.numbers.bump(Count::Denied);
         }
         granted
     }
@@ -237,7 +256,7 @@ impl RateLimiter {
     /// [`ExceedsBurst`] if `n` is above the [`burst`](RateLimiter::burst), and the rate is not [`Rate::INFINITE`]. The method
     /// then takes no token.
     pub fn reserve_n(&self, n: u32) -> Result<Reservation, ExceedsBurst> {
-        Reservation::new(Arc::clone(&self.bucket), n)
+        Reservation::new(self.source.clone(), n)
     }
 
     /// Changes the rate at which the bucket earns tokens. The bucket keeps its tokens. Each waiter gets its tokens earlier or
@@ -251,7 +270,10 @@ impl RateLimiter {
     #[doc(alias("SetRate"))]
     pub fn set_rate(&self, rate: Rate) -> Result<(), ConfigError> {
         let rate = rate.check()?;
-        self.bucket.set_quota(|quota| Quota { rate, ..quota }).into_iter().for_each(wake);
+        match &self.source {
+            Source::Bucket(bucket) => bucket.set_quota(|quota| Quota { rate, ..quota }).into_iter().for_each(wake),
+            Source::Remote(remote) => remote.set_rate(rate)?,
+        }
         Ok(())
     }
 
@@ -266,18 +288,21 @@ impl RateLimiter {
     #[doc(alias("SetBurst"))]
     pub fn set_burst(&self, burst: u32) -> Result<(), ConfigError> {
         let burst = at_least_one("burst", burst)?;
-        self.bucket.set_quota(|quota| Quota { burst, ..quota }).into_iter().for_each(wake);
+        match &self.source {
+            Source::Bucket(bucket) => bucket.set_quota(|quota| Quota { burst, ..quota }).into_iter().for_each(wake),
+            Source::Remote(remote) => remote.set_burst(burst)?,
+        }
         Ok(())
     }
 
     /// Returns the current rate.
     pub fn rate(&self) -> Rate {
-        self.bucket.quota().rate
+        self.quota().rate
     }
 
     /// Returns the current burst: the maximum number of tokens in the bucket.
     pub fn burst(&self) -> u32 {
-        self.bucket.quota().burst
+        self.quota().burst
     }
 
     /// Returns the number of tokens in the bucket, including the fraction of the next token.
@@ -285,17 +310,47 @@ impl RateLimiter {
     /// The number is negative if waiters and reservations need more tokens than the bucket has. For example, it is -2 if the
     /// bucket is empty and two waiters need one token each. If the rate is [`Rate::INFINITE`], returns the burst.
     pub fn tokens(&self) -> f64 {
-        self.bucket.tokens()
+        match &self.source {
+            Source::Bucket(bucket) => bucket.tokens(),
+            Source::Remote(remote) => remote.tokens(),
+        }
     }
 
     /// Returns the statistics of this limiter and its clones.
     pub fn stats(&self) -> RateLimiterStats {
-        self.bucket.numbers.stats()
+        self.source.numbers().stats()
+    }
+
+    fn quota(&self) -> Quota {
+        match &self.source {
+            Source::Bucket(bucket) => bucket.quota(),
+            Source::Remote(remote) => remote.quota(),
+        }
+    }
+}
+
+impl Source {
+    fn numbers(&self) -> &Arc<Numbers> {
+        match self {
+            Source::Bucket(bucket) => &bucket.numbers,
+            Source::Remote(remote) => &remote.numbers,
+        }
+    }
+
+    fn time(&self) -> &Time {
+        match self {
+            Source::Bucket(bucket) => &bucket.time,
+            Source::Remote(remote) => &remote.time,
+        }
     }
 }
 
 impl fmt::Debug for RateLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Source::Remote(remote) = &self.source {
+            // The rate and the tokens are in the backend.
+            return f.debug_struct("RateLimiter").field("backend", &remote.backend).finish_non_exhaustive();
+        }
         f.debug_struct("RateLimiter")
             .field("rate", &self.rate())
             .field("burst", &self.burst())

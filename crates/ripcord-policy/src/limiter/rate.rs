@@ -70,6 +70,23 @@ impl Rate {
         }
     }
 
+    /// Returns the rate as a number of tokens, and the period in which a bucket earns them. The period is one second, except for
+    /// a rate created with [`every`](Rate::every) or [`per`](Rate::per). The number of [`Rate::INFINITE`] is infinite.
+    ///
+    /// ```
+    /// use ripcord_policy::Rate;
+    /// use std::time::Duration;
+    ///
+    /// let rate = Rate::per(3, Duration::from_secs(60));
+    /// assert_eq!(rate.tokens_and_period(), (3.0, Duration::from_secs(60)));
+    /// ```
+    pub fn tokens_and_period(self) -> (f64, Duration) {
+        match self.0 {
+            Kind::PerSecond(tokens) => (tokens, Duration::from_secs(1)),
+            Kind::Per { tokens, period } => (f64::from(tokens), period),
+        }
+    }
+
     pub(super) fn check(self) -> Result<Rate, ConfigError> {
         match self.0 {
             Kind::PerSecond(tokens) if tokens.is_nan() || tokens < 0.0 => {

@@ -4,9 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::backend::Promise;
 use super::bucket::{Bucket, Claim, Claimed};
 use super::queue::PromiseId;
+use super::remote::Reserved;
 use super::stats::Count;
+use super::{Source, remote};
 use crate::Refused;
 
 /// Tokens that are reserved from a limiter. They may be used from a certain time on. Returned by
@@ -35,12 +38,18 @@ use crate::Refused;
 #[derive(Debug)]
 #[must_use = "the tokens are taken; wait until `act_at`, or `cancel`"]
 pub struct Reservation {
-    bucket: Arc<Bucket>,
+    source: Source,
     tokens: u32,
     /// The time from which the tokens may be used. `None` means never.
     act_at: Option<u64>,
     /// The promise of the tokens. `None` if there is nothing to give back.
-    promise: Option<PromiseId>,
+    promise: Option<Promised>,
+}
+
+#[derive(Debug)]
+enum Promised {
+    Bucket(Arc<Bucket>, PromiseId),
+    Remote(Box<dyn Promise>),
 }
 
 /// The error of [`RateLimiter::reserve_n`](super::RateLimiter::reserve_n): the number of requested tokens is above the burst,
@@ -56,27 +65,37 @@ pub struct ExceedsBurst {
 
 impl Reservation {
     /// Reserves as many of `tokens` as a bucket can hold.
-    pub(super) fn new(bucket: Arc<Bucket>, tokens: u32) -> Result<Self, ExceedsBurst> {
-        let (act_at, promise) = match bucket.claim(tokens, Claim::Reserve) {
-            Claimed::Now(now) => (Some(now), None),
-            Claimed::Later { id, act_at, .. } => (act_at, Some(id)),
-            Claimed::ExceedsBurst { burst } => {
-                bucket.numbers.bump(Count::OtherRefused);
-                return Err(ExceedsBurst { requested: tokens, burst });
+    pub(super) fn new(source: Source, tokens: u32) -> Result<Self, ExceedsBurst> {
+        let (act_at, promise) = match &source {
+            Source::Bucket(bucket) => {
+                let reserved = match bucket.claim(tokens, Claim::Reserve) {
+                    Claimed::Now(now) => (Some(now), None),
+                    Claimed::Later { id, act_at, .. } => (act_at, Some(Promised::Bucket(Arc::clone(bucket), id))),
+                    Claimed::ExceedsBurst { burst } => {
+                        bucket.numbers.bump(Count::OtherRefused);
+                        return Err(ExceedsBurst { requested: tokens, burst });
+                    }
+                    Claimed::TooLate { .. } | Claimed::Never => (None, None),
+                };
+                bucket.numbers.bump(Count::Reserved);
+                reserved
             }
-            Claimed::TooLate { .. } | Claimed::Never => (None, None),
+            Source::Remote(remote) => match remote.reserve(tokens) {
+                Reserved::At { act_at, promise } => (act_at, promise.map(Promised::Remote)),
+                Reserved::ExceedsBurst { burst } => return Err(ExceedsBurst { requested: tokens, burst }),
+            },
         };
-        bucket.numbers.bump(Count::Reserved);
-        Ok(Reservation { bucket, tokens, act_at, promise })
+        Ok(Reservation { source, tokens, act_at, promise })
     }
 
     /// Returns how long to wait until the tokens may be used. Returns zero if the tokens may be used already.
     ///
     /// Returns `Duration::MAX` if the tokens may never be used, because the rate was zero or almost zero when they were
-    /// reserved. The reservation then holds no tokens.
+    /// reserved, or because the [`backend`](super::RateLimiterBuilder::backend) is unavailable. The reservation then holds no
+    /// tokens.
     pub fn delay(&self) -> Duration {
         match self.act_at {
-            Some(at) => Duration::from_nanos(at.saturating_sub(self.bucket.time.now())),
+            Some(at) => Duration::from_nanos(at.saturating_sub(self.source.time().now())),
             None => Duration::MAX,
         }
     }
@@ -84,7 +103,7 @@ impl Reservation {
     /// Returns the instant from which the tokens may be used, by the limiter's clock. Returns `None` if the tokens may never
     /// be used: see [`delay`](Reservation::delay).
     pub fn act_at(&self) -> Option<Instant> {
-        self.bucket.time.instant(self.act_at?)
+        self.source.time().instant(self.act_at?)
     }
 
     /// Returns the number of tokens that were requested.
@@ -102,9 +121,12 @@ impl Reservation {
     /// Returns `true` if tokens returned to the bucket during this call. Returns `false` if the tokens return later or are
     /// lost.
     pub fn cancel(self) -> bool {
-        self.bucket.numbers.bump(Count::ReservationsCanceled);
+        let numbers = self.source.numbers();
+        numbers.bump(Count::ReservationsCanceled);
+        let is_due = self.delay().is_zero();
         match self.promise {
-            Some(id) if !self.delay().is_zero() => self.bucket.give_up(id) > 0,
+            Some(Promised::Bucket(bucket, id)) if !is_due => bucket.give_up(id) > 0,
+            Some(Promised::Remote(promise)) if !is_due => remote::refund_blocking(promise, numbers),
             _ => false,
         }
     }

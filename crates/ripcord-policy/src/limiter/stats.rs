@@ -33,6 +33,8 @@ pub struct RateLimiterStats {
     pub waited: u64,
     /// Waits that failed because their tokens would not be available before the deadline of the context.
     pub deadline_refused: u64,
+    /// Requests for tokens that an unavailable [`backend`](super::RateLimiterBuilder::backend) refused.
+    pub unavailable: u64,
     /// Tokens that returned to the bucket, from waiters that left, canceled reservations, and calls that a
     /// [`Stack`](crate::Stack) did not send.
     pub refunded: u64,
@@ -61,6 +63,7 @@ pub(super) enum Count {
     Waited,
     Canceled,
     DeadlineRefused,
+    Unavailable,
     /// Waits and reservations refused for another reason.
     OtherRefused,
     Refunded,
@@ -106,6 +109,7 @@ impl Numbers {
         let (allowed, denied) = (count(Count::Allowed), count(Count::Denied));
         let (reserved, waited) = (count(Count::Reserved), count(Count::Waited));
         let (canceled, deadline_refused) = (count(Count::Canceled), count(Count::DeadlineRefused));
+        let unavailable = count(Count::Unavailable);
         let waiters = self.waiters.load(Ordering::Relaxed);
         let succeeded = allowed + reserved + waited;
         RateLimiterStats {
@@ -114,7 +118,7 @@ impl Numbers {
                 succeeded,
                 failed: 0,
                 canceled,
-                rejected: denied + deadline_refused + count(Count::OtherRefused),
+                rejected: denied + deadline_refused + unavailable + count(Count::OtherRefused),
             },
             allowed,
             denied,
@@ -122,6 +126,7 @@ impl Numbers {
             reservations_canceled: count(Count::ReservationsCanceled),
             waited,
             deadline_refused,
+            unavailable,
             refunded: count(Count::Refunded),
             waiters,
             total_wait: Duration::from_nanos(count(Count::WaitNanos)),

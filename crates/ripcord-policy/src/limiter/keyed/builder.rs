@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::hash::Hash;
+use std::sync::Arc;
 
 use ripcord::Clock;
 
-use super::{KeyedLimiter, QuotaOf};
+use super::{KeyedBackend, KeyedLimiter, QuotaOf};
 use crate::ConfigError;
+use crate::limiter::backend::Backend;
 use crate::limiter::{Quota, Rate, RateLimiterBuilder};
 
 /// Builds a [`KeyedLimiter`]. Create the builder with [`KeyedLimiter::builder`].
@@ -18,11 +20,12 @@ pub struct KeyedLimiterBuilder<K> {
     /// The settings of keys without their own quota.
     each: RateLimiterBuilder,
     quota_of: Option<Box<QuotaOf<K>>>,
+    backend: Option<KeyedBackend<K>>,
 }
 
 impl<K: Hash + Eq + Clone> KeyedLimiterBuilder<K> {
     pub(super) fn new() -> Self {
-        KeyedLimiterBuilder { each: RateLimiterBuilder::new(), quota_of: None }
+        KeyedLimiterBuilder { each: RateLimiterBuilder::new(), quota_of: None, backend: None }
     }
 
     /// Sets the rate at which the bucket of each key earns tokens, unless the key has its own [`quota`](Self::quota). Required.
@@ -58,6 +61,22 @@ impl<K: Hash + Eq + Clone> KeyedLimiterBuilder<K> {
         self
     }
 
+    /// Keeps the buckets in `backend`, so that several processes share them. `name` returns the name of a key, under which all
+    /// processes find its bucket. Default: the buckets are in this process.
+    ///
+    /// See [`RateLimiterBuilder::backend`] for the differences. The limiter then keeps no keys in memory:
+    /// [`len`](KeyedLimiter::len) returns 0.
+    ///
+    /// Two keys with the same name share a bucket. Every operation on a key calls `name`, outside all locks.
+    pub fn backend(
+        mut self,
+        backend: impl Backend + 'static,
+        name: impl Fn(&K) -> String + Send + Sync + 'static,
+    ) -> Self {
+        self.backend = Some((Arc::new(backend), Box::new(name)));
+        self
+    }
+
     /// Builds the limiter. Each key starts with a full bucket.
     ///
     /// # Errors
@@ -65,7 +84,7 @@ impl<K: Hash + Eq + Clone> KeyedLimiterBuilder<K> {
     /// [`ConfigError`] if the `rate` is not set, is negative, is NaN or has a period of zero, or if the `burst` is 0.
     pub fn build(self) -> Result<KeyedLimiter<K>, ConfigError> {
         let quota = self.each.quota()?;
-        Ok(KeyedLimiter::with(quota, self.quota_of, self.each.time()))
+        Ok(KeyedLimiter::with(quota, self.quota_of, self.backend, self.each.time()))
     }
 }
 

@@ -17,12 +17,14 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ripcord::Context;
+use ripcord::{Context, block_on};
 
+use super::backend::Backend;
 use super::bucket::Bucket;
+use super::remote::Remote;
 use super::stats::{Count, Numbers};
 use super::time::Time;
-use super::{ExceedsBurst, Quota, Rate, RateLimiter, RateLimiterStats, Reservation};
+use super::{ExceedsBurst, Quota, Rate, RateLimiter, RateLimiterStats, Reservation, Source};
 use crate::config::at_least_one;
 use crate::idle_map::IdleMap;
 use crate::panics::wake;
@@ -84,14 +86,19 @@ struct Shared<K> {
     /// The quota of keys without their own quota.
     quota: Mutex<Quota>,
     quota_of: Option<Box<QuotaOf<K>>>,
+    /// Holds the buckets. If `None`, they are in the shards.
+    backend: Option<KeyedBackend<K>>,
     numbers: Arc<Numbers>,
 }
 
 /// The function that returns the quota of a key with its own quota.
 type QuotaOf<K> = dyn Fn(&K) -> Option<Quota> + Send + Sync;
 
+/// A backend, and the function that returns the name of a key.
+type KeyedBackend<K> = (Arc<dyn Backend>, Box<dyn Fn(&K) -> String + Send + Sync>);
+
 struct Entry {
-    limiter: RateLimiter,
+    bucket: Arc<Bucket>,
     own_quota: Option<Quota>,
 }
 
@@ -110,13 +117,14 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
         KeyedLimiter::builder().rate(rate).burst(burst).build()
     }
 
-    fn with(quota: Quota, quota_of: Option<Box<QuotaOf<K>>>, time: Time) -> Self {
+    fn with(quota: Quota, quota_of: Option<Box<QuotaOf<K>>>, backend: Option<KeyedBackend<K>>, time: Time) -> Self {
         let shared = Shared {
             shards: (0..SHARDS).map(|_| Mutex::new(IdleMap::new())).collect(),
             hasher: RandomState::new(),
             time,
             quota: Mutex::new(quota),
             quota_of,
+            backend,
             numbers: Arc::new(Numbers::new()),
         };
         KeyedLimiter { shared: Arc::new(shared) }
@@ -227,7 +235,10 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     /// [`ConfigError`] if `rate` is negative, NaN or has a period of zero. All keys then keep their old rates.
     pub fn set_rate(&self, rate: Rate) -> Result<(), ConfigError> {
         let rate = rate.check()?;
-        self.set_quota(|quota| Quota { rate, ..quota });
+        match &self.shared.backend {
+            Some((backend, _)) => block_on(backend.set_rate(rate))?,
+            None => self.set_quota(|quota| Quota { rate, ..quota }),
+        }
         Ok(())
     }
 
@@ -243,7 +254,10 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     /// [`ConfigError`] if `burst` is 0. All keys then keep their old bursts.
     pub fn set_burst(&self, burst: u32) -> Result<(), ConfigError> {
         let burst = at_least_one("burst", burst)?;
-        self.set_quota(|quota| Quota { burst, ..quota });
+        match &self.shared.backend {
+            Some((backend, _)) => block_on(backend.set_burst(burst))?,
+            None => self.set_quota(|quota| Quota { burst, ..quota }),
+        }
         Ok(())
     }
 
@@ -262,7 +276,7 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     /// The number is negative if waiters and reservations need more tokens than the bucket has. If the rate of the key is
     /// [`Rate::INFINITE`], returns the burst.
     pub fn tokens(&self, key: &K) -> f64 {
-        let is_new = lock(self.shard(key)).get(key).is_none();
+        let is_new = self.shared.backend.is_none() && lock(self.shard(key)).get(key).is_none();
         if is_new { f64::from(self.burst(key)) } else { self.limiter(key).tokens() }
     }
 
@@ -293,26 +307,45 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     /// Returns the limiter of `key`, with the present quota of the key.
     fn limiter(&self, key: &K) -> RateLimiter {
         let own_quota = self.own_quota(key);
+        if let Some((backend, name)) = &self.shared.backend {
+            return RateLimiter { source: Source::Remote(Arc::new(self.remote(backend, name(key), own_quota))) };
+        }
+        RateLimiter { source: Source::Bucket(self.bucket(key, own_quota)) }
+    }
+
+    fn remote(&self, backend: &Arc<dyn Backend>, key: String, own_quota: Option<Quota>) -> Remote {
+        Remote {
+            backend: Arc::clone(backend),
+            key,
+            quota: own_quota.unwrap_or_else(|| *lock(&self.shared.quota)),
+            has_own_quota: own_quota.is_some(),
+            time: self.shared.time.clone(),
+            numbers: Arc::clone(&self.shared.numbers),
+        }
+    }
+
+    /// Returns the bucket of `key` in this process.
+    fn bucket(&self, key: &K, own_quota: Option<Quota>) -> Arc<Bucket> {
         let mut shard = lock(self.shard(key));
         // Invariant 3.
         let quota = || own_quota.unwrap_or_else(|| *lock(&self.shared.quota));
         if let Some(entry) = shard.get_mut(key) {
-            let limiter = entry.limiter.clone();
+            let bucket = Arc::clone(&entry.bucket);
             let mut wakers = Vec::new();
             if entry.own_quota != own_quota {
                 entry.own_quota = own_quota;
-                wakers = limiter.bucket.set_quota(|_| quota());
+                wakers = bucket.set_quota(|_| quota());
             }
             drop(shard);
             wakers.into_iter().for_each(wake);
-            return limiter;
+            return bucket;
         }
         let bucket = Bucket::new(quota(), self.shared.time.clone(), Arc::clone(&self.shared.numbers));
-        let limiter = RateLimiter { bucket: Arc::new(bucket) };
-        let idle = shard.insert(key.clone(), Entry { limiter: limiter.clone(), own_quota }, Entry::is_idle);
+        let bucket = Arc::new(bucket);
+        let idle = shard.insert(key.clone(), Entry { bucket: Arc::clone(&bucket), own_quota }, Entry::is_idle);
         drop(shard);
         drop(idle);
-        limiter
+        bucket
     }
 
     /// Changes the quota of all keys without their own quota.
@@ -327,13 +360,16 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
             // Invariant 3.
             let quota = *lock(&self.shared.quota);
             for entry in shard.values().filter(|entry| entry.own_quota.is_none()) {
-                wakers.extend(entry.limiter.bucket.set_quota(|_| quota));
+                wakers.extend(entry.bucket.set_quota(|_| quota));
             }
         }
         wakers.into_iter().for_each(wake);
     }
 
     fn quota(&self, key: &K) -> Quota {
+        if self.shared.backend.is_some() {
+            return self.limiter(key).quota();
+        }
         self.own_quota(key).unwrap_or_else(|| *lock(&self.shared.quota))
     }
 
@@ -351,7 +387,7 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
 impl Entry {
     /// Returns whether the limiter is like a new one and nobody is about to use it. A new user needs the shard's lock.
     fn is_idle(&self) -> bool {
-        Arc::strong_count(&self.limiter.bucket) == 1 && self.limiter.bucket.is_idle()
+        Arc::strong_count(&self.bucket) == 1 && self.bucket.is_idle()
     }
 }
 
