@@ -13,6 +13,8 @@ pub(crate) enum Request<'a> {
     Command(&'a Cmd),
     Pipeline(&'a Pipeline),
     Script(&'a ScriptInvocation<'a>),
+    /// A script that must not run twice, even if the answer is lost.
+    Once(&'a ScriptInvocation<'a>),
 }
 
 /// Opens the connection, and opens it again when it was lost. (Invariant 2 of the [client](super).)
@@ -35,7 +37,7 @@ impl Request<'_> {
         match self {
             Request::Command(command) => command.query_async(connection).await,
             Request::Pipeline(pipeline) => pipeline.query_async(connection).await,
-            Request::Script(script) => script.invoke_async(connection).await,
+            Request::Script(script) | Request::Once(script) => script.invoke_async(connection).await,
         }
     }
 }

@@ -9,7 +9,7 @@
 //!    it is not closed, so an outage costs the callers one timeout and not one per call.
 //! 2. A connection is discarded when a command on it fails or is not answered in time. Its number keeps a late failure from
 //!    discarding its successor.
-//! 3. Every command ends with its caller's context, and at the latest after the client's timeout.
+//! 3. Every command ends with its caller's context, and at the latest after the client's timeout by the system's clock.
 
 mod builder;
 mod connection;
@@ -190,21 +190,19 @@ impl Shared {
             .try_acquire()
             .map_err(|open| failed(Kind::Unavailable { error: None, retry_after: open.retry_after }))?;
         self.commands.fetch_add(1, Ordering::Relaxed);
-        // Invariant 3.
-        let limited = ctx.with_timeout_at(self.timeout, location);
+        // Invariant 3. The context may have another clock.
+        let limited = Context::background().with_timeout_at(self.timeout, location);
         let number = AtomicU64::new(0);
-        let answer = match limited.run(self.attempt(&request, &number)).await {
-            Ok(answer) => answer,
-            Err(end) => {
+        let answer = match ctx.run(limited.run(self.attempt(&request, &number))).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_late)) => {
                 self.connector.discard(number.load(Ordering::Relaxed));
-                if let Err(end) = ctx.check() {
-                    return Err(failed(Kind::Ended(end)));
-                }
-                drop(end);
                 let late =
                     std::io::Error::new(std::io::ErrorKind::TimedOut, format!("no answer in {:?}", self.timeout));
                 Err(RedisError::from(late))
             }
+            // The connection stays, because other callers use it.
+            Err(end) => return Err(failed(Kind::Ended(end))),
         };
         match answer {
             Ok(value) => {
@@ -224,9 +222,9 @@ impl Shared {
     }
 
     /// Sends a request, and sends it again on a new connection if the connection was lost. So a restart of the server that is
-    /// over already is not an outage. `number` becomes the number of the connection.
+    /// over already is not an outage. Sends a [`Request::Once`] only once. `number` becomes the number of the connection.
     async fn attempt(&self, request: &Request<'_>, number: &AtomicU64) -> Result<redis::Value, RedisError> {
-        let mut is_second = false;
+        let mut is_last = matches!(request, Request::Once(_));
         loop {
             let (current, mut connection) = self.connector.get(self).await?;
             number.store(current, Ordering::Relaxed);
@@ -234,10 +232,10 @@ impl Shared {
             match answer {
                 Err(error) if !connection::is_answer(&error) => {
                     self.connector.discard(current);
-                    if is_second {
+                    if is_last {
                         return Err(error);
                     }
-                    is_second = true;
+                    is_last = true;
                 }
                 answer => return answer,
             }
