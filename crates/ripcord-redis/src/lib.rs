@@ -7,6 +7,7 @@
 //! |---|---|
 //! | connect to Redis | [`Client`] |
 //! | cancel contexts on other machines | [`Hub`] |
+//! | limit the rate of calls of all machines together | [`Limiter`], the backend of `RateLimiter` and `KeyedLimiter` |
 //! | see all processes, and what each reports about itself | [`Fleet`] |
 //!
 //! # Features
@@ -21,11 +22,13 @@ mod error;
 mod fleet;
 mod hub;
 mod json;
+mod limiter;
 
 pub use client::{Client, ClientBuilder, ClientStats};
 pub use error::Error;
 pub use fleet::{Fleet, Member};
 pub use hub::{BoundContext, ContextExt, Hub, HubBuilder, HubStats, RemoteCancel};
+pub use limiter::{Limiter, LimiterStats, Mode, OnOutage};
 
 /// Tests the README's programs.
 #[cfg(doctest)]

@@ -7,6 +7,9 @@ mod client;
 mod cluster;
 mod fleet;
 mod hub;
+mod limiter;
+mod limiter_outage;
+mod limiter_rates;
 mod proxy;
 mod sentinel;
 mod server;
@@ -23,6 +26,11 @@ macro_rules! tests {
 }
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some(limiter_rates::WORKER) {
+        limiter_rates::work(&arguments.next().expect("the URL of the server"));
+        return ExitCode::SUCCESS;
+    }
     let tests = tests! {
         client:
             unreachable_server_costs_one_timeout_and_not_one_per_command,
@@ -53,6 +61,31 @@ fn main() -> ExitCode {
             invalid_id_is_refused_and_named,
             ended_context_cancels_nothing,
             messages_of_others_change_nothing;
+        limiter:
+            two_clients_share_one_bucket,
+            canceled_reservation_returns_its_token_to_the_other_client,
+            reservation_canceled_mid_queue_is_free_when_those_behind_leave,
+            rate_set_by_one_client_applies_to_the_next_decision_of_the_other,
+            new_rate_ends_a_denial_and_moves_a_waiter,
+            wait_that_cannot_end_before_the_deadline_takes_nothing,
+            canceled_wait_returns_its_token,
+            wait_dropped_before_the_answer_returns_its_token,
+            denied_key_costs_no_command_until_its_tokens_come,
+            idle_bucket_expires_when_it_is_full,
+            clock_of_a_client_does_not_matter,
+            clients_of_a_cluster_share_a_bucket_across_a_failover,
+            clients_through_sentinels_share_a_bucket_across_a_failover;
+        limiter_outage:
+            open_limiter_grants_everything_during_an_outage,
+            closed_limiter_refuses_everything_during_an_outage,
+            local_limiter_grants_its_share_once_over_several_outages,
+            denied_key_stays_denied_when_the_limiter_becomes_local,
+            outage_costs_one_timeout_and_not_one_per_request,
+            server_killed_and_restarted_under_load_leaves_nothing_hanging,
+            server_paused_for_two_seconds_under_load_leaves_nothing_hanging;
+        limiter_rates:
+            four_processes_get_at_most_the_rate_and_one_burst,
+            four_processes_without_redis_get_at_most_the_rate_and_their_bursts;
         sentinel:
             clients_through_sentinels_see_each_other,
             master_that_sentinels_replace_is_found_again;

@@ -1,0 +1,183 @@
+//! The limiter: token buckets in Redis.
+//!
+//! # Invariants
+//!
+//! 1. Every decision is one script, which reads the server's clock. Only durations cross the wire.
+//! 2. All keys of a limiter have one hash tag, so they are on one node of a cluster, and one script can use all of them.
+//! 3. A claim whose caller has left is completed on the client's thread, and its tokens return. A refund is sent once, so it
+//!    returns no tokens twice.
+//! 4. A promise subscribes to changes before its claim is sent, so it misses no change after the claim.
+
+mod backend;
+mod denied;
+mod local;
+mod promise;
+mod scripts;
+mod settings;
+mod shared;
+mod stats;
+
+pub use stats::{LimiterStats, Mode};
+
+use std::fmt;
+use std::panic::Location;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use crate::Client;
+use crate::client::Subscriber;
+use shared::Shared;
+
+/// Token buckets in Redis, for a [`RateLimiter`](ripcord_policy::RateLimiter) or
+/// [`KeyedLimiter`](ripcord_policy::KeyedLimiter) that many machines share.
+///
+/// Pass it to the builder of the limiter. Code that uses the limiter does not change.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use ripcord::Context;
+/// use ripcord_policy::{KeyedLimiter, Rate, RateLimiter};
+/// use ripcord_redis::{Client, Limiter, OnOutage};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = Client::builder().url("redis://127.0.0.1").build()?;
+///
+/// // All machines together send at most 100 mails per second.
+/// let mails = Limiter::new(&client, "mails", OnOutage::Local);
+/// let limiter = RateLimiter::builder().rate(Rate::per_second(100.0)).burst(10).backend(mails.clone()).build()?;
+/// let ctx = Context::background().with_timeout(Duration::from_secs(1));
+/// limiter.wait(&ctx).await?;
+/// println!("Redis decides: {}", mails.stats().mode);
+///
+/// // Each client of the service makes at most 5 calls per second, over all machines.
+/// let calls = Limiter::new(&client, "calls", OnOutage::Open);
+/// let limiter = KeyedLimiter::builder()
+///     .rate(Rate::per_second(5.0))
+///     .burst(20)
+///     .backend(calls, |client: &u64| client.to_string())
+///     .build()?;
+/// limiter.wait(&ctx, &42).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Accuracy
+///
+/// Each decision is one round trip. The server's clock measures the time, so the clocks of the machines do not matter. In any
+/// period, all machines together get at most the burst plus rate × period. If Redis loses data, for example because it restarts
+/// without persistence or fails over before the last writes are copied, the buckets start full again, or grant the last tokens a
+/// second time.
+///
+/// A key that was denied costs no round trip until its tokens can be available. Up to 10,000 such keys are remembered. Tokens
+/// that other machines return meanwhile are not noticed.
+///
+/// # Memory
+///
+/// A bucket that is full is removed from Redis, because a new bucket is full too. A bucket with a rate of zero stays.
+///
+/// All buckets of a limiter are on one node of a cluster. Limiters with different names may be on different nodes.
+///
+/// # Rate and burst
+///
+/// [`set_rate`](ripcord_policy::RateLimiter::set_rate) and [`set_burst`](ripcord_policy::RateLimiter::set_burst) store the new
+/// value in Redis. It applies to the next decision of every process, and moves the waiters of every process. The stored value stays,
+/// and takes precedence over the values of the builders. Processes that share a limiter should set the same values in their
+/// builders.
+///
+/// A keyed limiter applies the new rate to a bucket when the bucket is used next. If the rate was lowered and the bucket would have
+/// been full under the old rate by then, the bucket is full.
+///
+/// # Outages
+///
+/// [`OnOutage`] says what the limiter does while Redis is unavailable. [`stats`](Limiter::stats) shows the [`Mode`]. An outage
+/// costs the requests in flight one [`timeout`](crate::ClientBuilder::timeout). Later requests do not wait for Redis until the
+/// client has connected again.
+///
+/// Clones share all state.
+#[derive(Clone)]
+pub struct Limiter {
+    shared: Arc<Shared>,
+}
+
+/// What a [`Limiter`] does while Redis is unavailable, or answers with an error. There is no default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OnOutage {
+    /// Grants every request. A flood reaches the protected service.
+    Open,
+    /// Refuses every request. Waits fail with [`Refused::is_unavailable`](ripcord_policy::Refused::is_unavailable).
+    Closed,
+    /// Decides in this process, with the rate and the burst divided by the number of clients with the same prefix, as they were
+    /// last seen. The burst is at least 1. The buckets of this process are not filled again by another outage.
+    ///
+    /// A request for more tokens than the share of the burst is refused, as in [`Closed`](OnOutage::Closed).
+    Local,
+}
+
+impl Limiter {
+    /// Creates a limiter. Limiters with the same name share their buckets, if their clients have the same
+    /// [prefix](crate::ClientBuilder::prefix).
+    #[track_caller]
+    pub fn new(client: &Client, name: impl Into<String>, on_outage: OnOutage) -> Limiter {
+        let shared = Arc::new(Shared::new(client.clone(), name.into(), on_outage, Location::caller()));
+        let weak = Arc::downgrade(&shared);
+        client.shared().subscribe(weak.clone() as Weak<dyn Subscriber>);
+        // If the client listens already, nothing else asks for the settings.
+        client.shared().runtime().spawn(async move {
+            if let Some(shared) = weak.upgrade() {
+                let _unavailable = shared.read_settings().await;
+            }
+        });
+        Limiter { shared }
+    }
+
+    /// Returns the name.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// Returns what the limiter does while Redis is unavailable.
+    pub fn on_outage(&self) -> OnOutage {
+        self.shared.on_outage
+    }
+
+    /// Returns the statistics, including the [`Mode`].
+    pub fn stats(&self) -> LimiterStats {
+        let Shared { client, counts, denied, .. } = &*self.shared;
+        let client = client.stats();
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let is_connected = client.is_available && !counts.is_refused.load(Ordering::Relaxed);
+        LimiterStats {
+            mode: if is_connected { Mode::Connected } else { self.shared.on_outage.mode() },
+            retry_after: client.retry_after,
+            peers: client.peers,
+            connected: count(&counts.connected),
+            open: count(&counts.open),
+            closed: count(&counts.closed),
+            local: count(&counts.local),
+            saved: count(&counts.saved),
+            denied_keys: denied.len(),
+            failures: count(&counts.failures),
+        }
+    }
+}
+
+impl OnOutage {
+    fn mode(self) -> Mode {
+        match self {
+            OnOutage::Open => Mode::Open,
+            OnOutage::Closed => Mode::Closed,
+            OnOutage::Local => Mode::Local,
+        }
+    }
+}
+
+impl fmt::Debug for Limiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Limiter")
+            .field("name", &self.shared.name)
+            .field("on_outage", &self.shared.on_outage)
+            .field("mode", &self.stats().mode)
+            .finish_non_exhaustive()
+    }
+}

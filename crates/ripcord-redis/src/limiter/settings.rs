@@ -1,0 +1,136 @@
+//! The rate and the burst that were set for all processes.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use redis::{FromRedisValue, ParsingError, Value};
+use ripcord_policy::{Quota, Rate};
+use serde::Deserialize;
+use tokio::sync::watch;
+
+use super::scripts::read_rate;
+
+/// The settings as this process last heard of them. The scripts read them in Redis.
+#[derive(Default)]
+pub(super) struct Settings {
+    known: Mutex<Known>,
+    /// Changes whenever the settings may have changed.
+    pub(super) changes: watch::Sender<()>,
+}
+
+/// What was set. A rate or burst that was never set is `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Known {
+    version: u64,
+    rate: Option<Rate>,
+    burst: Option<u32>,
+}
+
+/// The message about a change.
+#[derive(Deserialize)]
+pub(super) struct Event {
+    kind: String,
+    limiter: String,
+    version: String,
+    tokens: Option<String>,
+    period: Option<String>,
+    burst: Option<String>,
+}
+
+impl Settings {
+    /// Records what was heard, unless it is older than what is known. Returns whether something is new.
+    pub(super) fn hear(&self, heard: Known) -> bool {
+        let mut known = self.lock();
+        let is_new = heard.version > known.version;
+        if is_new {
+            *known = heard;
+        }
+        drop(known);
+        if is_new {
+            self.changes.send_replace(());
+        }
+        is_new
+    }
+
+    /// Returns the quota of a bucket whose builder set `quota`.
+    pub(super) fn apply(&self, quota: Quota) -> Quota {
+        let known = *self.lock();
+        let (rate, burst) = (known.rate.unwrap_or(quota.rate()), known.burst.unwrap_or(quota.burst()));
+        Quota::new(rate, burst).unwrap_or(quota)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Event {
+    /// Reads a message about the limiter with this name.
+    pub(super) fn read(message: &[u8], limiter: &str) -> Option<Known> {
+        let event: Event = serde_json::from_slice(message).ok()?;
+        if event.kind != "limit" || event.limiter != limiter {
+            return None;
+        }
+        known(Some(event.version), event.tokens, event.period, event.burst)
+    }
+}
+
+/// The fields of the settings in Redis, in the order in which [`Known`] is read.
+pub(super) const FIELDS: [&str; 4] = ["version", "tokens", "period", "burst"];
+
+impl FromRedisValue for Known {
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        let [version, tokens, period, burst]: [Option<String>; 4] = FromRedisValue::from_redis_value(value)?;
+        known(version, tokens, period, burst).ok_or_else(|| "settings of a limiter".to_owned().into())
+    }
+}
+
+fn known(
+    version: Option<String>,
+    tokens: Option<String>,
+    period: Option<String>,
+    burst: Option<String>,
+) -> Option<Known> {
+    let version = version.map_or(Ok(0), |text| text.parse()).ok()?;
+    let rate = match (tokens, period) {
+        (Some(tokens), Some(period)) => Some(read_rate(tokens.parse().ok()?, period.parse().ok()?)),
+        _ => None,
+    };
+    let burst = burst.map(|text| text.parse()).transpose().ok()?;
+    Some(Known { version, rate, burst })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::scripts::write_rate;
+    use super::*;
+
+    #[test]
+    fn rate_is_read_as_it_was_written() {
+        let rates = [Rate::INFINITE, Rate::ZERO, Rate::per_second(0.1), Rate::per(3, Duration::from_nanos(7_000_001))];
+        for rate in rates {
+            let (tokens, period) = write_rate(rate);
+            assert_eq!(read_rate(tokens.to_string().parse().unwrap(), period), rate);
+        }
+    }
+
+    #[test]
+    fn older_event_is_not_heard() {
+        let settings = Settings::default();
+        let event = |version: u64, burst: u32| {
+            let event = format!(r#"{{"kind":"limit","limiter":"api","version":"{version}","burst":"{burst}"}}"#);
+            Event::read(event.as_bytes(), "api").expect("an event")
+        };
+        assert!(settings.hear(event(2, 20)) && !settings.hear(event(1, 10)) && !settings.hear(event(2, 20)));
+        let quota = settings.apply(Quota::new(Rate::per_second(1.0), 1).unwrap());
+        assert_eq!((quota.rate(), quota.burst()), (Rate::per_second(1.0), 20));
+    }
+
+    #[test]
+    fn message_about_something_else_is_no_event() {
+        for message in ["", "{}", r#"{"kind":"cancel"}"#, r#"{"kind":"limit","limiter":"other","version":"1"}"#] {
+            assert_eq!(Event::read(message.as_bytes(), "api"), None);
+        }
+    }
+}

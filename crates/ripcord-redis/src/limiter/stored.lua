@@ -1,0 +1,4 @@
+
+-- Returns the settings, after the bucket has changed.
+if not is_full then save() end
+return redis.call('HMGET', KEYS[3], 'version', 'tokens', 'period', 'burst')
