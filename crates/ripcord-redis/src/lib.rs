@@ -8,6 +8,7 @@
 //! | connect to Redis | [`Client`] |
 //! | cancel contexts on other machines | [`Hub`] |
 //! | limit the rate of calls of all machines together | [`Limiter`], the backend of `RateLimiter` and `KeyedLimiter` |
+//! | submit jobs that any machine runs, and run them | [`Queue`], [`Worker`] |
 //! | see all processes, and what each reports about itself | [`Fleet`] |
 //!
 //! # Features
@@ -23,12 +24,17 @@ mod fleet;
 mod hub;
 mod json;
 mod limiter;
+mod queue;
 
 pub use client::{Client, ClientBuilder, ClientStats};
 pub use error::Error;
 pub use fleet::{Fleet, Member};
 pub use hub::{BoundContext, ContextExt, Hub, HubBuilder, HubStats, RemoteCancel};
 pub use limiter::{Limiter, LimiterStats, Mode, OnOutage};
+pub use queue::{
+    CancelOutcome, DeadLetter, DeadReason, InvalidJobId, JobId, JobInfo, JobState, JobSummary, LeaseLost, Queue,
+    QueueBuilder, QueueStats, Submission, Worker,
+};
 
 /// Tests the README's programs.
 #[cfg(doctest)]

@@ -80,6 +80,11 @@ impl<E> Error<E> {
         Self::single(1, Failure::Call, Some(error))
     }
 
+    /// Creates the error of a call that made one attempt, which panicked.
+    pub fn from_panic(panicked: Panicked) -> Self {
+        Self::single(1, Failure::Panicked(panicked), None)
+    }
+
     /// Returns the last error that the call itself returned. If a policy refused the last attempt of a retry, this is the
     /// error of an earlier attempt. Returns `None` if the call returned no error, for example because a policy refused the
     /// only attempt.

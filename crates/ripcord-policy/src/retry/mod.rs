@@ -4,6 +4,7 @@ mod backoff;
 mod budget;
 mod builder;
 mod hints;
+mod made;
 mod progress;
 mod retry_after;
 
@@ -63,7 +64,8 @@ use progress::Progress;
 /// # Methods
 ///
 /// Build a retry with [`builder`](Retry::builder) or [`constant`](Retry::constant). Make calls with [`run`](Retry::run) in
-/// async code, or with [`run_blocking`](Retry::run_blocking) on a thread. Read the statistics with [`stats`](Retry::stats).
+/// async code, or with [`run_blocking`](Retry::run_blocking) on a thread. If your code makes the attempts itself, ask
+/// [`next_delay`](Retry::next_delay). Read the statistics with [`stats`](Retry::stats).
 ///
 /// # Defaults
 ///

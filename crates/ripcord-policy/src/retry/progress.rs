@@ -30,9 +30,23 @@ pub(super) struct Pause<E> {
     reservation: Option<BudgetReservation>,
 }
 
+impl<E> Pause<E> {
+    /// Counts the next attempt, spends its tokens, and returns the wait before it.
+    pub(super) fn commit(self, retry: &Retry<E>) -> Duration {
+        self.reservation.map(BudgetReservation::commit);
+        retry.shared.tally.bump(Count::Retries as usize);
+        self.delay
+    }
+}
+
 impl<'a, E> Progress<'a, E> {
     pub(super) fn new(retry: &'a Retry<E>, ctx: &'a Context) -> Self {
-        Progress { retry, ctx, attempts: 0, delay: Duration::ZERO, earlier: None, spent: 0 }
+        Progress::resume(retry, ctx, 0, Duration::ZERO)
+    }
+
+    /// Continues a call of which `attempts` attempts were made, the last of them after the wait `delay`.
+    pub(super) fn resume(retry: &'a Retry<E>, ctx: &'a Context, attempts: u32, delay: Duration) -> Self {
+        Progress { retry, ctx, attempts, delay, earlier: None, spent: 0 }
     }
 
     /// Returns the context of the next attempt.

@@ -14,7 +14,7 @@ const MAX_NAME: usize = 256;
 const CUT: &str = "...";
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Marker {
+pub(crate) struct Marker {
     kind: String,
     id: String,
     cause: String,
@@ -26,7 +26,7 @@ pub(super) struct Marker {
 }
 
 impl Marker {
-    pub(super) fn new(id: &str, cause: &str, canceler: &str, location: &Location<'_>) -> Self {
+    pub(crate) fn new(id: &str, cause: &str, canceler: &str, location: &Location<'_>) -> Self {
         Marker {
             kind: KIND.to_owned(),
             id: id.to_owned(),
@@ -37,12 +37,12 @@ impl Marker {
         }
     }
 
-    pub(super) fn to_json(&self) -> Result<String, serde_json::Error> {
+    pub(crate) fn to_json(&self) -> Result<String, serde_json::Error> {
         serde_json::to_string(self)
     }
 
     /// Reads a marker. Returns `None` if the text is another message.
-    pub(super) fn from_json(text: &[u8]) -> Option<Self> {
+    pub(crate) fn from_json(text: &[u8]) -> Option<Self> {
         let mut marker: Marker = serde_json::from_slice(text).ok().filter(|marker: &Marker| marker.kind == KIND)?;
         // Another version may have other limits.
         marker.cause = cut(&marker.cause, MAX_CAUSE);
@@ -51,19 +51,19 @@ impl Marker {
         Some(marker)
     }
 
-    pub(super) fn id(&self) -> &str {
+    pub(crate) fn id(&self) -> &str {
         &self.id
     }
 
-    pub(super) fn cause(&self) -> &str {
+    pub(crate) fn cause(&self) -> &str {
         &self.cause
     }
 
-    pub(super) fn canceler(&self) -> &str {
+    pub(crate) fn canceler(&self) -> &str {
         &self.canceler
     }
 
-    pub(super) fn location(&self) -> &str {
+    pub(crate) fn location(&self) -> &str {
         &self.location
     }
 }

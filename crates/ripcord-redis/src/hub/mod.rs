@@ -12,7 +12,7 @@
 //! 4. No context is canceled or dropped while the registry is locked, because both run the user's code.
 
 mod builder;
-mod marker;
+pub(crate) mod marker;
 mod reader;
 mod registry;
 mod remote_cancel;

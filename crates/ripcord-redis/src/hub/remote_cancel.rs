@@ -5,8 +5,8 @@ use std::fmt::{self, Write as _};
 
 use super::marker::Marker;
 
-/// The cause of the end of a [bound](crate::ContextExt::bind) context that was [canceled](crate::Hub::cancel), on this or another
-/// machine.
+/// The cause of the end of a [bound](crate::ContextExt::bind) context that was [canceled](crate::Hub::cancel), or of the context of
+/// a job that was [canceled](crate::Queue::cancel), on this or another machine.
 ///
 /// `Display` prints the cause, the canceler and its line of code on one line, with control characters escaped:
 /// `order withdrawn (canceled by shop-2 at src/orders.rs:12:5)`.
@@ -26,16 +26,16 @@ use super::marker::Marker;
 pub struct RemoteCancel(Marker);
 
 impl RemoteCancel {
-    pub(super) fn new(marker: Marker) -> Self {
+    pub(crate) fn new(marker: Marker) -> Self {
         RemoteCancel(marker)
     }
 
-    /// Returns the ID that was canceled.
+    /// Returns the ID that was canceled. For a job, this is its key in Redis, which ends with the [`JobId`](crate::JobId).
     pub fn id(&self) -> &str {
         self.0.id()
     }
 
-    /// Returns the text of the cause that was passed to [`Hub::cancel`](crate::Hub::cancel).
+    /// Returns the text of the cause that was passed to [`Hub::cancel`](crate::Hub::cancel) or [`Queue::cancel`](crate::Queue::cancel).
     pub fn cause(&self) -> &str {
         self.0.cause()
     }

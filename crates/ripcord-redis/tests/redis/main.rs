@@ -11,6 +11,11 @@ mod limiter;
 mod limiter_outage;
 mod limiter_rates;
 mod proxy;
+mod queue_cancel;
+mod queue_jobs;
+mod queue_leases;
+mod queue_process;
+mod queue_setup;
 mod sentinel;
 mod server;
 
@@ -26,6 +31,9 @@ macro_rules! tests {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = queue_process::run() {
+        return code;
+    }
     let mut arguments = std::env::args().skip(1);
     if arguments.next().as_deref() == Some(limiter_rates::WORKER) {
         limiter_rates::work(&arguments.next().expect("the URL of the server"));
@@ -86,6 +94,41 @@ fn main() -> ExitCode {
         limiter_rates:
             four_processes_get_at_most_the_rate_and_one_burst,
             four_processes_without_redis_get_at_most_the_rate_and_their_bursts;
+        queue_cancel:
+            canceled_waiting_job_never_runs,
+            canceled_running_job_ends_with_cause_and_canceler_and_is_not_retried,
+            first_of_two_cancelers_wins,
+            cancel_that_is_not_heard_is_read_with_the_next_extension,
+            cancel_survives_a_cut_connection,
+            canceled_job_of_a_dead_worker_does_not_run_again,
+            dead_letter_is_not_canceled;
+        queue_jobs:
+            submitted_job_runs_and_is_deleted,
+            job_has_the_deadline_and_the_trace_of_its_submitter,
+            same_key_adds_no_second_job_even_after_the_first_is_done,
+            key_is_forgotten_after_its_time,
+            slow_handler_holds_up_no_other_job,
+            draining_worker_finishes_running_jobs_and_takes_no_new_ones,
+            shutdown_waits_for_the_worker,
+            ended_worker_returns_its_jobs_at_once,
+            dropped_worker_returns_its_jobs,
+            failed_job_is_retried_as_the_retry_says_and_then_is_a_dead_letter,
+            panic_of_a_handler_is_a_failure_with_its_message,
+            job_whose_deadline_has_passed_does_not_start,
+            job_is_dropped_at_its_deadline_and_not_retried,
+            retry_that_would_start_after_the_deadline_is_not_made,
+            job_of_another_form_is_a_dead_letter,
+            delayed_job_starts_after_its_delay,
+            jobs_and_dead_letters_are_listed_resent_and_deleted,
+            statistics_are_reported_as_metrics,
+            invalid_setting_of_a_queue_is_named;
+        queue_leases:
+            job_of_a_killed_worker_is_taken_over,
+            job_that_kills_its_workers_is_a_dead_letter,
+            paused_server_ends_the_lease_with_a_cause_and_the_job_runs_again,
+            taken_over_job_ends_at_its_old_worker_with_a_cause,
+            paused_worker_process_loses_its_job_to_another,
+            handler_that_blocks_its_thread_keeps_its_lease;
         sentinel:
             clients_through_sentinels_see_each_other,
             master_that_sentinels_replace_is_found_again;

@@ -1,0 +1,308 @@
+//! The durable work queue. See [`Queue`].
+//!
+//! # Invariants
+//!
+//! 1. A job is in exactly one place: in the stream (waiting or running), in the set of delayed jobs, or in the set of dead letters.
+//!    Each [script](scripts) moves it from one place to another in one step. So no crash loses a job.
+//! 2. The version of a job grows with every start. A run changes its job only if the version is still the one that the run got. So
+//!    a worker that has lost a job cannot end it.
+//! 3. All times in Redis are the server's, and only durations travel. So the clocks of the machines do not matter.
+//! 4. The local lease of a run is counted from the moment before it is asked for, so it ends before the lease in Redis.
+
+mod builder;
+mod cancel;
+mod dead;
+mod id;
+mod list;
+mod scripts;
+mod stats;
+mod submission;
+mod trace;
+mod worker;
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{FromRedisValue, Script, ScriptInvocation};
+use ripcord::Context;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::client::{Client, Request, Shared};
+use crate::error::{Error, Kind};
+
+pub use builder::QueueBuilder;
+pub use cancel::CancelOutcome;
+pub use dead::{DeadLetter, DeadReason};
+pub use id::{InvalidJobId, JobId};
+pub use list::{JobState, JobSummary};
+pub use stats::QueueStats;
+pub use submission::Submission;
+pub use worker::{JobInfo, LeaseLost, Worker};
+
+/// The group of the stream to which all workers belong.
+const GROUP: &str = "workers";
+/// Maximum number of jobs that one script handles, so that Redis soon answers other clients.
+const BATCH: usize = 200;
+
+/// A durable queue of jobs in Redis. Any machine submits jobs, and any machine runs them.
+///
+/// A job is a value that serde writes as JSON. It survives restarts of the workers, and restarts of Redis as far as the
+/// persistence of Redis goes.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use ripcord::{Context, Shutdown};
+/// use ripcord_policy::Retry;
+/// use ripcord_redis::{Client, Queue};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Email { to: String, text: String }
+///
+/// # async fn send(_: &Email) -> std::io::Result<()> { Ok(()) }
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = Client::builder().url("redis://127.0.0.1").build()?;
+/// let emails: Queue<Email> = Queue::builder("emails").client(&client).build()?;
+///
+/// // On any machine:
+/// let ctx = Context::background().with_timeout(Duration::from_secs(600));
+/// let id = emails.submit(&ctx, Email { to: "a@example.com".into(), text: "hello".into() }).await?;
+/// emails.cancel(&ctx, id, "the user changed the text").await?;
+///
+/// // On the machines that do the work:
+/// let shutdown = Shutdown::builder().build();
+/// let retry = Retry::builder().max_attempts(5).build()?;
+/// emails
+///     .worker()
+///     .concurrency(8)
+///     .retry(retry)
+///     .run(shutdown.context(), |ctx, email: Email| async move { send(&email).await })
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Delivery
+///
+/// A job is delivered *at least once*. It runs more than once if a worker dies, is paused, or loses Redis after it has done the
+/// work and before Redis has recorded this. Write handlers that can run twice, for example by writing the [`JobId`] with the
+/// result. Jobs start roughly in the order of their submission, but they run concurrently, and a job that runs again goes to the
+/// end.
+///
+/// # How a job ends
+///
+/// | the handler | the job |
+/// |---|---|
+/// | returns `Ok` | is done and deleted |
+/// | returns `Err` or panics | runs again after a delay, as the [`Retry`](ripcord_policy::Retry) of the worker says, or becomes a dead letter |
+/// | is dropped because the job was [canceled](Queue::cancel) | is deleted, and does not run again |
+/// | is dropped because the job's deadline passed | becomes a dead letter |
+/// | is dropped because the worker's context ended | waits again for another worker, at once |
+/// | is dropped because its worker lost the lease, or its process died | runs again on another worker |
+///
+/// If the handler returns `Ok` although its context has ended, the job is done.
+///
+/// A *dead letter* is a job that failed. It stays in Redis until it is [sent again](Queue::resend) or
+/// [deleted](Queue::delete). A job also becomes a dead letter if its deadline has passed before it starts, if its JSON does not
+/// have the form of `J`, and if too many workers died while they ran it
+/// ([`max_deliveries`](QueueBuilder::max_deliveries)).
+///
+/// # Deadline and trace
+///
+/// A job has the deadline of the context that submitted it, unless the [`Submission`] sets another. The time left is counted on
+/// the clock of Redis. The job's context also has the `traceparent`, the baggage and the request ID of that context.
+///
+/// # When Redis is unavailable
+///
+/// [`submit`](Queue::submit) fails with [`Error::is_unavailable`]. A worker waits until Redis is available again. A running job
+/// continues until its lease is over, and is then canceled, because another worker may run it.
+///
+/// A clone is another handle to the same queue.
+pub struct Queue<J> {
+    inner: Arc<Inner>,
+    job: PhantomData<fn(J) -> J>,
+}
+
+struct Inner {
+    client: Client,
+    name: String,
+    /// The start of every key of the queue. See `scripts/common.lua`.
+    base: String,
+    lease: Duration,
+    max_deliveries: u32,
+    keep_keys: Duration,
+}
+
+impl<J> Queue<J> {
+    /// Creates a builder of the queue with this name. The [`client`](QueueBuilder::client) is required.
+    pub fn builder(name: impl Into<String>) -> QueueBuilder<J> {
+        QueueBuilder::new(name.into())
+    }
+
+    /// Returns the name of the queue.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+}
+
+impl<J: Serialize + DeserializeOwned + Send> Queue<J> {
+    /// Submits a job, and returns its ID when Redis has stored the job.
+    ///
+    /// The job gets the time left of `ctx` as its deadline. To set another deadline, a delay or an idempotency key, use
+    /// [`job`](Queue::job).
+    ///
+    /// # Errors
+    ///
+    /// `ctx` ended ([`Error::context_error`]), Redis is unavailable ([`Error::is_unavailable`]), Redis refused the command
+    /// ([`Error::code`]), or the job cannot be written as JSON. If the answer of Redis was lost, the job may have been submitted:
+    /// use an idempotency key to submit it again.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the job may have been submitted.
+    #[track_caller]
+    pub fn submit<'a>(&'a self, ctx: &'a Context, job: J) -> impl Future<Output = Result<JobId, Error>> + Send + 'a
+    where
+        J: 'a,
+    {
+        self.job(job).submit(ctx)
+    }
+
+    /// Submits a job with an idempotency key. If a job with the same key was submitted within the last 24 hours (see
+    /// [`keep_keys`](QueueBuilder::keep_keys)), adds no job and returns the ID of that job, even if it is over.
+    ///
+    /// # Errors
+    ///
+    /// The same as those of [`submit`](Queue::submit).
+    #[track_caller]
+    pub fn submit_with_key<'a>(
+        &'a self,
+        ctx: &'a Context,
+        key: impl Into<String>,
+        job: J,
+    ) -> impl Future<Output = Result<JobId, Error>> + Send + 'a
+    where
+        J: 'a,
+    {
+        self.job(job).key(key).submit(ctx)
+    }
+
+    /// Submits many jobs with few commands, and returns their IDs in the same order.
+    ///
+    /// # Errors
+    ///
+    /// The same as those of [`submit`](Queue::submit). Some of the jobs may have been submitted.
+    #[track_caller]
+    pub fn submit_all<'a>(
+        &'a self,
+        ctx: &'a Context,
+        jobs: impl IntoIterator<Item = J> + Send + 'a,
+    ) -> impl Future<Output = Result<Vec<JobId>, Error>> + Send + 'a
+    where
+        J: 'a,
+    {
+        let location = Location::caller();
+        let jobs: Vec<_> = jobs.into_iter().map(|job| self.job(job)).collect();
+        submission::submit(&self.inner, ctx, location, jobs)
+    }
+
+    /// Creates a submission of one job, to set its deadline, its delay or its idempotency key.
+    pub fn job(&self, job: J) -> Submission<'_> {
+        Submission::new(&self.inner, &job)
+    }
+
+    /// Creates a worker, which runs jobs of this queue.
+    pub fn worker<E>(&self) -> Worker<J, E> {
+        Worker::new(self.clone())
+    }
+
+    /// Runs jobs one at a time, until `ctx` ends or drains. A failed job becomes a dead letter at once. This is short for
+    /// [`worker`](Queue::worker)`().run(ctx, handler)`.
+    ///
+    /// # Errors
+    ///
+    /// The same as those of [`Worker::run`].
+    #[track_caller]
+    pub fn work<H, Fut, E>(&self, ctx: &Context, handler: H) -> impl Future<Output = Result<(), Error>> + Send
+    where
+        J: 'static,
+        E: fmt::Display + Send + 'static,
+        H: Fn(Context, J) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), E>> + Send + 'static,
+    {
+        self.worker().run(ctx, handler)
+    }
+}
+
+impl Inner {
+    fn shared(&self) -> &Arc<Shared> {
+        self.client.shared()
+    }
+
+    /// Prepares a script with the key of the queue.
+    fn prepare<'a>(&self, script: &'a Script) -> ScriptInvocation<'a> {
+        let mut invocation = script.prepare_invoke();
+        invocation.key(&self.base);
+        invocation
+    }
+
+    async fn invoke<T: FromRedisValue>(
+        &self,
+        ctx: &Context,
+        location: &'static Location<'static>,
+        operation: &'static str,
+        script: &ScriptInvocation<'_>,
+    ) -> Result<T, Error> {
+        self.shared().send(ctx, location, operation, Request::Script(script)).await
+    }
+
+    fn job_key(&self, id: JobId) -> String {
+        format!("{}:job:{id}", self.base)
+    }
+
+    fn stream(&self) -> String {
+        format!("{}:jobs", self.base)
+    }
+}
+
+/// Returns whole milliseconds, rounded up.
+fn milliseconds_up(duration: Duration) -> u64 {
+    let rest = u64::from(!duration.subsec_nanos().is_multiple_of(1_000_000));
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).saturating_add(rest).min(MAX_MILLISECONDS)
+}
+
+/// Returns whole milliseconds, rounded down.
+fn milliseconds_down(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).min(MAX_MILLISECONDS)
+}
+
+/// A thousand years. The scripts calculate with floating-point numbers.
+const MAX_MILLISECONDS: u64 = 1000 * 365 * 86_400 * 1000;
+
+/// Returns the error of an answer that a script never gives.
+fn unexpected(operation: &'static str, location: &'static Location<'static>, answer: &str) -> Error {
+    let text = format!("unexpected answer {answer:?}");
+    let error = redis::RedisError::from((redis::ErrorKind::UnexpectedReturnType, "of a script", text));
+    Error::new(operation, location, Kind::Refused(error))
+}
+
+impl<J> Clone for Queue<J> {
+    fn clone(&self) -> Self {
+        Queue { inner: Arc::clone(&self.inner), job: PhantomData }
+    }
+}
+
+impl<J> fmt::Debug for Queue<J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue")
+            .field("name", &self.inner.name)
+            .field("lease", &self.inner.lease)
+            .field("max_deliveries", &self.inner.max_deliveries)
+            .field("keep_keys", &self.inner.keep_keys)
+            .finish_non_exhaustive()
+    }
+}
