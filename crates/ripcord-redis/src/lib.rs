@@ -15,7 +15,8 @@
 //!
 //! No feature is on by default.
 //!
-//! - `metrics`: reports the statistics through the facade crate `metrics`.
+//! - `metrics`: adds a method `record_metrics` to every type with statistics, which reports them through the facade crate `metrics`.
+//!   See `describe_metrics`.
 #![forbid(unsafe_code)]
 
 mod client;
@@ -24,6 +25,8 @@ mod fleet;
 mod hub;
 mod json;
 mod limiter;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod queue;
 
 pub use client::{Client, ClientBuilder, ClientStats};
@@ -31,6 +34,8 @@ pub use error::Error;
 pub use fleet::{Fleet, Member};
 pub use hub::{BoundContext, ContextExt, Hub, HubBuilder, HubStats, RemoteCancel};
 pub use limiter::{Limiter, LimiterStats, Mode, OnOutage};
+#[cfg(feature = "metrics")]
+pub use metrics::describe_metrics;
 pub use queue::{
     CancelOutcome, DeadLetter, DeadReason, InvalidJobId, JobId, JobInfo, JobState, JobSummary, LeaseLost, Queue,
     QueueBuilder, QueueStats, Submission, Worker,

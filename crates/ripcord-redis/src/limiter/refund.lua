@@ -19,4 +19,5 @@ else
     spent = spent - returned
 end
 save()
-return math.floor(returned)
+-- A part of a token was earned again meanwhile, if the bucket is full now.
+return math.ceil(returned)

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ripcord::{Clock, Context, block_on};
 use ripcord_policy::limiter::Quota;
-use ripcord_policy::{KeyedLimiter, Rate, RateLimiter};
+use ripcord_policy::{Bulkhead, KeyedLimiter, Random, Rate, RateLimiter, Reservation, Stack};
 use ripcord_redis::{Client, Limiter, Mode, OnOutage};
 
 use crate::cluster::Cluster;
@@ -188,6 +188,61 @@ pub(crate) fn idle_bucket_expires_when_it_is_full() {
     one.set_rate(Rate::ZERO).expect("Redis is available");
     assert!(one.allow() && !one.allow());
     assert!(server.command(&["PTTL", BUCKET]).starts_with(":-1"), "a bucket that is never full stays");
+}
+
+pub(crate) fn random_operations_end_as_in_one_process() {
+    let (_server, one, two) = pair(SLOW, 5);
+    let expected = RateLimiter::new(SLOW, 5).expect("valid settings");
+    let random = Random::new();
+    let mut held: Vec<(Reservation, Reservation)> = Vec::new();
+    for step in 0..500 {
+        let (number, limiter) = (random.next_u64(), if step % 2 == 0 { &one } else { &two });
+        let tokens = 1 + (number >> 8) as u32 % 3;
+        match number % 4 {
+            0 => assert_eq!(limiter.allow_n(tokens), expected.allow_n(tokens), "step {step}"),
+            1 if !held.is_empty() => {
+                let (ours, theirs) = held.swap_remove((number >> 16) as usize % held.len());
+                assert_eq!(ours.cancel(), theirs.cancel(), "step {step}");
+            }
+            // Fewer reservations than cancels, so that the queue becomes empty again.
+            2 if held.len() < 8 => {
+                let reserve = |limiter: &RateLimiter| limiter.reserve_n(tokens).expect("within the burst");
+                let (ours, theirs) = (reserve(limiter), reserve(&expected));
+                let hours = |delay: Duration| (delay.as_secs_f64() / HOUR.as_secs_f64()).round();
+                assert_eq!(hours(ours.delay()), hours(theirs.delay()), "step {step}");
+                held.push((ours, theirs));
+            }
+            _ => {
+                let (ours, theirs) = (limiter.tokens(), expected.tokens());
+                assert!((ours - theirs).abs() < 0.1, "step {step}: {ours} and {theirs} tokens");
+            }
+        }
+    }
+}
+
+pub(crate) fn token_of_a_call_that_a_stack_does_not_send_returns() {
+    let (_server, one, two) = pair(SLOW, 2);
+    let bulkhead = Bulkhead::builder().limit(1).build().expect("valid settings");
+    let builder = Stack::builder().limiter(one.clone()).bulkhead(bulkhead.clone());
+    let stack: Stack<(), std::io::Error> = builder.build().expect("valid settings");
+    let permit = bulkhead.try_acquire().expect("a permit");
+    let (ctx, call) = (Context::background(), |_| async { Ok(()) });
+    assert!(block_on(stack.run(&ctx, call)).expect_err("no permit").is_full());
+    until("the token has returned", || two.tokens() >= 2.0 && one.stats().refunded == 1);
+    drop(permit);
+    block_on(stack.run(&ctx, call)).expect("a token and a permit");
+    assert!(two.tokens() < 1.5);
+}
+
+pub(crate) fn synchronous_calls_work_inside_a_current_thread_runtime() {
+    let (_server, one, two) = pair(SLOW, 2);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        assert!(one.allow() && two.reserve().delay().is_zero() && !one.allow());
+        assert!(one.reserve().cancel() && two.tokens() < 1.0 && two.burst() == 2);
+        one.set_burst(3).expect("Redis is available");
+        assert!(two.wait(&Context::background().with_timeout(HOUR / 60)).await.is_err());
+    });
 }
 
 pub(crate) fn clock_of_a_client_does_not_matter() {

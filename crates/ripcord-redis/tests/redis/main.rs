@@ -10,6 +10,7 @@ mod hub;
 mod limiter;
 mod limiter_outage;
 mod limiter_rates;
+mod metrics;
 mod proxy;
 mod queue_cancel;
 mod queue_jobs;
@@ -80,6 +81,9 @@ fn main() -> ExitCode {
             wait_dropped_before_the_answer_returns_its_token,
             denied_key_costs_no_command_until_its_tokens_come,
             idle_bucket_expires_when_it_is_full,
+            random_operations_end_as_in_one_process,
+            token_of_a_call_that_a_stack_does_not_send_returns,
+            synchronous_calls_work_inside_a_current_thread_runtime,
             clock_of_a_client_does_not_matter,
             clients_of_a_cluster_share_a_bucket_across_a_failover,
             clients_through_sentinels_share_a_bucket_across_a_failover;
@@ -94,6 +98,8 @@ fn main() -> ExitCode {
         limiter_rates:
             four_processes_get_at_most_the_rate_and_one_burst,
             four_processes_without_redis_get_at_most_the_rate_and_their_bursts;
+        metrics:
+            limiter_and_client_record_their_mode_and_counters;
         queue_cancel:
             canceled_waiting_job_never_runs,
             canceled_running_job_ends_with_cause_and_canceler_and_is_not_retried,
