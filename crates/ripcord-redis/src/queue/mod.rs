@@ -227,7 +227,11 @@ impl<J: Serialize + DeserializeOwned + Send> Queue<J> {
     ///
     /// The same as those of [`Worker::run`].
     #[track_caller]
-    pub fn work<H, Fut, E>(&self, ctx: &Context, handler: H) -> impl Future<Output = Result<(), Error>> + Send
+    pub fn work<H, Fut, E>(
+        &self,
+        ctx: &Context,
+        handler: H,
+    ) -> impl Future<Output = Result<(), Error>> + Send + use<J, H, Fut, E>
     where
         J: 'static,
         E: fmt::Display + Send + 'static,

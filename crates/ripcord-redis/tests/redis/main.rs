@@ -13,8 +13,10 @@ mod limiter_rates;
 mod metrics;
 mod proxy;
 mod queue_cancel;
+mod queue_faults;
 mod queue_jobs;
 mod queue_leases;
+mod queue_load;
 mod queue_process;
 mod queue_setup;
 mod sentinel;
@@ -108,6 +110,13 @@ fn main() -> ExitCode {
             cancel_survives_a_cut_connection,
             canceled_job_of_a_dead_worker_does_not_run_again,
             dead_letter_is_not_canceled;
+        queue_faults:
+            server_killed_in_the_middle_of_every_operation_loses_no_job,
+            workers_and_server_killed_at_random_lose_no_job,
+            paused_server_holds_no_call_longer_than_its_deadline_and_no_worker,
+            clocks_one_minute_apart_change_no_deadline_and_no_delay,
+            failover_of_a_cluster_loses_no_job,
+            failover_through_sentinels_loses_no_job;
         queue_jobs:
             submitted_job_runs_and_is_deleted,
             job_has_the_deadline_and_the_trace_of_its_submitter,
@@ -135,6 +144,8 @@ fn main() -> ExitCode {
             taken_over_job_ends_at_its_old_worker_with_a_cause,
             paused_worker_process_loses_its_job_to_another,
             handler_that_blocks_its_thread_keeps_its_lease;
+        queue_load:
+            each_job_is_done_although_a_worker_is_killed_again_and_again;
         sentinel:
             clients_through_sentinels_see_each_other,
             master_that_sentinels_replace_is_found_again;

@@ -91,7 +91,9 @@ async fn work(url: &str, mode: &str, lease: Duration, file: &Path, concurrency: 
         None => client.url(url),
     };
     let client = client.retry_every(Duration::from_millis(50)).build().expect("valid settings");
-    let queue = Queue::<u64>::builder("numbers").client(&client).lease(lease).max_deliveries(3);
+    // Workers that are killed at random must not make a dead letter of a job.
+    let deliveries = if mode == "die" { 3 } else { 100 };
+    let queue = Queue::<u64>::builder("numbers").client(&client).lease(lease).max_deliveries(deliveries);
     let queue = queue.build().expect("valid settings");
     let file = OpenOptions::new().append(true).open(file).expect("the file for the numbers");
     let (file, mode) = (std::sync::Arc::new(file), mode.to_owned());

@@ -62,6 +62,11 @@ impl Watched {
         self.servers.iter().position(|server| named(server.port) >= 2)
     }
 
+    /// Returns what the master says about its replica.
+    pub(crate) fn master_info(&self) -> String {
+        self.servers[self.master().expect("a master")].command(&["INFO", "replication"])
+    }
+
     /// Kills the master, and waits until the other server is the master. Returns the number of the killed server.
     pub(crate) fn fail_over(&mut self) -> usize {
         let killed = self.master().expect("a master");
