@@ -14,10 +14,14 @@ use crate::{
 };
 
 /// The counters, with their help texts.
-const COUNTERS: [(&str, &str); 22] = [
+const COUNTERS: [(&str, &str); 23] = [
     ("ripcord_policy_calls_started_total", "Calls that a policy admitted."),
     ("ripcord_policy_calls_total", "Calls through a policy that ended or were rejected, by outcome."),
     ("ripcord_breaker_opened_total", "Times that a circuit breaker opened."),
+    (
+        "ripcord_breaker_opened_by_peer_total",
+        "Times that a circuit breaker opened because one of another process had opened.",
+    ),
     ("ripcord_breaker_slow_total", "Calls that a circuit breaker counted as slow."),
     ("ripcord_breaker_stale_total", "Results that a circuit breaker ignored because it had changed state."),
     ("ripcord_cache_inserted_total", "Values inserted into a cache."),
@@ -183,7 +187,12 @@ impl<C> CircuitBreaker<C> {
     pub fn record_metrics(&self, name: &str) {
         let stats = self.stats();
         let recording = Recording::new("breaker", name, stats.calls);
-        recording.counters([("opened", stats.opened), ("slow", stats.slow), ("stale", stats.stale)]);
+        recording.counters([
+            ("opened", stats.opened),
+            ("opened_by_peer", stats.opened_by_peer),
+            ("slow", stats.slow),
+            ("stale", stats.stale),
+        ]);
         recording.gauges([(
             "state",
             match stats.state {
@@ -202,7 +211,12 @@ impl<K: std::hash::Hash + Eq + Clone + std::fmt::Display, C: Clone> KeyedCircuit
     pub fn record_metrics(&self, name: &str) {
         let stats = self.stats();
         let recording = Recording::new("breaker", name, stats.calls);
-        recording.counters([("opened", stats.opened), ("slow", stats.slow), ("stale", stats.stale)]);
+        recording.counters([
+            ("opened", stats.opened),
+            ("opened_by_peer", stats.opened_by_peer),
+            ("slow", stats.slow),
+            ("stale", stats.stale),
+        ]);
         recording.gauges([
             ("breakers", stats.breakers as f64),
             ("open", stats.open as f64),

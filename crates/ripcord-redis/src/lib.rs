@@ -6,6 +6,7 @@
 //! | you want to | use |
 //! |---|---|
 //! | connect to Redis | [`Client`] |
+//! | share the state of circuit breakers | [`SharedBreaker`] |
 //! | cancel contexts on other machines | [`Hub`] |
 //! | limit the rate of calls of all machines together | [`Limiter`], the backend of `RateLimiter` and `KeyedLimiter` |
 //! | submit jobs that any machine runs, and run them | [`Queue`], [`Worker`] |
@@ -19,6 +20,7 @@
 //!   See `describe_metrics`.
 #![forbid(unsafe_code)]
 
+mod breaker;
 mod client;
 mod error;
 mod fleet;
@@ -29,6 +31,7 @@ mod limiter;
 mod metrics;
 mod queue;
 
+pub use breaker::{SharedBreaker, SharedBreakerStats};
 pub use client::{Client, ClientBuilder, ClientStats};
 pub use error::Error;
 pub use fleet::{Fleet, Member};

@@ -11,6 +11,7 @@ use super::CircuitBreaker;
 use super::classify::DefaultClassifier;
 use super::closed::MAX_WINDOW;
 use super::machine::{Machine, Rules};
+use super::peers::{BreakerHandle, SharedState};
 use super::shared::{OnStateChange, Shared};
 use super::state::Transition;
 use super::window::Recent;
@@ -85,6 +86,7 @@ struct Settings {
     on_state_change: Option<OnStateChange>,
     /// The clock, or `None` for the system's clock.
     clock: Option<Clock>,
+    shared: Option<Arc<dyn SharedState>>,
 }
 
 impl CircuitBreakerBuilder {
@@ -102,6 +104,7 @@ impl CircuitBreakerBuilder {
             half_open_timeout: None,
             on_state_change: None,
             clock: None,
+            shared: None,
         };
         CircuitBreakerBuilder { settings, classify: DefaultClassifier }
     }
@@ -204,6 +207,20 @@ impl<C> CircuitBreakerBuilder<C> {
         self
     }
 
+    /// Shares the state of the breaker with other processes, whose breakers have the same name. Default: not shared.
+    ///
+    /// When a breaker opens, the breakers of the other processes open too. When a breaker closes after a successful probe or by
+    /// [`reset`](CircuitBreaker::reset), the other breakers close too. [`force_open`](CircuitBreaker::force_open) opens only this
+    /// breaker, and the other breakers do not close it. A breaker makes no request to admit a call.
+    ///
+    /// The hook [`on_state_change`](Self::on_state_change) then also runs on a thread of `state`, where it must not block.
+    ///
+    /// The crate `ripcord-redis` has an implementation of [`SharedState`].
+    pub fn shared(mut self, state: impl SharedState + 'static) -> Self {
+        self.settings.shared = Some(Arc::new(state));
+        self
+    }
+
     /// Sets the classifier: a function `Fn(&Result<T, E>) -> Outcome`, or another [`Classify`](super::Classify), that judges
     /// the result of each call. Default: `Ok` is a success, and every error is a failure.
     ///
@@ -219,7 +236,17 @@ impl<C> CircuitBreakerBuilder<C> {
     ///
     /// [`ConfigError`] if a setting is out of bounds. The error names the first such setting.
     pub fn build(self) -> Result<CircuitBreaker<C>, ConfigError> {
-        Ok(CircuitBreaker { shared: Arc::new(self.settings.build()?), classify: self.classify })
+        let state = self.settings.shared.clone();
+        let shared = Arc::new(self.settings.build()?);
+        if let Some(state) = state {
+            shared.announce.get_or_init(|| state.connect(BreakerHandle::new(&shared)));
+        }
+        Ok(CircuitBreaker { shared, classify: self.classify })
+    }
+
+    /// Checks the settings.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        self.settings.clone().build().map(drop)
     }
 
     /// Sets the clock to `clock`, unless the builder already has a clock.

@@ -81,6 +81,8 @@ pub struct KeyedCircuitBreakerStats {
     pub stale: u64,
     /// The number of times that the breakers opened, all breakers together.
     pub opened: u64,
+    /// The number of times that the breakers opened because a breaker of another process had opened. Included in `opened`.
+    pub opened_by_peer: u64,
     /// Breakers in memory: a gauge.
     pub breakers: usize,
     /// Breakers that are open: a gauge.
@@ -200,7 +202,7 @@ where
     ///
     /// [`ConfigError`] if a setting of `each` is out of bounds. The error names the first such setting.
     pub fn build(self) -> Result<KeyedCircuitBreaker<K, C>, ConfigError> {
-        self.each.clone().build()?;
+        self.each.check()?;
         let breakers = Breakers { by_key: IdleMap::new(), forgotten: KeyedCircuitBreakerStats::default() };
         let shared = Shared { each: self.each, breakers: Mutex::new(breakers) };
         Ok(KeyedCircuitBreaker { shared: Arc::new(shared) })
@@ -220,6 +222,7 @@ impl KeyedCircuitBreakerStats {
         self.slow += one.slow;
         self.stale += one.stale;
         self.opened += one.opened;
+        self.opened_by_peer += one.opened_by_peer;
     }
 }
 

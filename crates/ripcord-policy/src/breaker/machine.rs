@@ -9,6 +9,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::peers::Announcement;
 use super::state::State;
 use super::window::{CallResult, Counts, Recent};
 use crate::Outcome;
@@ -63,6 +64,8 @@ struct Probe {
 pub(super) struct Change {
     pub(super) from: State,
     pub(super) to: State,
+    /// Whether a breaker of another process caused the change.
+    pub(super) is_by_peer: bool,
 }
 
 /// An admitted call.
@@ -179,6 +182,38 @@ impl Machine {
         self.enter(Phase::Closed);
     }
 
+    /// Opens the breaker until `until`, because the breaker of another process has opened. Returns whether this changed anything.
+    pub(super) fn open_by_peer(&mut self, until: Option<Instant>, now: Instant) -> bool {
+        self.expire(now);
+        let is_later = match self.phase {
+            Phase::Open(None) => false,
+            Phase::Open(Some(own)) => until.is_none_or(|until| until > own),
+            Phase::Closed | Phase::HalfOpen { .. } => true,
+        };
+        if is_later {
+            self.enter_by(Phase::Open(until), true);
+        }
+        is_later
+    }
+
+    /// Closes the breaker, because the breaker of another process has closed. Returns whether this changed anything.
+    pub(super) fn close_by_peer(&mut self) -> bool {
+        let is_closable = matches!(self.phase, Phase::Open(Some(_)) | Phase::HalfOpen { .. });
+        if is_closable {
+            self.enter_by(Phase::Closed, true);
+        }
+        is_closable
+    }
+
+    /// Returns the state that other processes may know. An open breaker without an end was opened by hand.
+    pub(super) fn announcement(&self, now: Instant) -> Option<Announcement> {
+        match (&self.phase, self.state(now)) {
+            (Phase::Closed, _) => Some(Announcement::Closed),
+            (Phase::Open(Some(_)), (State::Open, Some(left))) => Some(Announcement::Open(left)),
+            _ => None,
+        }
+    }
+
     /// Returns the changes of state since the last call of this method.
     pub(super) fn take_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.changes)
@@ -235,13 +270,17 @@ impl Machine {
     }
 
     fn enter(&mut self, phase: Phase) {
+        self.enter_by(phase, false);
+    }
+
+    fn enter_by(&mut self, phase: Phase, is_by_peer: bool) {
         let (from, to) = (self.phase.name(), phase.name());
         self.phase = phase;
         self.generation += 1;
         self.recent.clear();
         self.failures_in_row = 0;
         if from != to {
-            self.changes.push(Change { from, to });
+            self.changes.push(Change { from, to, is_by_peer });
         }
     }
 }

@@ -6,6 +6,7 @@ mod classify;
 mod closed;
 mod keyed;
 mod machine;
+mod peers;
 mod permit;
 mod shared;
 mod state;
@@ -14,6 +15,7 @@ mod window;
 pub use builder::{CircuitBreakerBuilder, Window};
 pub use classify::{Classify, DefaultClassifier, by_outcome};
 pub use keyed::{KeyedCircuitBreaker, KeyedCircuitBreakerBuilder, KeyedCircuitBreakerStats};
+pub use peers::{Announcement, BreakerHandle, SharedState};
 pub use permit::Permit;
 pub use state::{BreakerOpen, CircuitBreakerStats, State, Transition};
 

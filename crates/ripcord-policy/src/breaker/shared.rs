@@ -10,13 +10,14 @@
 //!    a probe frees its slot.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use ripcord::Clock;
 
 use super::closed::Closed;
 use super::machine::{Admission, Change, Machine};
+use super::peers::Announcement;
 use super::state::{CircuitBreakerStats, State, Transition};
 use crate::cache_padded::CachePadded;
 use crate::panics::discard;
@@ -24,6 +25,8 @@ use crate::stats::Call;
 use crate::sync::Mutex;
 use crate::tally::Tally;
 use crate::{Outcome, Refused};
+
+pub(super) type Announce = Box<dyn Fn() + Send + Sync>;
 
 pub(super) type OnStateChange = Arc<dyn Fn(&Transition) + Send + Sync>;
 
@@ -34,7 +37,9 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) slow_after: Option<Duration>,
     on_state_change: Option<OnStateChange>,
-    pub(super) tally: Tally<3>,
+    /// Announces the state to other processes.
+    pub(super) announce: OnceLock<Announce>,
+    pub(super) tally: Tally<4>,
 }
 
 /// The counters of a breaker besides its calls.
@@ -43,6 +48,7 @@ pub(super) enum Count {
     Slow,
     Stale,
     Opened,
+    OpenedByPeer,
 }
 
 impl Shared {
@@ -60,6 +66,7 @@ impl Shared {
             clock,
             slow_after,
             on_state_change,
+            announce: OnceLock::new(),
             tally: Tally::new(),
         };
         shared.change(|_, _| ());
@@ -127,9 +134,24 @@ impl Shared {
         self.change_and_tell(|machine, _| machine.reset());
     }
 
+    /// Opens the breaker for `duration`, because the breaker of another process has opened.
+    pub(super) fn open_by_peer(&self, duration: Duration) -> bool {
+        self.change_and_tell(|machine, now| machine.open_by_peer(now.checked_add(duration), now))
+    }
+
+    /// Closes the breaker, because the breaker of another process has closed.
+    pub(super) fn close_by_peer(&self) -> bool {
+        self.change_and_tell(|machine, _| machine.close_by_peer())
+    }
+
+    /// Returns the state that other processes may know.
+    pub(super) fn announcement(&self) -> Option<Announcement> {
+        self.look(Machine::announcement)
+    }
+
     pub(super) fn stats(&self) -> CircuitBreakerStats {
-        let [slow, stale, opened] = self.tally.read();
-        CircuitBreakerStats { calls: self.tally.calls(), slow, stale, opened, state: self.state() }
+        let [slow, stale, opened, opened_by_peer] = self.tally.read();
+        CircuitBreakerStats { calls: self.tally.calls(), slow, stale, opened, opened_by_peer, state: self.state() }
     }
 
     /// Reads the machine. The successes in `closed` are not in the machine.
@@ -159,16 +181,23 @@ impl Shared {
         (result, machine.take_changes())
     }
 
-    /// Runs the hook for each change, even if the hook has panicked for an earlier change. Passes the first panic on to the
+    /// Announces the changes to other processes. Then runs the hook for each change, even if the hook has panicked for an earlier change. Passes the first panic on to the
     /// caller.
     pub(super) fn tell(&self, changes: &[Change]) {
+        let is_news = |change: &Change| !change.is_by_peer && change.to != State::HalfOpen;
+        if let Some(announce) = self.announce.get().filter(|_| changes.iter().any(is_news)) {
+            announce();
+        }
         let mut panic = None;
-        for Change { from, to } in changes {
+        for Change { from, to, is_by_peer } in changes {
             if *to == State::Open {
                 self.tally.bump(Count::Opened as usize);
+                if *is_by_peer {
+                    self.tally.bump(Count::OpenedByPeer as usize);
+                }
             }
             let Some(hook) = &self.on_state_change else { continue };
-            let transition = Transition { name: Arc::clone(&self.name), from: *from, to: *to };
+            let transition = Transition { name: Arc::clone(&self.name), from: *from, to: *to, is_by_peer: *is_by_peer };
             match catch_unwind(AssertUnwindSafe(|| hook(&transition))) {
                 Ok(()) => {}
                 Err(payload) if panic.is_none() => panic = Some(payload),

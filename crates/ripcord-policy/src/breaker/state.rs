@@ -42,6 +42,9 @@ pub struct Transition {
     pub from: State,
     /// The state after the change.
     pub to: State,
+    /// Whether a breaker of another process caused the change. Only with
+    /// [`CircuitBreakerBuilder::shared`](super::CircuitBreakerBuilder::shared).
+    pub is_by_peer: bool,
 }
 
 /// The error of [`try_acquire`](super::CircuitBreaker::try_acquire): the breaker is open, or it is half-open and all its
@@ -84,6 +87,8 @@ pub struct CircuitBreakerStats {
     pub stale: u64,
     /// The number of times the breaker opened.
     pub opened: u64,
+    /// The number of times the breaker opened because a breaker of another process had opened. Included in `opened`.
+    pub opened_by_peer: u64,
     /// The current state: a gauge.
     pub state: State,
 }

@@ -3,5 +3,6 @@
 mod common;
 mod hooks;
 mod keyed;
+mod peers;
 mod rules;
 mod threads;

@@ -3,6 +3,7 @@
 //! Each test starts the servers that it needs, on private ports of the loopback interface. Without redis-server, the tests report
 //! themselves as ignored: `scripts/redis` installs it, and runs this.
 
+mod breaker;
 mod client;
 mod cluster;
 mod fleet;
@@ -43,6 +44,18 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let tests = tests! {
+        breaker:
+            breakers_of_all_machines_open_and_close_together,
+            failed_probe_of_one_machine_keeps_all_open,
+            machine_that_starts_later_opens_for_the_rest_of_the_time,
+            breaker_opened_by_hand_is_not_shared_and_a_reset_closes_all,
+            late_message_does_not_open_a_breaker_that_has_closed_since,
+            breakers_work_alone_without_redis_and_tell_the_others_afterwards,
+            late_change_of_its_own_does_not_open_a_breaker_that_has_closed_since,
+            calls_do_not_wait_for_a_paused_server,
+            client_clocks_one_minute_apart_change_nothing_for_breakers,
+            breakers_follow_a_failover_of_a_cluster,
+            breakers_of_keys_are_shared_and_forgotten;
         client:
             unreachable_server_costs_one_timeout_and_not_one_per_command,
             restarted_server_is_found_again,
