@@ -5,22 +5,32 @@
 
 use ::metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 
-use crate::{Client, Limiter, Mode};
+use crate::{Client, Hub, Limiter, Mode, SharedBreaker};
 
 /// The counters, with their help texts.
-const COUNTERS: [(&str, &str); 6] = [
+const COUNTERS: [(&str, &str); 13] = [
     ("ripcord_redis_commands_total", "Commands sent to Redis."),
     ("ripcord_redis_failures_total", "Commands that Redis did not answer."),
     ("ripcord_redis_reconnects_total", "Connections opened after the first."),
+    ("ripcord_redis_breaker_changes_total", "Shared breakers that another process opened or closed, by the new state."),
+    ("ripcord_redis_breaker_failures_total", "Changes of breakers that could not be sent."),
+    ("ripcord_redis_breaker_published_total", "Changes of breakers that were sent."),
+    ("ripcord_redis_breaker_received_total", "Messages about changes of breakers."),
+    ("ripcord_redis_hub_canceled_total", "Bound contexts that a cancel ended."),
+    ("ripcord_redis_hub_cancels_total", "Cancels sent by a hub that Redis answered, by result."),
+    ("ripcord_redis_hub_received_total", "Messages about cancels."),
     ("ripcord_redis_limiter_decisions_total", "Decisions of a limiter, by mode."),
     ("ripcord_redis_limiter_failures_total", "Commands of a limiter that failed."),
     ("ripcord_redis_limiter_saved_total", "Requests that a limiter denied without a command."),
 ];
 
 /// The gauges, with their help texts.
-const GAUGES: [(&str, &str); 4] = [
+const GAUGES: [(&str, &str); 7] = [
     ("ripcord_redis_available", "Whether Redis answered the last command: 1 or 0."),
     ("ripcord_redis_peers", "Clients with the same prefix."),
+    ("ripcord_redis_breaker_breakers", "Breakers that share their state."),
+    ("ripcord_redis_hub_contexts", "Bound contexts that have not ended."),
+    ("ripcord_redis_hub_unread", "Bound IDs for which it is not known yet whether they were canceled."),
     ("ripcord_redis_limiter_denied_keys", "Keys that a limiter knows to be denied."),
     ("ripcord_redis_limiter_mode", "Where a limiter decides: 1 for its mode, and 0 for the others."),
 ];
@@ -40,6 +50,16 @@ const GAUGES: [(&str, &str); 4] = [
 /// | `ripcord_redis_commands_total`: commands sent | counter | `prefix` |
 /// | `ripcord_redis_failures_total`: commands that were not answered | counter | `prefix` |
 /// | `ripcord_redis_reconnects_total`: connections opened after the first | counter | `prefix` |
+/// | `ripcord_redis_hub_contexts`: bound contexts that have not ended | gauge | `prefix` |
+/// | `ripcord_redis_hub_unread`: bound IDs for which it is not known yet whether they were canceled | gauge | `prefix` |
+/// | `ripcord_redis_hub_canceled_total`: bound contexts that a cancel ended | counter | `prefix` |
+/// | `ripcord_redis_hub_cancels_total`: sent cancels that Redis answered | counter | `prefix`, `result` |
+/// | `ripcord_redis_hub_received_total`: messages about cancels | counter | `prefix` |
+/// | `ripcord_redis_breaker_breakers`: breakers that share their state | gauge | `prefix` |
+/// | `ripcord_redis_breaker_published_total`: changes that were sent | counter | `prefix` |
+/// | `ripcord_redis_breaker_failures_total`: changes that could not be sent | counter | `prefix` |
+/// | `ripcord_redis_breaker_received_total`: messages about changes | counter | `prefix` |
+/// | `ripcord_redis_breaker_changes_total`: breakers that another process opened or closed | counter | `prefix`, `state` |
 /// | `ripcord_redis_limiter_mode`: 1 for the mode of the limiter, and 0 for the other modes | gauge | `name`, `mode` |
 /// | `ripcord_redis_limiter_decisions_total`: decisions in each mode | counter | `name`, `mode` |
 /// | `ripcord_redis_limiter_saved_total`: requests denied without a command | counter | `name` |
@@ -50,6 +70,8 @@ const GAUGES: [(&str, &str); 4] = [
 /// |---|---|
 /// | `prefix` | the [prefix](Client::prefix) of the client |
 /// | `name` | the [name](Limiter::name) of the limiter |
+/// | `result` | `won` for the first cancel of an ID, `lost` for the others |
+/// | `state` | `open` or `closed` |
 /// | `mode` | `connected`, `open`, `closed` or `local`: see [`Mode`] |
 ///
 /// The requests to a limiter are among the metrics of ripcord-policy.
@@ -71,6 +93,36 @@ impl Client {
         counter!("ripcord_redis_commands_total", "prefix" => prefix.to_owned()).absolute(stats.commands);
         counter!("ripcord_redis_failures_total", "prefix" => prefix.to_owned()).absolute(stats.failures);
         counter!("ripcord_redis_reconnects_total", "prefix" => prefix.to_owned()).absolute(stats.reconnects);
+    }
+}
+
+impl Hub {
+    /// Copies the current [`stats`](Self::stats) to the recorder of the crate `metrics`. See [`describe_metrics`].
+    pub fn record_metrics(&self) {
+        let (stats, prefix) = (self.stats(), self.prefix());
+        gauge!("ripcord_redis_hub_contexts", "prefix" => prefix.to_owned()).set(stats.contexts as f64);
+        gauge!("ripcord_redis_hub_unread", "prefix" => prefix.to_owned()).set(stats.unread as f64);
+        counter!("ripcord_redis_hub_canceled_total", "prefix" => prefix.to_owned()).absolute(stats.canceled);
+        counter!("ripcord_redis_hub_received_total", "prefix" => prefix.to_owned()).absolute(stats.received);
+        for (result, count) in [("won", stats.won), ("lost", stats.lost)] {
+            let labels = [("prefix", prefix.to_owned()), ("result", result.to_owned())];
+            counter!("ripcord_redis_hub_cancels_total", &labels).absolute(count);
+        }
+    }
+}
+
+impl SharedBreaker {
+    /// Copies the current [`stats`](Self::stats) to the recorder of the crate `metrics`. See [`describe_metrics`].
+    pub fn record_metrics(&self) {
+        let (stats, prefix) = (self.stats(), self.prefix());
+        gauge!("ripcord_redis_breaker_breakers", "prefix" => prefix.to_owned()).set(stats.breakers as f64);
+        counter!("ripcord_redis_breaker_published_total", "prefix" => prefix.to_owned()).absolute(stats.published);
+        counter!("ripcord_redis_breaker_failures_total", "prefix" => prefix.to_owned()).absolute(stats.failed);
+        counter!("ripcord_redis_breaker_received_total", "prefix" => prefix.to_owned()).absolute(stats.received);
+        for (state, count) in [("open", stats.opened), ("closed", stats.closed)] {
+            let labels = [("prefix", prefix.to_owned()), ("state", state.to_owned())];
+            counter!("ripcord_redis_breaker_changes_total", &labels).absolute(count);
+        }
     }
 }
 

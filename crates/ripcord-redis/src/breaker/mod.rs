@@ -131,6 +131,11 @@ impl SharedBreaker {
         let breakers = lock(&self.inner.members).values().flatten().filter(|member| member.breaker.is_alive()).count();
         self.inner.counters.read(breakers)
     }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn prefix(&self) -> &str {
+        self.inner.client.prefix()
+    }
 }
 
 impl SharedState for SharedBreaker {

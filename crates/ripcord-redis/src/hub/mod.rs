@@ -194,6 +194,11 @@ impl Hub {
         self.inner.counters.read(&self.inner.registry)
     }
 
+    #[cfg(feature = "metrics")]
+    pub(crate) fn prefix(&self) -> &str {
+        self.inner.client.prefix()
+    }
+
     fn bind(&self, ctx: &Context, id: &str, location: &'static Location<'static>) -> Context {
         let (child, canceler) = ctx.with_cancel();
         let handle = canceler.handle();

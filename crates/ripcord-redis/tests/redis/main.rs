@@ -114,6 +114,7 @@ fn main() -> ExitCode {
             four_processes_get_at_most_the_rate_and_one_burst,
             four_processes_without_redis_get_at_most_the_rate_and_their_bursts;
         metrics:
+            hub_and_breakers_record_their_counters,
             limiter_and_client_record_their_mode_and_counters;
         queue_cancel:
             canceled_waiting_job_never_runs,
