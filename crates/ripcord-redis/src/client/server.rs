@@ -1,16 +1,17 @@
 //! Where Redis is, and how to connect to it.
 
+use std::future::Future;
 use std::time::Duration;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
-use redis::sentinel::{SentinelClient, SentinelServerType};
 use redis::{
     AsyncConnectionConfig, Cmd, ConnectionInfo, IntoConnectionInfo, Pipeline, ProtocolVersion, PushInfo, RedisError,
     RedisFuture, Value,
 };
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::JoinSet;
 
 /// Where Redis is.
 #[derive(Clone, Debug)]
@@ -38,33 +39,30 @@ pub(super) fn parse(url: &str) -> Result<ConnectionInfo, RedisError> {
 }
 
 impl Server {
-    /// Opens a connection for commands. Its tasks run on the current runtime.
+    /// Opens a connection for commands within `timeout`. Its tasks run on the current runtime.
     pub(crate) async fn connect(&self, timeout: Duration) -> Result<Connection, RedisError> {
         if let Server::Cluster(nodes) = self {
             // The caller's context limits each command.
             let client = ClusterClient::builder(nodes.clone())
                 .use_protocol(ProtocolVersion::RESP3)
-                .connection_timeout(timeout)
+                .connection_timeout(step(timeout))
                 .response_timeout(Duration::MAX)
                 .overall_response_timeout(None)
                 .retries(3)
                 .build()?;
             return Ok(Connection::Cluster(client.get_async_connection().await?));
         }
-        let node = self.master().await?;
+        let node = self.master(timeout).await?;
         Ok(Connection::Single(connect_to(&node, timeout, None).await?))
     }
 
     /// Returns the address of the one master that is not in a cluster.
-    async fn master(&self) -> Result<ConnectionInfo, RedisError> {
+    async fn master(&self, timeout: Duration) -> Result<ConnectionInfo, RedisError> {
         match self {
             Server::Standalone(info) => Ok(info.clone()),
             Server::Sentinel { master, sentinels, redis } => {
-                let mut client =
-                    SentinelClient::build(sentinels.clone(), master.clone(), None, SentinelServerType::Master)?;
-                let found = client.async_get_client().await?;
-                // The sentinels know the address. User, password and database are the builder's.
-                Ok(redis.clone().set_addr(found.get_connection_info().addr().clone()))
+                let ask = |sentinel: &ConnectionInfo| watched(sentinel.clone(), master.clone(), redis.clone(), timeout);
+                first(sentinels.iter().map(ask)).await
             }
             Server::Cluster(nodes) => Ok(nodes[0].clone()),
         }
@@ -72,16 +70,48 @@ impl Server {
 
     /// Returns the addresses of all masters.
     pub(super) async fn masters(&self, timeout: Duration) -> Result<Vec<ConnectionInfo>, RedisError> {
-        let Server::Cluster(nodes) = self else { return Ok(vec![self.master().await?]) };
-        let mut last = None;
-        for node in nodes {
-            match slots(node, timeout).await {
-                Ok(masters) => return Ok(masters),
-                Err(error) => last = Some(error),
-            }
+        let Server::Cluster(nodes) = self else { return Ok(vec![self.master(timeout).await?]) };
+        first(nodes.iter().map(|node| slots(node.clone(), step(timeout)))).await
+    }
+}
+
+/// Returns the time limit of one of at most three steps. A node that hangs must leave time for the others.
+fn step(timeout: Duration) -> Duration {
+    timeout / 3
+}
+
+/// Runs all attempts at once, because a node may hang. Returns the first success, or the last error.
+async fn first<T: Send + 'static>(
+    attempts: impl Iterator<Item = impl Future<Output = Result<T, RedisError>> + Send + 'static>,
+) -> Result<T, RedisError> {
+    let mut running: JoinSet<_> = attempts.collect();
+    let mut failed = RedisError::from((redis::ErrorKind::InvalidClientConfig, "there are no nodes"));
+    while let Some(ended) = running.join_next().await {
+        match ended {
+            Ok(Ok(found)) => return Ok(found),
+            Ok(Err(error)) => failed = error,
+            Err(error) => failed = std::io::Error::other(error).into(),
         }
-        Err(last
-            .unwrap_or_else(|| RedisError::from((redis::ErrorKind::InvalidClientConfig, "the cluster has no nodes"))))
+    }
+    Err(failed)
+}
+
+/// Asks a sentinel for the address of a master. User, password and database are those of `redis`. Fails if the node is no master.
+async fn watched(
+    sentinel: ConnectionInfo,
+    master: String,
+    redis: ConnectionInfo,
+    timeout: Duration,
+) -> Result<ConnectionInfo, RedisError> {
+    let mut connection = connect_to(&sentinel, step(timeout), None).await?;
+    let mut ask = redis::cmd("SENTINEL");
+    ask.arg("GET-MASTER-ADDR-BY-NAME").arg(&master);
+    let (host, port): (String, u16) = ask.query_async(&mut connection).await?;
+    let node = redis.set_addr(redis::ConnectionAddr::Tcp(host, port));
+    let role: Vec<Value> = redis::cmd("ROLE").query_async(&mut connect_to(&node, step(timeout), None).await?).await?;
+    match role.first() {
+        Some(Value::BulkString(role)) if role == b"master" => Ok(node),
+        _ => Err(RedisError::from((redis::ErrorKind::Client, "the sentinels name a node that is no master"))),
     }
 }
 
@@ -100,9 +130,9 @@ pub(super) async fn connect_to(
 }
 
 /// Asks a node for the masters of its cluster.
-async fn slots(node: &ConnectionInfo, timeout: Duration) -> Result<Vec<ConnectionInfo>, RedisError> {
+async fn slots(node: ConnectionInfo, timeout: Duration) -> Result<Vec<ConnectionInfo>, RedisError> {
     type Node = (String, u16, String, Value);
-    let mut connection = connect_to(node, timeout, None).await?;
+    let mut connection = connect_to(&node, timeout, None).await?;
     let ranges: Vec<Vec<Value>> = redis::cmd("CLUSTER").arg("SLOTS").query_async(&mut connection).await?;
     let mut masters: Vec<ConnectionInfo> = Vec::new();
     for range in ranges {

@@ -276,6 +276,28 @@ pub(crate) fn cancels_survive_a_failover_of_a_cluster() {
     }
 }
 
+pub(crate) fn hung_master_of_a_cluster_is_replaced_for_the_listener() {
+    let cluster = Cluster::start();
+    let key = "ripcord:cancel:order";
+    let hung = cluster.master_of(key);
+    // The client knows the node that hangs first.
+    let mut urls = cluster.urls();
+    urls.swap(0, hung);
+    let hub = |name: &str| {
+        let client = Client::builder().cluster(&urls).name(name).retry_every(SOON).build();
+        Hub::new(&client.expect("valid settings"))
+    };
+    let (near, far) = (hub("shop-1"), hub("shop-2"));
+    let ctx = Context::background().bind(&near, "order");
+    settle(&near, &ctx);
+    cluster.node(hung).pause();
+    cancel_at_last(&far, "order", "gone");
+    assert_eq!(cause(&ctx).cause(), "gone");
+    let later = Context::background().bind(&near, "later");
+    settle(&near, &later);
+    cluster.node(hung).resume();
+}
+
 pub(crate) fn cancels_survive_a_failover_through_sentinels() {
     let mut watched = Watched::start();
     let (near, far) = (Hub::new(&watched.client()), Hub::new(&watched.client()));

@@ -79,6 +79,7 @@ fn main() -> ExitCode {
             full_output_buffer_misses_no_cancel,
             clocks_one_minute_apart_change_nothing,
             cancels_survive_a_failover_of_a_cluster,
+            hung_master_of_a_cluster_is_replaced_for_the_listener,
             cancels_survive_a_failover_through_sentinels,
             registration_ends_with_its_context,
             a_million_binds_leave_nothing_behind,
@@ -162,6 +163,7 @@ fn main() -> ExitCode {
             each_job_is_done_although_a_worker_is_killed_again_and_again;
         sentinel:
             clients_through_sentinels_see_each_other,
+            hung_sentinel_keeps_no_client_from_the_master,
             master_that_sentinels_replace_is_found_again;
     };
     let is_missing = !server::is_installed();

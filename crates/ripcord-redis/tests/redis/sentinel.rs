@@ -99,3 +99,11 @@ pub(crate) fn master_that_sentinels_replace_is_found_again() {
     watched.fail_over();
     until("the first master answers again", || client.is_available());
 }
+
+pub(crate) fn hung_sentinel_keeps_no_client_from_the_master() {
+    let watched = Watched::start();
+    watched.sentinels[0].pause();
+    let client = watched.client();
+    until("a heartbeat is answered", || client.stats().commands > 0 && client.is_available());
+    assert_eq!(client.stats().failures, 0, "{:?}", client.stats());
+}
