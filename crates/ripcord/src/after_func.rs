@@ -32,8 +32,52 @@ const STARTED: u32 = NONE;
 const NEVER: u32 = NONE - 1;
 const STOPPED: u32 = NONE - 2;
 
+impl Context {
+    /// Registers `run`, a function that is called on a background thread when the context ends. If the context has
+    /// already ended, the function starts immediately.
+    ///
+    /// The function runs at most once. It does not run if [`stop`](AfterFunc::stop) returned `true`, or if nothing can
+    /// end the context anymore. A call that cancels the context does not wait for the function. A panic of the function
+    /// affects no other code, and the panic hook reports it. Dropping the returned [`AfterFunc`] leaves the function
+    /// registered.
+    ///
+    /// At most 256 functions run at the same time in one process. Further functions wait in a queue, so a function that
+    /// blocks delays them. If no thread can be started, the function runs on the thread that ends the context.
+    ///
+    /// # Memory
+    ///
+    /// A registered function keeps its context alive until the function has run or is stopped. The function is dropped
+    /// without running when nothing can end the context anymore: the context and its ancestors have no deadline and no
+    /// idle timeout, all their cancelers were [detached](crate::Canceler::detach), and all their
+    /// [cancel handles](crate::CancelHandle) were dropped.
+    ///
+    /// A context that was derived from a `CancellationToken` keeps the function until the token is canceled, even if all
+    /// clones of the token have been dropped. Stop such a function when it is no longer needed.
+    ///
+    /// # Time
+    ///
+    /// The function runs outside of any tokio runtime. If the context's [clock](Context::clock) is `Clock::tokio`, the
+    /// runtime's time determines when a deadline starts the function, even while that time is paused. Inside the
+    /// function, `Clock::tokio` shows the system's time.
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    /// use ripcord::Context;
+    ///
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// let (sender, receiver) = mpsc::channel();
+    /// let _stop = ctx.after_func(move || sender.send("cleaned up").unwrap());
+    /// cancel.cancel();
+    /// assert_eq!(receiver.recv(), Ok("cleaned up"));
+    /// ```
+    #[doc(alias = "context.AfterFunc")]
+    pub fn after_func(&self, run: impl FnOnce() + Send + 'static) -> AfterFunc {
+        AfterFunc::register(self, Box::new(run))
+    }
+}
+
 impl AfterFunc {
-    pub(crate) fn register(ctx: &Context, run: Box<dyn FnOnce() + Send>) -> Self {
+    fn register(ctx: &Context, run: Box<dyn FnOnce() + Send>) -> Self {
         let (Some(node), Some(context)) = (ctx.ender(), ctx.node()) else {
             return AfterFunc { node: None, state: AtomicU32::new(NEVER) };
         };

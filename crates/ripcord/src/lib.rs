@@ -82,6 +82,8 @@ mod context;
 
 mod future;
 
+mod after_func;
+
 mod blocking;
 
 mod io;
@@ -100,7 +102,6 @@ mod signals;
 #[cfg(feature = "tokio-util")]
 mod cancellation_token;
 
-mod after_func;
 mod atomic;
 mod background;
 mod canceler;

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context as Task, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::{instant_of, nanoseconds, ticks_of_system};
+use super::{instant_of, nanoseconds};
 use crate::atomic::{AtomicI64, Ordering};
 use crate::background;
+use crate::raw::clock::{Source, ticks_of_system};
 use crate::raw::timers::Timers;
 
 /// The state of a manual clock.
@@ -33,20 +34,6 @@ impl Manual {
         }
     }
 
-    pub(super) fn ticks(&self) -> i64 {
-        self.now.load(Ordering::SeqCst)
-    }
-
-    pub(super) fn timers(&self) -> &Timers {
-        &self.timers
-    }
-
-    /// Wakes the watchers after a timer was armed. The caller holds no lock, because wakers are user code.
-    pub(super) fn armed(&self) {
-        let watchers = std::mem::take(&mut *self.watchers());
-        watchers.into_iter().for_each(|waker| background::shielded(|| waker.wake()));
-    }
-
     fn watchers(&self) -> MutexGuard<'_, Vec<Waker>> {
         self.watchers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -60,6 +47,28 @@ impl Manual {
             self.now.fetch_max(next, Ordering::SeqCst);
             while self.timers.fire(next).is_none() {}
         }
+    }
+}
+
+impl Source for Manual {
+    fn ticks(&self) -> i64 {
+        self.now.load(Ordering::SeqCst)
+    }
+
+    fn timers(&self) -> &Timers {
+        &self.timers
+    }
+
+    /// Wakes the watchers. The caller holds no lock, because wakers are user code.
+    fn armed(&self, when: i64) -> bool {
+        let watchers = std::mem::take(&mut *self.watchers());
+        watchers.into_iter().for_each(|waker| background::shielded(|| waker.wake()));
+        // The clock may have passed `when` before the timer was in the queue.
+        when <= self.ticks()
+    }
+
+    fn constructor(&self) -> &'static str {
+        "Clock::manual"
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::{instant_of, ticks_of};
+use crate::raw::clock::Source;
 use crate::raw::timers::Timers;
 
 pub(super) struct Tokio {
@@ -48,14 +49,25 @@ impl Tokio {
             Tokio { timers: Timers::exact(move || Driver::alarm(&alarmed)), driver }
         })
     }
+}
 
+impl Source for Tokio {
     /// Returns the time of the current runtime, paused or not. Outside of a runtime, returns the system's time.
-    pub(super) fn ticks(&self) -> i64 {
+    fn ticks(&self) -> i64 {
         ticks_of(tokio::time::Instant::now().into_std()).unwrap_or(i64::MAX)
     }
 
-    pub(super) fn timers(&self) -> &Timers {
+    fn timers(&self) -> &Timers {
         &self.timers
+    }
+
+    /// A task or a thread always drives this clock, so the caller never has to fire the timer.
+    fn armed(&self, _when: i64) -> bool {
+        false
+    }
+
+    fn constructor(&self) -> &'static str {
+        "Clock::tokio"
     }
 }
 

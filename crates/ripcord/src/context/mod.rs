@@ -1,4 +1,4 @@
-//! The context: its queries and its futures. `derive` creates contexts, `display` prints them, and `current` holds the
+//! The context and its queries. `derive` creates contexts, `display` prints them, and `current` holds the
 //! ambient one.
 
 // rustdoc lists a type's methods in the order of its modules, from the constructors to the ambient context.
@@ -10,11 +10,9 @@ use std::time::{Duration, Instant};
 
 pub(crate) use movable::ticks;
 
-use crate::after_func::AfterFunc;
 use crate::cause::Cause;
 use crate::clock::{Clock, instant_of};
 use crate::error::{Error, Origin};
-use crate::future::{Done, DoneOwned, Run, Sleep};
 use crate::raw::node::{NEVER, NodeRef, flag};
 use crate::raw::{tree, values};
 use crate::value::Value;
@@ -362,143 +360,6 @@ impl Context {
             (None, None) => true,
             _ => false,
         }
-    }
-
-    /// Runs `future` until it is ready or the context ends. If the context ends first, `future` is dropped without
-    /// another poll.
-    ///
-    /// If the context has already ended at the first poll, `future` is never polled. If `future` is ready at the poll
-    /// that notices the context's end, the output of `future` is returned.
-    ///
-    /// # Errors
-    ///
-    /// Returns the context's error if the context ended first.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the returned future drops `future`. The returned future is as cancel safe as `future`.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use ripcord::Context;
-    ///
-    /// # futures::executor::block_on(async {
-    /// let ctx = Context::background().with_timeout(Duration::from_millis(1));
-    /// let never = std::future::pending::<()>();
-    /// assert!(ctx.run(never).await.unwrap_err().is_deadline_exceeded());
-    /// # });
-    /// ```
-    pub fn run<F: Future>(&self, future: F) -> Run<'_, F> {
-        Run::new(self, future)
-    }
-
-    /// Sleeps for `duration` or until the context ends. This context's [clock](Context::clock) measures the duration,
-    /// starting at this call, not at the first poll.
-    ///
-    /// The result is `Ok` if the duration was over before the context ended, even if the returned future is polled later.
-    /// If the duration and the context end at the same instant, the result is the error.
-    ///
-    /// # Errors
-    ///
-    /// Returns the context's error if the context ended first.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the returned future ends the sleep.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use ripcord::Context;
-    ///
-    /// # futures::executor::block_on(async {
-    /// let ctx = Context::background();
-    /// assert!(ctx.sleep(Duration::from_millis(1)).await.is_ok());
-    /// let ctx = ctx.with_timeout(Duration::from_millis(1));
-    /// assert!(ctx.sleep(Duration::from_secs(60)).await.unwrap_err().is_deadline_exceeded());
-    /// # });
-    /// ```
-    pub fn sleep(&self, duration: Duration) -> Sleep {
-        Sleep::new(self, duration)
-    }
-
-    /// Waits until the context has ended. Returns the context's error. If nothing can end the context, the returned
-    /// future is never ready.
-    ///
-    /// # Cancel safety
-    ///
-    /// The returned future may be dropped at any time. The end of a context is permanent, so a later call of `done` also
-    /// returns the error.
-    ///
-    /// ```
-    /// use ripcord::Context;
-    ///
-    /// # futures::executor::block_on(async {
-    /// let (ctx, cancel) = Context::background().with_cancel();
-    /// cancel.cancel();
-    /// assert!(ctx.done().await.is_canceled());
-    /// # });
-    /// ```
-    #[doc(alias = "Done")]
-    pub fn done(&self) -> Done<'_> {
-        Done::new(self)
-    }
-
-    /// Waits until the context has ended, and returns the context's error, like [`done`](Context::done). The returned
-    /// future owns a clone of the context, so it can be spawned.
-    ///
-    /// ```
-    /// use ripcord::Context;
-    ///
-    /// let (ctx, cancel) = Context::background().with_cancel();
-    /// let done = ctx.done_owned();
-    /// let waiting = std::thread::spawn(|| futures::executor::block_on(done));
-    /// cancel.cancel();
-    /// assert!(waiting.join().unwrap().is_canceled());
-    /// ```
-    pub fn done_owned(&self) -> DoneOwned {
-        DoneOwned::new(self.clone())
-    }
-
-    /// Registers `run`, a function that is called on a background thread when the context ends. If the context has
-    /// already ended, the function starts immediately.
-    ///
-    /// The function runs at most once. It does not run if [`stop`](AfterFunc::stop) returned `true`, or if nothing can
-    /// end the context anymore. A call that cancels the context does not wait for the function. A panic of the function
-    /// affects no other code, and the panic hook reports it. Dropping the returned [`AfterFunc`] leaves the function
-    /// registered.
-    ///
-    /// At most 256 functions run at the same time in one process. Further functions wait in a queue, so a function that
-    /// blocks delays them. If no thread can be started, the function runs on the thread that ends the context.
-    ///
-    /// # Memory
-    ///
-    /// A registered function keeps its context alive until the function has run or is stopped. The function is dropped
-    /// without running when nothing can end the context anymore: the context and its ancestors have no deadline and no
-    /// idle timeout, all their cancelers were [detached](crate::Canceler::detach), and all their
-    /// [cancel handles](crate::CancelHandle) were dropped.
-    ///
-    /// A context that was derived from a `CancellationToken` keeps the function until the token is canceled, even if all
-    /// clones of the token have been dropped. Stop such a function when it is no longer needed.
-    ///
-    /// # Time
-    ///
-    /// The function runs outside of any tokio runtime. If the context's [clock](Context::clock) is `Clock::tokio`, the
-    /// runtime's time determines when a deadline starts the function, even while that time is paused. Inside the
-    /// function, `Clock::tokio` shows the system's time.
-    ///
-    /// ```
-    /// use std::sync::mpsc;
-    /// use ripcord::Context;
-    ///
-    /// let (ctx, cancel) = Context::background().with_cancel();
-    /// let (sender, receiver) = mpsc::channel();
-    /// let _stop = ctx.after_func(move || sender.send("cleaned up").unwrap());
-    /// cancel.cancel();
-    /// assert_eq!(receiver.recv(), Ok("cleaned up"));
-    /// ```
-    #[doc(alias = "context.AfterFunc")]
-    pub fn after_func(&self, run: impl FnOnce() + Send + 'static) -> AfterFunc {
-        AfterFunc::register(self, Box::new(run))
     }
 
     // ===== for the rest of the crate =====

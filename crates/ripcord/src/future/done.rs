@@ -26,6 +26,46 @@ pub struct DoneOwned {
     waker: WakerKey,
 }
 
+impl Context {
+    /// Waits until the context has ended. Returns the context's error. If nothing can end the context, the returned
+    /// future is never ready.
+    ///
+    /// # Cancel safety
+    ///
+    /// The returned future may be dropped at any time. The end of a context is permanent, so a later call of `done` also
+    /// returns the error.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// # futures::executor::block_on(async {
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// cancel.cancel();
+    /// assert!(ctx.done().await.is_canceled());
+    /// # });
+    /// ```
+    #[doc(alias = "Done")]
+    pub fn done(&self) -> Done<'_> {
+        Done { ctx: self, waker: WakerKey::new() }
+    }
+
+    /// Waits until the context has ended, and returns the context's error, like [`done`](Context::done). The returned
+    /// future owns a clone of the context, so it can be spawned.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// let done = ctx.done_owned();
+    /// let waiting = std::thread::spawn(|| futures::executor::block_on(done));
+    /// cancel.cancel();
+    /// assert!(waiting.join().unwrap().is_canceled());
+    /// ```
+    pub fn done_owned(&self) -> DoneOwned {
+        DoneOwned::new(self.clone())
+    }
+}
+
 /// The key of a waker that is registered with a context, or `NONE` before the first poll. The owner calls `forget` when it is
 /// dropped.
 pub(super) struct WakerKey(u32);
@@ -60,12 +100,6 @@ impl WakerKey {
         {
             tree::forget_waiter(node, self.0);
         }
-    }
-}
-
-impl<'a> Done<'a> {
-    pub(crate) fn new(ctx: &'a Context) -> Self {
-        Done { ctx, waker: WakerKey::new() }
     }
 }
 

@@ -1,5 +1,6 @@
-//! The named futures of a context.
+//! The named futures of a context, each with the method of `Context` that returns it.
 
+// rustdoc lists the methods in the order of these modules.
 mod done;
 mod run;
 mod run_with_grace;

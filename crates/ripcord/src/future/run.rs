@@ -22,9 +22,33 @@ pin_project! {
     }
 }
 
-impl<'a, F> Run<'a, F> {
-    pub(crate) fn new(ctx: &'a Context, future: F) -> Self {
-        Run { future, ending: Ending::new(ctx) }
+impl Context {
+    /// Runs `future` until it is ready or the context ends. If the context ends first, `future` is dropped without
+    /// another poll.
+    ///
+    /// If the context has already ended at the first poll, `future` is never polled. If `future` is ready at the poll
+    /// that notices the context's end, the output of `future` is returned.
+    ///
+    /// # Errors
+    ///
+    /// Returns the context's error if the context ended first.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the returned future drops `future`. The returned future is as cancel safe as `future`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ripcord::Context;
+    ///
+    /// # futures::executor::block_on(async {
+    /// let ctx = Context::background().with_timeout(Duration::from_millis(1));
+    /// let never = std::future::pending::<()>();
+    /// assert!(ctx.run(never).await.unwrap_err().is_deadline_exceeded());
+    /// # });
+    /// ```
+    pub fn run<F: Future>(&self, future: F) -> Run<'_, F> {
+        Run { future, ending: Ending::new(self) }
     }
 }
 

@@ -18,12 +18,38 @@ pub struct Sleep {
     elapsed: DoneOwned,
 }
 
-impl Sleep {
-    #[track_caller]
-    pub(crate) fn new(ctx: &Context, duration: Duration) -> Self {
-        Sleep { ctx: ctx.clone(), elapsed: DoneOwned::new(ctx.timer(duration)) }
+impl Context {
+    /// Sleeps for `duration` or until the context ends. This context's [clock](Context::clock) measures the duration,
+    /// starting at this call, not at the first poll.
+    ///
+    /// The result is `Ok` if the duration was over before the context ended, even if the returned future is polled later.
+    /// If the duration and the context end at the same instant, the result is the error.
+    ///
+    /// # Errors
+    ///
+    /// Returns the context's error if the context ended first.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the returned future ends the sleep.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ripcord::Context;
+    ///
+    /// # futures::executor::block_on(async {
+    /// let ctx = Context::background();
+    /// assert!(ctx.sleep(Duration::from_millis(1)).await.is_ok());
+    /// let ctx = ctx.with_timeout(Duration::from_millis(1));
+    /// assert!(ctx.sleep(Duration::from_secs(60)).await.unwrap_err().is_deadline_exceeded());
+    /// # });
+    /// ```
+    pub fn sleep(&self, duration: Duration) -> Sleep {
+        Sleep { ctx: self.clone(), elapsed: DoneOwned::new(self.timer(duration)) }
     }
+}
 
+impl Sleep {
     /// Returns the context whose end ends the sleep.
     pub(crate) fn context(&self) -> &Context {
         self.elapsed.context()

@@ -17,12 +17,16 @@
 #![expect(unsafe_code, reason = "see the table above and the SAFETY comments")]
 
 mod cell;
-pub(crate) mod coarse;
+pub(crate) mod clock;
+mod coarse;
 pub(crate) mod compact;
 pub(crate) mod lock;
 pub(crate) mod movable;
 pub(crate) mod node;
-pub(crate) mod timer_slack;
+mod queue;
+mod system_clock;
+mod timer_slack;
 pub(crate) mod timers;
 pub(crate) mod tree;
 pub(crate) mod values;
+mod wheel;

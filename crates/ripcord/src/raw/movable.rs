@@ -2,7 +2,7 @@
 
 use super::node::NEVER;
 use crate::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
-use crate::clock::Clock;
+use crate::raw::clock::Clock;
 
 /// A deadline that its handles move: a movable deadline or an idle timeout.
 pub(crate) struct Movable {

@@ -6,12 +6,11 @@ use std::ptr::NonNull;
 use super::lock::{Lock, LockGuard};
 use super::movable::Movable;
 use super::node::{Kind, Node, NodeRef};
+use super::queue::Queue;
 use super::tree;
+use super::wheel::{Due, Timed};
 use crate::atomic::Ordering;
 use crate::background;
-use crate::clock::queue::Queue;
-use crate::clock::wheel::Due;
-use crate::clock::wheel::Timed;
 use crate::slab::NONE;
 
 /// The armed deadlines of one clock.

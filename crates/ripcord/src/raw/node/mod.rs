@@ -31,8 +31,8 @@ use std::sync::Arc;
 
 use crate::atomic::{Access, AtomicU8, AtomicU32, Ordering, back_off};
 use crate::cause::Cause;
-use crate::clock::Clock;
 use crate::raw::cell::Cell;
+use crate::raw::clock::Clock;
 use crate::raw::movable::Moves;
 use crate::slab::NONE;
 

@@ -8,7 +8,7 @@ use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use super::{Merge, Shield};
-use crate::clock::Clock;
+use crate::raw::clock::Clock;
 use crate::raw::movable::Movable;
 use crate::raw::values::{OwnedValue, ValueEntry};
 

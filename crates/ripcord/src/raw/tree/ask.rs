@@ -6,8 +6,8 @@ use std::collections::{HashMap, HashSet};
 use super::end::settle;
 use super::wait::watch;
 use crate::atomic::{Ordering, propagations};
-use crate::clock::Clock;
 use crate::error::Origin;
+use crate::raw::clock::Clock;
 use crate::raw::movable::Movable;
 use crate::raw::node::{Kind, NEVER, Node, NodeRef, flag, state};
 

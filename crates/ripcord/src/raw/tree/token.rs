@@ -20,7 +20,7 @@ use super::end::settle;
 use super::wait::watch;
 use crate::atomic::Ordering;
 use crate::background;
-use crate::clock::Clock;
+use crate::raw::clock::Clock;
 use crate::raw::node::{End, Kind, NEVER, Node, NodeRef, Payload, Shield, flag, state};
 
 /// The tokens of one node, by delay and clock of the delay.

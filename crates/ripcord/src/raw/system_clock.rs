@@ -4,10 +4,9 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use super::ticks_of_system;
-use crate::raw::coarse;
-use crate::raw::timer_slack;
-use crate::raw::timers::Timers;
+use super::clock::ticks_of_system;
+use super::timers::Timers;
+use super::{coarse, timer_slack};
 
 /// Maximum time, in nanoseconds, by which the coarse clock is behind. The clock's tick is 1 to 10 ms. After five missed ticks,
 /// another processor updates the clock.
