@@ -20,7 +20,7 @@ use axum::{
 };
 use futures::{Stream, stream};
 use ripcord::{Context, Shutdown};
-use ripcord_http::server::{ContextLayer, Ctx, Finished, Outcome};
+use ripcord_http::server::{ContextLayer, Ctx, Finished, RequestOutcome};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -63,8 +63,8 @@ fn app(server: &Context, ends: UnboundedSender<String>) -> Router {
 fn explain(request: &Finished<'_>) -> String {
     let is_idle = request.error.as_ref().is_some_and(|error| format!("{error:#}").contains("(idle for"));
     match request.outcome {
-        Outcome::DeadlineExceeded if is_idle => format!("no token for {IDLE:?}"),
-        Outcome::DeadlineExceeded => format!("longer than {DEADLINE:?}"),
+        RequestOutcome::DeadlineExceeded if is_idle => format!("no token for {IDLE:?}"),
+        RequestOutcome::DeadlineExceeded => format!("longer than {DEADLINE:?}"),
         ref outcome => outcome.to_string(),
     }
 }

@@ -75,7 +75,7 @@ pub(super) struct NamedHit {
 #[derive(Debug, Serialize)]
 pub struct Report {
     pub(super) name: Arc<str>,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: BackendOutcome,
     #[serde(rename = "cache", skip_serializing_if = "Option::is_none")]
     pub(super) source: Option<&'static str>,
     pub(super) requests: Requests,
@@ -116,7 +116,7 @@ impl Serialize for Requests {
 /// The outcome of one backend in a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Outcome {
+pub enum BackendOutcome {
     /// The backend answered.
     Ok,
     /// The backend had not answered when the deadline passed.
@@ -152,7 +152,7 @@ impl Answer {
         let left = ctx.deadline().map(|deadline| deadline.saturating_duration_since(trace.start()));
         Answer {
             query: Arc::clone(&query.words),
-            complete: backends.iter().all(|report| report.outcome == Outcome::Ok),
+            complete: backends.iter().all(|report| report.outcome == BackendOutcome::Ok),
             request_id: ctx.value::<RequestId>().map(ToString::to_string),
             timeout_ms: left.map(milliseconds),
             took_ms: milliseconds(took),
@@ -165,11 +165,11 @@ impl Answer {
     /// Returns the HTTP status of the answer.
     pub fn status(&self) -> StatusCode {
         let any = |outcome| self.backends.iter().any(|report| report.outcome == outcome);
-        if any(Outcome::Ok) {
+        if any(BackendOutcome::Ok) {
             StatusCode::OK
-        } else if any(Outcome::Late) {
+        } else if any(BackendOutcome::Late) {
             StatusCode::GATEWAY_TIMEOUT
-        } else if any(Outcome::Failed) {
+        } else if any(BackendOutcome::Failed) {
             StatusCode::BAD_GATEWAY
         } else {
             StatusCode::SERVICE_UNAVAILABLE
@@ -200,7 +200,7 @@ impl Report {
     pub(super) fn begin(name: &str) -> Report {
         Report {
             name: name.into(),
-            outcome: Outcome::Canceled,
+            outcome: BackendOutcome::Canceled,
             source: None,
             requests: Requests::default(),
             took_ms: 0.0,
@@ -215,7 +215,7 @@ impl Report {
         self.took_ms = milliseconds(took);
         match result {
             Ok(found) => {
-                self.outcome = Outcome::Ok;
+                self.outcome = BackendOutcome::Ok;
                 self.hits = Some(found.value);
                 self.source = Some(match found.source {
                     // A search that joined a request at the request's end sends its own request.
@@ -225,7 +225,7 @@ impl Report {
                 });
             }
             Err(error) => {
-                self.outcome = Outcome::new(&error);
+                self.outcome = BackendOutcome::new(&error);
                 self.retry_after_ms = error.retry_after().map(milliseconds);
                 // If a retry stopped, the source is the failure or rejection of the last attempt.
                 self.error = Some(
@@ -240,31 +240,31 @@ impl Report {
 
     /// Records the end of the search as the result, if the backend has no result.
     pub(super) fn cut_short(&mut self, error: &ripcord::Error, took: Duration) {
-        if self.outcome == Outcome::Canceled && self.error.is_none() {
+        if self.outcome == BackendOutcome::Canceled && self.error.is_none() {
             self.end(Found { took, result: Err(error.clone().into()) });
         }
     }
 }
 
-impl Outcome {
-    fn new(error: &Error<Failure>) -> Outcome {
+impl BackendOutcome {
+    fn new(error: &Error<Failure>) -> BackendOutcome {
         match error.context_error() {
-            Some(end) if end.is_canceled() => Outcome::Canceled,
-            Some(_) if !error.is_attempt_timeout() => Outcome::Late,
+            Some(end) if end.is_canceled() => BackendOutcome::Canceled,
+            Some(_) if !error.is_attempt_timeout() => BackendOutcome::Late,
             // The last attempt was rejected locally. This counts even if the retry stopped because its wait was too long.
-            _ if error.is_rejected() => Outcome::Rejected,
-            _ => Outcome::Failed,
+            _ if error.is_rejected() => BackendOutcome::Rejected,
+            _ => BackendOutcome::Failed,
         }
     }
 
     /// Returns the name in the JSON.
     pub(super) fn as_str(self) -> &'static str {
         match self {
-            Outcome::Ok => "ok",
-            Outcome::Late => "late",
-            Outcome::Failed => "failed",
-            Outcome::Rejected => "rejected",
-            Outcome::Canceled => "canceled",
+            BackendOutcome::Ok => "ok",
+            BackendOutcome::Late => "late",
+            BackendOutcome::Failed => "failed",
+            BackendOutcome::Rejected => "rejected",
+            BackendOutcome::Canceled => "canceled",
         }
     }
 }

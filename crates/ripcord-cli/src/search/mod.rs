@@ -43,7 +43,7 @@ use ripcord_http::server::Ctx;
 use ripcord_policy::ConfigError;
 
 pub use self::{
-    answer::{Answer, Outcome, Report},
+    answer::{Answer, BackendOutcome, Report},
     backend::Backend,
     policies::Policies,
     query::{BadQuery, Query},

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use axum::response::{Html, IntoResponse as _, Response};
 
-use super::{Answer, Outcome};
+use super::{Answer, BackendOutcome};
 use crate::html::{Escaped, HEAD};
 
 /// Returns the answer as a page.
@@ -32,7 +32,7 @@ fn write(html: &mut String, answer: &Answer) -> fmt::Result {
 
     html.push_str("<div class=\"wide\"><table><tr><th>backend<th>outcome<th>cache<th>requests<th>took<th>error</tr>");
     for report in &answer.backends {
-        let class = if report.outcome == Outcome::Ok { "good" } else { "bad" };
+        let class = if report.outcome == BackendOutcome::Ok { "good" } else { "bad" };
         write!(
             html,
             "<tr><td>{}<td class=\"{class}\">{}<td>{}<td>{}<td class=\"number\">{:.1} ms<td>{}",

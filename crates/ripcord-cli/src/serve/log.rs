@@ -7,7 +7,7 @@ use std::{
 
 use ripcord_http::{
     RequestId,
-    server::{Finished, Outcome},
+    server::{Finished, RequestOutcome},
     trace_context::Traceparent,
 };
 use tracing_subscriber::fmt::{format::Writer, time::FormatTime};
@@ -42,10 +42,10 @@ pub(super) fn write_line(request: &Finished<'_>) {
     }
     let cause = request.error.as_ref().map(describe);
     match &request.outcome {
-        Outcome::Answered => line!(info, "Request answered", None::<&str>),
-        Outcome::Panicked(message) => line!(error, "Handler panicked", message.as_str()),
-        Outcome::Failed => line!(warn, "Request failed", None::<&str>),
-        Outcome::Refused(malformed) => line!(info, "Request refused", display(malformed)),
+        RequestOutcome::Answered => line!(info, "Request answered", None::<&str>),
+        RequestOutcome::Panicked(message) => line!(error, "Handler panicked", message.as_str()),
+        RequestOutcome::Failed => line!(warn, "Request failed", None::<&str>),
+        RequestOutcome::Refused(malformed) => line!(info, "Request refused", display(malformed)),
         _ => line!(info, "Request canceled", cause),
     }
 }

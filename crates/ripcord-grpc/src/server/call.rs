@@ -9,7 +9,7 @@ use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, Response};
 use ripcord::Value;
-use ripcord_http::server::{Ended, Finished, Outcome};
+use ripcord_http::server::{Ended, Finished, RequestOutcome};
 
 use crate::{Code, Status, status::GRPC_STATUS};
 
@@ -34,11 +34,11 @@ impl<'a> Call<'a> {
     pub(super) fn new(request: &'a Finished<'a>) -> Self {
         let sent = request.ctx.value::<SentCode>();
         let code = sent.map(|sent| match &request.outcome {
-            Outcome::Answered => sent.get().unwrap_or(Code::Unknown),
-            Outcome::DeadlineExceeded => Code::DeadlineExceeded,
-            Outcome::Canceled | Outcome::ClientDisconnected => Code::Cancelled,
-            Outcome::Refused(_) => Code::InvalidArgument,
-            Outcome::Panicked(_) => Code::Internal,
+            RequestOutcome::Answered => sent.get().unwrap_or(Code::Unknown),
+            RequestOutcome::DeadlineExceeded => Code::DeadlineExceeded,
+            RequestOutcome::Canceled | RequestOutcome::ClientDisconnected => Code::Cancelled,
+            RequestOutcome::Refused(_) => Code::InvalidArgument,
+            RequestOutcome::Panicked(_) => Code::Internal,
             _ => sent.get().unwrap_or(Code::Unknown),
         });
         Call { code, request }
@@ -50,7 +50,9 @@ impl fmt::Display for Call<'_> {
         let Some(code) = self.code else { return fmt::Display::fmt(self.request, f) };
         write!(f, "{code} after {:?}: ", self.request.took)?;
         match (&self.request.outcome, &self.request.error) {
-            (Outcome::Panicked(_) | Outcome::Refused(_), _) | (_, None) => write!(f, "{}", self.request.outcome),
+            (RequestOutcome::Panicked(_) | RequestOutcome::Refused(_), _) | (_, None) => {
+                write!(f, "{}", self.request.outcome)
+            }
             // Passes the alternate flag on to the error.
             (_, Some(error)) => fmt::Display::fmt(error, f),
         }

@@ -7,7 +7,7 @@ use http::{Request, Response};
 use ripcord::Context;
 use ripcord_grpc::tonic::{RequestExt as _, ResultExt as _, StatusExt as _};
 use ripcord_grpc::{ClientLayer, Code, Error, ServerLayer, Status, timeout};
-use ripcord_http::server::{ContextLayer, Outcome};
+use ripcord_http::server::{ContextLayer, RequestOutcome};
 use ripcord_http::{RemoteCause, TrustPolicy};
 use tonic::body::Body;
 use tower::{Layer as _, ServiceExt as _};
@@ -19,7 +19,7 @@ use crate::generated::EchoRequest;
 use crate::generated::echo_client::EchoClient;
 
 /// Records the code and the outcome of every call.
-fn noted(http: ContextLayer) -> (ServerLayer, impl Fn() -> Vec<(Option<Code>, Outcome)>) {
+fn noted(http: ContextLayer) -> (ServerLayer, impl Fn() -> Vec<(Option<Code>, RequestOutcome)>) {
     let ends = Arc::new(Mutex::new(Vec::new()));
     let notes = Arc::clone(&ends);
     let layer = ServerLayer::new(http).on_end(move |call| {
@@ -45,7 +45,7 @@ async fn handler_and_layer_answer_the_end_of_the_context_alike() {
         time.advance(SECOND);
         let answer = call.await;
         assert!(answer.is_trailers_only());
-        assert_eq!(ends(), [(Some(Code::DeadlineExceeded), Outcome::DeadlineExceeded)]);
+        assert_eq!(ends(), [(Some(Code::DeadlineExceeded), RequestOutcome::DeadlineExceeded)]);
         assert_eq!(answer.head.get_all(RemoteCause::HEADER).into_iter().count(), 1);
         answers.push(Status::read(&answer.head).expect("there is one"));
     }
@@ -108,7 +108,7 @@ async fn status_of_the_upstream_is_unchanged_except_for_its_cause() {
         assert_eq!(status.details(), [0, 255, 7]);
         assert_eq!(status.metadata().get("x-shelf").map(|shelf| shelf.as_bytes()), Some(&b"9"[..]));
         assert_eq!(status.remote_cause().is_some(), is_told);
-        assert_eq!(ends(), [(Some(Code::DataLoss), Outcome::Answered)]);
+        assert_eq!(ends(), [(Some(Code::DataLoss), RequestOutcome::Answered)]);
 
         let error = Error::from(status);
         assert_eq!((error.code(), error.is_not_sent()), (Code::DataLoss, false));
@@ -129,7 +129,7 @@ async fn disconnect_cancels_the_handler_and_its_spawned_tasks() {
     assert_eq!(tasks.len(), 1);
     drop(call);
     tasks.wait(&Context::background()).await.expect("they end");
-    assert_eq!(ends(), [(Some(Code::Cancelled), Outcome::ClientDisconnected)]);
+    assert_eq!(ends(), [(Some(Code::Cancelled), RequestOutcome::ClientDisconnected)]);
 }
 
 #[tokio::test]
@@ -188,7 +188,7 @@ async fn every_call_ends_with_a_code() {
     let replies = client.server_stream(EchoRequest { count: 2, ..echo("a") }).await.expect("a head").into_inner();
     let replies: Vec<_> = futures::StreamExt::collect(replies).await;
     assert!(replies.len() == 2 && replies.iter().all(Result::is_ok));
-    assert_eq!(ends(), [(Some(Code::Ok), Outcome::Answered)]);
+    assert_eq!(ends(), [(Some(Code::Ok), RequestOutcome::Answered)]);
 }
 
 #[tokio::test]

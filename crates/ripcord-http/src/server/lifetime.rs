@@ -18,7 +18,7 @@ use std::{
 
 use ripcord::{CancelHandle, Cause, Context};
 
-use super::{ClientDisconnected, Outcome, settings::Settings};
+use super::{ClientDisconnected, RequestOutcome, settings::Settings};
 
 /// Set in [`Lifetime::state`] when the client has disconnected.
 const GONE: usize = 1;
@@ -37,7 +37,7 @@ pub(super) struct Lifetime {
     state: AtomicUsize,
     /// The deadline of the request, which counts even after its client has disconnected. Inner layers shorten it.
     deadline: Mutex<Option<Instant>>,
-    outcome: OnceLock<Outcome>,
+    outcome: OnceLock<RequestOutcome>,
     /// The end of the context that the response reported, or that cut its body short.
     error: OnceLock<ripcord::Error>,
     pub(super) is_grpc: bool,
@@ -115,17 +115,17 @@ impl Lifetime {
     }
 
     /// Records the outcome of the request, unless one is recorded already.
-    pub(super) fn settle(&self, outcome: Outcome) {
+    pub(super) fn settle(&self, outcome: RequestOutcome) {
         let _ = self.outcome.set(outcome);
     }
 
     /// Records the end of the context that the response reported, or that cut its body short.
     pub(super) fn ended(&self, error: ripcord::Error) {
-        self.settle(Outcome::from_error(&error));
+        self.settle(RequestOutcome::from_error(&error));
         let _ = self.error.set(error);
     }
 
-    pub(super) fn outcome(&self) -> Option<&Outcome> {
+    pub(super) fn outcome(&self) -> Option<&RequestOutcome> {
         self.outcome.get()
     }
 

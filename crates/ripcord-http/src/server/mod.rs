@@ -64,7 +64,7 @@ pub(crate) use handle::entry_key_for;
 pub use layer::ContextLayer;
 #[cfg(feature = "inspector")]
 pub(crate) use observer::{EntryKey, Observer, StartedRequest};
-pub use outcome::{ClientCanceled, ClientDisconnected, DeadlineSource, Finished, Outcome, RequestAnswered};
+pub use outcome::{ClientCanceled, ClientDisconnected, DeadlineSource, Finished, RequestAnswered, RequestOutcome};
 pub use service::ContextService;
 pub use settings::HalfClose;
 #[cfg(feature = "inspector")]

@@ -7,7 +7,7 @@ use ripcord::Context;
 
 use crate::{Malformed, RemoteCause};
 
-// ===== Finished and Outcome =====
+// ===== Finished and RequestOutcome =====
 
 /// A finished request. Passed to the function of [`ContextLayer::on_end`](super::ContextLayer::on_end).
 ///
@@ -21,7 +21,7 @@ pub struct Finished<'a> {
     /// The request's method, such as `GET`, or `OTHER` for a method that is not standard.
     pub method: &'static str,
     /// The outcome of the request.
-    pub outcome: Outcome,
+    pub outcome: RequestOutcome,
     /// The error of the context, if the context ended before the request was over.
     pub error: Option<ripcord::Error>,
     /// The status that was sent. `None` if no response was sent.
@@ -72,7 +72,7 @@ impl fmt::Display for Finished<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} after {:?}: ", self.status.as_u16(), self.took)?;
         match (&self.outcome, &self.error) {
-            (Outcome::Panicked(_) | Outcome::Refused(_), _) | (_, None) => write!(f, "{}", self.outcome),
+            (RequestOutcome::Panicked(_) | RequestOutcome::Refused(_), _) | (_, None) => write!(f, "{}", self.outcome),
             // Passes the alternate flag on to the error.
             (_, Some(error)) => fmt::Display::fmt(error, f),
         }
@@ -82,7 +82,7 @@ impl fmt::Display for Finished<'_> {
 /// The outcome of a request, for logs and metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Outcome {
+pub enum RequestOutcome {
     /// The response was sent completely.
     Answered,
     /// The deadline or an idle timeout passed. The response reports the end of the context, or its body was cut short.
@@ -99,29 +99,29 @@ pub enum Outcome {
     Failed,
 }
 
-impl Outcome {
+impl RequestOutcome {
     /// Returns the outcome of a request whose context ended before the request was over.
     pub(super) fn from_error(error: &ripcord::Error) -> Self {
         if error.is_deadline_exceeded() {
-            Outcome::DeadlineExceeded
+            RequestOutcome::DeadlineExceeded
         } else if is_client_disconnected(error) {
-            Outcome::ClientDisconnected
+            RequestOutcome::ClientDisconnected
         } else {
-            Outcome::Canceled
+            RequestOutcome::Canceled
         }
     }
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for RequestOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Outcome::Answered => f.write_str("answered"),
-            Outcome::DeadlineExceeded => f.write_str("context deadline exceeded"),
-            Outcome::Canceled => f.write_str("context canceled"),
-            Outcome::ClientDisconnected => f.write_str("client disconnected"),
-            Outcome::Panicked(message) => write!(f, "handler panicked: {message}"),
-            Outcome::Refused(malformed) => write!(f, "refused: {malformed}"),
-            Outcome::Failed => f.write_str("failed"),
+            RequestOutcome::Answered => f.write_str("answered"),
+            RequestOutcome::DeadlineExceeded => f.write_str("context deadline exceeded"),
+            RequestOutcome::Canceled => f.write_str("context canceled"),
+            RequestOutcome::ClientDisconnected => f.write_str("client disconnected"),
+            RequestOutcome::Panicked(message) => write!(f, "handler panicked: {message}"),
+            RequestOutcome::Refused(malformed) => write!(f, "refused: {malformed}"),
+            RequestOutcome::Failed => f.write_str("failed"),
         }
     }
 }
@@ -159,7 +159,7 @@ impl Error for ClientDisconnected {}
 /// cause.
 ///
 /// [`ContextLayer::remote_cancel`](super::ContextLayer::remote_cancel) turns such cancels on. The outcome of such a request is
-/// [`Outcome::ClientDisconnected`].
+/// [`RequestOutcome::ClientDisconnected`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCanceled(pub(super) RemoteCause);
 

@@ -5,7 +5,7 @@ use ripcord::{Context, Span};
 
 #[cfg(feature = "tracing")]
 use super::server_span;
-use super::{Outcome, settings::Settings};
+use super::{RequestOutcome, settings::Settings};
 use crate::trace_context::Traceparent;
 
 /// The span of a request, if the layer starts a span for each request.
@@ -22,7 +22,7 @@ impl OwnSpan {
         None
     }
 
-    pub(super) fn end(&mut self, _: &Context, _: Option<&Outcome>, _: Option<StatusCode>) {}
+    pub(super) fn end(&mut self, _: &Context, _: Option<&RequestOutcome>, _: Option<StatusCode>) {}
 }
 
 #[cfg(feature = "tracing")]
@@ -49,7 +49,7 @@ impl OwnSpan {
     }
 
     /// Ends the span with the request. Must be called before the request's end cancels its context.
-    pub(super) fn end(&mut self, ctx: &Context, outcome: Option<&Outcome>, answered: Option<StatusCode>) {
+    pub(super) fn end(&mut self, ctx: &Context, outcome: Option<&RequestOutcome>, answered: Option<StatusCode>) {
         if let Some(guard) = self.0.take() {
             server_span::end(&guard.span().tracing_span(), ctx, outcome, answered);
         }

@@ -13,7 +13,7 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Response, StatusCode}
 use ripcord::{Context, DoneOwned};
 
 use super::{
-    ClientDisconnected, Ended, Finished, Outcome,
+    ClientDisconnected, Ended, Finished, RequestOutcome,
     content::Content,
     grpc,
     lifetime::Lifetime,
@@ -136,7 +136,7 @@ impl InFlight {
         if self.is_client_gone || !is_client_disconnected(&error) {
             return Some(error);
         }
-        self.settle(Outcome::ClientDisconnected);
+        self.settle(RequestOutcome::ClientDisconnected);
         self.is_client_gone = true;
         self.done = None;
         self.limit.insert(self.lifetime.limit()).err()
@@ -159,7 +159,9 @@ impl InFlight {
                     response.headers_mut().extend(remote_cause(&self.settings, error));
                     self.lifetime.ended(error.clone());
                 }
-                None if ended.code() == grpc::Code::DeadlineExceeded => self.lifetime.settle(Outcome::DeadlineExceeded),
+                None if ended.code() == grpc::Code::DeadlineExceeded => {
+                    self.lifetime.settle(RequestOutcome::DeadlineExceeded)
+                }
                 None => {}
             }
         }
@@ -212,11 +214,11 @@ impl InFlight {
     /// Handles a panic of the handler or the body: ends the context of the work that they spawned.
     pub(super) fn panicked(&mut self, message: String) {
         self.lifetime.cancel_with(format!("handler panicked: {message}"));
-        self.settle(Outcome::Panicked(message));
+        self.settle(RequestOutcome::Panicked(message));
     }
 
     /// Records the outcome of the request, unless one is recorded already.
-    pub(super) fn settle(&self, outcome: Outcome) {
+    pub(super) fn settle(&self, outcome: RequestOutcome) {
         self.lifetime.settle(outcome);
     }
 
@@ -224,7 +226,7 @@ impl InFlight {
     pub(super) fn failed(&mut self) {
         match self.ctx.err() {
             Some(error) => self.ended(error),
-            None => self.settle(Outcome::Failed),
+            None => self.settle(RequestOutcome::Failed),
         }
     }
 
@@ -232,7 +234,7 @@ impl InFlight {
     pub(super) fn finish(self) {
         // In an inner layer, the outer layer still has to send the response.
         if self.is_outermost() {
-            self.settle(Outcome::Answered);
+            self.settle(RequestOutcome::Answered);
         }
     }
 }
@@ -264,7 +266,8 @@ impl Drop for InFlight {
         if self.lifetime.outcome().is_none() {
             self.lifetime.client_gone(ClientDisconnected);
             // If a request is dropped after its deadline, the deadline counts as the reason.
-            let outcome = self.ctx.err().map_or(Outcome::ClientDisconnected, |error| Outcome::from_error(&error));
+            let outcome =
+                self.ctx.err().map_or(RequestOutcome::ClientDisconnected, |error| RequestOutcome::from_error(&error));
             self.settle(outcome);
         }
         record.span.end(&self.ctx, self.lifetime.outcome(), record.answered);
@@ -272,7 +275,7 @@ impl Drop for InFlight {
         let took =
             record.started.map(|started| self.ctx.clock().now().saturating_duration_since(started)).unwrap_or_default();
         if let (Some(observer), Some(place)) = (&self.settings.observer, record.place) {
-            let is_panicked = matches!(outcome, Outcome::Panicked(_)) || thread::panicking();
+            let is_panicked = matches!(outcome, RequestOutcome::Panicked(_)) || thread::panicking();
             observer.end(place, took, self.ctx.err(), is_panicked);
         }
         let counters = &self.settings.counters;

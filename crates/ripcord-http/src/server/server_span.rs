@@ -8,7 +8,7 @@ use ripcord::Context;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use super::Outcome;
+use super::RequestOutcome;
 use crate::RequestId;
 use crate::trace_context::with_tracing::{Spans, ids_of, known_method, protocol_version, remote};
 use crate::trace_context::{Link, Traceparent, Tracestate};
@@ -74,7 +74,7 @@ fn set_request(span: &Span, parts: &Parts) {
 }
 
 /// Records how the request ended. A cancel and a disconnect are not errors. A deadline, a panic and a status of 5xx are errors.
-pub(super) fn end(span: &Span, ctx: &Context, outcome: Option<&Outcome>, answered: Option<StatusCode>) {
+pub(super) fn end(span: &Span, ctx: &Context, outcome: Option<&RequestOutcome>, answered: Option<StatusCode>) {
     if let Some(status) = answered {
         span.set_attribute("http.response.status_code", i64::from(status.as_u16()));
     }
@@ -84,10 +84,10 @@ pub(super) fn end(span: &Span, ctx: &Context, outcome: Option<&Outcome>, answere
     }
     let status = answered.filter(StatusCode::is_server_error);
     let kind = match outcome {
-        Some(Outcome::DeadlineExceeded) => Some("timeout".to_owned()),
-        Some(Outcome::Panicked(_)) => Some("panic".to_owned()),
-        Some(Outcome::Failed) => Some("_OTHER".to_owned()),
-        Some(Outcome::Answered) => status.map(|status| status.as_str().to_owned()),
+        Some(RequestOutcome::DeadlineExceeded) => Some("timeout".to_owned()),
+        Some(RequestOutcome::Panicked(_)) => Some("panic".to_owned()),
+        Some(RequestOutcome::Failed) => Some("_OTHER".to_owned()),
+        Some(RequestOutcome::Answered) => status.map(|status| status.as_str().to_owned()),
         _ => None,
     };
     if let Some(kind) = kind {

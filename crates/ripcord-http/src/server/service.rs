@@ -14,7 +14,7 @@ use ripcord::Context;
 use tower_service::Service;
 
 use super::{
-    BoxError, ContextBody, DeadlineSource, Outcome, ResponseFuture,
+    BoxError, ContextBody, DeadlineSource, RequestOutcome, ResponseFuture,
     future::{Bodyless, Refusal},
     grpc,
     handle::{Handle, with_inner_source},
@@ -65,7 +65,7 @@ where
             None => self.settings.begin(&mut parts, cancelable),
         };
         if let Some(malformed) = malformed.filter(|_| self.settings.strict) {
-            request.settle(Outcome::Refused(malformed));
+            request.settle(RequestOutcome::Refused(malformed));
             return ResponseFuture::not_called(request, Refusal::Malformed(malformed), bodyless);
         }
         if let Some(error) = request.err() {

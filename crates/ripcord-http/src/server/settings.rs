@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, panic::Location, sync::Arc, time::Duration};
 use http::{StatusCode, request::Parts};
 use ripcord::{Cause, Context};
 
-use super::{DeadlineSource, Finished, Outcome, RequestAnswered, observer::Observer, stats::Counters};
+use super::{DeadlineSource, Finished, RequestAnswered, RequestOutcome, observer::Observer, stats::Counters};
 use crate::{RequestId, TrustPolicy};
 
 /// The settings of a layer, shared by all its requests.
@@ -132,14 +132,14 @@ impl Default for Statuses {
 
 impl Statuses {
     /// Returns the status with which a request of this outcome would have been answered.
-    pub(super) fn unanswered(&self, outcome: &Outcome) -> StatusCode {
+    pub(super) fn unanswered(&self, outcome: &RequestOutcome) -> StatusCode {
         match outcome {
-            Outcome::Answered => StatusCode::OK,
-            Outcome::DeadlineExceeded => self.deadline_exceeded,
-            Outcome::Canceled => self.canceled,
-            Outcome::ClientDisconnected => self.client_disconnected,
-            Outcome::Panicked(_) | Outcome::Failed => StatusCode::INTERNAL_SERVER_ERROR,
-            Outcome::Refused(_) => StatusCode::BAD_REQUEST,
+            RequestOutcome::Answered => StatusCode::OK,
+            RequestOutcome::DeadlineExceeded => self.deadline_exceeded,
+            RequestOutcome::Canceled => self.canceled,
+            RequestOutcome::ClientDisconnected => self.client_disconnected,
+            RequestOutcome::Panicked(_) | RequestOutcome::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+            RequestOutcome::Refused(_) => StatusCode::BAD_REQUEST,
         }
     }
 }

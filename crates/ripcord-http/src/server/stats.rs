@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Outcome;
+use super::RequestOutcome;
 use crate::{
     RequestId,
     deadline::Dialect,
@@ -122,15 +122,15 @@ impl Counters {
     }
 
     /// Returns the counter of an outcome, or `None` for an answered request.
-    pub(super) fn outcome(&self, outcome: &Outcome) -> Option<&Counter> {
+    pub(super) fn outcome(&self, outcome: &RequestOutcome) -> Option<&Counter> {
         match outcome {
-            Outcome::Answered => None,
-            Outcome::DeadlineExceeded => Some(&self.timed_out),
-            Outcome::Canceled => Some(&self.canceled),
-            Outcome::ClientDisconnected => Some(&self.disconnected),
-            Outcome::Panicked(_) => Some(&self.panicked),
-            Outcome::Refused(_) => Some(&self.refused),
-            Outcome::Failed => Some(&self.failed),
+            RequestOutcome::Answered => None,
+            RequestOutcome::DeadlineExceeded => Some(&self.timed_out),
+            RequestOutcome::Canceled => Some(&self.canceled),
+            RequestOutcome::ClientDisconnected => Some(&self.disconnected),
+            RequestOutcome::Panicked(_) => Some(&self.panicked),
+            RequestOutcome::Refused(_) => Some(&self.refused),
+            RequestOutcome::Failed => Some(&self.failed),
         }
     }
 

@@ -6,7 +6,7 @@ use axum::{Router, http::StatusCode, response::IntoResponse as _, routing::get};
 use ripcord::{Canceler, Clock, Context};
 use ripcord_http::{
     RemoteCause, RequestId, TrustPolicy,
-    server::{ContextLayer, Ctx, CtxValue, Ended, Finished, Outcome, matched_path},
+    server::{ContextLayer, Ctx, CtxValue, Ended, Finished, RequestOutcome, matched_path},
 };
 
 use crate::common::{SECOND, header, poll_once, request, send, server, text};
@@ -14,7 +14,7 @@ use crate::common::{SECOND, header, poll_once, request, send, server, text};
 /// The data that the hook received.
 #[derive(Debug)]
 struct Told {
-    outcome: Outcome,
+    outcome: RequestOutcome,
     answered: Option<u16>,
     status: u16,
     error: Option<String>,
@@ -67,7 +67,7 @@ async fn hook_sees_an_answer_when_the_body_has_been_sent() {
     text(response).await;
 
     let told = told.try_recv().expect("it is over");
-    assert_eq!((told.outcome, told.answered, told.status), (Outcome::Answered, Some(200), 200));
+    assert_eq!((told.outcome, told.answered, told.status), (RequestOutcome::Answered, Some(200), 200));
     assert_eq!((told.id, told.error, told.is_ended), (id, None, true));
     assert_eq!(told.line, "200 after 0ns: answered");
 }
@@ -78,7 +78,7 @@ async fn hook_sees_the_same_deadline_whether_handler_or_layer_answers() {
         let (app, told, _server) = app();
         text(send(&app, request(path)).await).await;
         let told = told.try_recv().expect("it is over");
-        assert_eq!((told.outcome, told.answered, told.status), (Outcome::DeadlineExceeded, Some(504), 504));
+        assert_eq!((told.outcome, told.answered, told.status), (RequestOutcome::DeadlineExceeded, Some(504), 504));
         assert_eq!(told.error.as_deref(), Some("context deadline exceeded"));
         assert_eq!(told.line, "504 after 5s: context deadline exceeded");
     }
@@ -94,7 +94,7 @@ async fn hook_sees_the_servers_cancel() {
         assert_eq!(response.await.status(), StatusCode::SERVICE_UNAVAILABLE);
     }
     let told = told.try_recv().expect("it is over");
-    assert_eq!((told.outcome, told.answered, told.status), (Outcome::Canceled, Some(503), 503));
+    assert_eq!((told.outcome, told.answered, told.status), (RequestOutcome::Canceled, Some(503), 503));
 }
 
 #[tokio::test(start_paused = true)]
@@ -130,7 +130,7 @@ async fn hook_sees_a_disconnect_as_499() {
         assert!(poll_once(response.as_mut()).await.is_pending());
     }
     let told = told.try_recv().expect("it is over");
-    assert_eq!((told.outcome, told.answered, told.status), (Outcome::ClientDisconnected, None, 499));
+    assert_eq!((told.outcome, told.answered, told.status), (RequestOutcome::ClientDisconnected, None, 499));
     assert_eq!(told.error.as_deref(), Some("context canceled"));
 }
 
@@ -139,7 +139,7 @@ async fn hook_sees_a_panic_with_its_message() {
     let (app, told, _server) = app();
     text(send(&app, request("/panic")).await).await;
     let told = told.try_recv().expect("it is over");
-    assert_eq!((told.outcome, told.status), (Outcome::Panicked("out of cheese".to_owned()), 500));
+    assert_eq!((told.outcome, told.status), (RequestOutcome::Panicked("out of cheese".to_owned()), 500));
     assert_eq!(told.line, "500 after 0ns: handler panicked: out of cheese");
 }
 
@@ -152,7 +152,7 @@ async fn hook_sees_a_refusal_with_its_reason() {
     text(send(&app, request).await).await;
 
     let told = told.try_recv().expect("it is over");
-    assert!(matches!(told.outcome, Outcome::Refused(malformed) if malformed.header() == "grpc-timeout"));
+    assert!(matches!(told.outcome, RequestOutcome::Refused(malformed) if malformed.header() == "grpc-timeout"));
     assert_eq!((told.answered, told.status), (Some(400), 400));
 }
 

@@ -13,7 +13,7 @@ use http::HeaderMap;
 use http_body_util::BodyExt as _;
 use ripcord::Context;
 use ripcord_http::TrustPolicy;
-use ripcord_http::server::{ContextLayer, Ctx, Ended, Outcome};
+use ripcord_http::server::{ContextLayer, Ctx, Ended, RequestOutcome};
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::common::{Frames, SECOND, header, request, send, server};
@@ -51,7 +51,7 @@ async fn deadline_is_code_4_whether_the_handler_or_the_layer_answers() {
             let response = send(&app, grpc(content_type)).await;
             assert_trailers_only(&response, "4");
             drop(response);
-            let expected = (504, Outcome::DeadlineExceeded);
+            let expected = (504, RequestOutcome::DeadlineExceeded);
             assert_eq!(told.recv().await, Some(expected), "logs and metrics have HTTP's status");
         }
     }

@@ -10,7 +10,7 @@ use http::{Method, StatusCode};
 use hyper_util::{rt::TokioIo, server::conn::auto, service::TowerToHyperService};
 use ripcord::{Canceler, Clock, Context, ManualTime};
 use ripcord_http::server::{
-    ContextLayer, Ctx, Outcome,
+    ContextLayer, Ctx, RequestOutcome,
     connection::{self, StreamExecutor},
 };
 use tokio::{
@@ -32,7 +32,7 @@ struct Echo {
     connection: JoinHandle<()>,
     layer: ContextLayer,
     started: Started,
-    outcomes: UnboundedReceiver<(u16, Outcome)>,
+    outcomes: UnboundedReceiver<(u16, RequestOutcome)>,
     time: ManualTime,
     server: Canceler,
 }
@@ -71,7 +71,7 @@ impl Echo {
         let (answer, _) = echo.client.send_request(request(Method::GET), true).expect("it is open");
         assert_eq!(in_time(answer).await.expect("an answer").status(), StatusCode::OK);
         end_of(&echo.started.next().await).await;
-        assert_eq!(echo.outcome().await, (200, Outcome::Answered));
+        assert_eq!(echo.outcome().await, (200, RequestOutcome::Answered));
         echo
     }
 
@@ -85,7 +85,7 @@ impl Echo {
         (stream, ctx)
     }
 
-    async fn outcome(&mut self) -> (u16, Outcome) {
+    async fn outcome(&mut self) -> (u16, RequestOutcome) {
         in_time(self.outcomes.recv()).await.expect("the request ends")
     }
 }
@@ -138,13 +138,13 @@ async fn connect_ends_with_its_stream_while_the_connection_continues() {
     first.send.send_reset(h2::Reason::CANCEL);
     let error = end_of(&first_ctx).await;
     assert_eq!(error.cause().expect("a cause").to_string(), "the upgraded connection was closed");
-    assert_eq!(echo.outcome().await, (200, Outcome::Answered));
+    assert_eq!(echo.outcome().await, (200, RequestOutcome::Answered));
     second.assert_echoes().await;
     assert!(!second_ctx.is_done());
 
     echo.connection.abort();
     assert_disconnected(&second_ctx).await;
-    assert_eq!(echo.outcome().await, (200, Outcome::ClientDisconnected));
+    assert_eq!(echo.outcome().await, (200, RequestOutcome::ClientDisconnected));
     settle(&echo.layer).await;
 }
 
@@ -158,7 +158,7 @@ async fn connect_ends_when_the_handler_closes_the_stream() {
         assert_eq!(data.expect("no error"), "", "the end of the stream");
     }
     assert!(end_of(&ctx).await.is_canceled());
-    assert_eq!(echo.outcome().await, (200, Outcome::Answered));
+    assert_eq!(echo.outcome().await, (200, RequestOutcome::Answered));
     settle(&echo.layer).await;
     assert_eq!(echo.layer.stats().held, 1, "the test holds it");
 }
@@ -175,5 +175,5 @@ async fn connection_with_an_upgraded_stream_is_not_idle() {
     assert!(!ctx.is_done());
     echo.server.cancel_with("draining");
     assert_eq!(end_of(&ctx).await.cause().expect("a cause").to_string(), "draining");
-    assert_eq!(echo.outcome().await, (200, Outcome::Canceled));
+    assert_eq!(echo.outcome().await, (200, RequestOutcome::Canceled));
 }

@@ -7,14 +7,14 @@ use http_body_util::BodyExt as _;
 use ripcord::Context;
 use ripcord_http::{
     RequestId,
-    server::{ContextLayer, Ctx, DeadlineSource, Ended, Outcome, ServerStats, matched_path},
+    server::{ContextLayer, Ctx, DeadlineSource, Ended, RequestOutcome, ServerStats, matched_path},
 };
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::common::{Frames, SECOND, assert_answered, header, request, send, server, text};
 
 /// The statuses and outcomes that the hook of a layer received.
-type Outcomes = Arc<Mutex<Vec<(u16, Outcome)>>>;
+type Outcomes = Arc<Mutex<Vec<(u16, RequestOutcome)>>>;
 
 fn counted(layer: ContextLayer) -> (ContextLayer, Outcomes) {
     let outcomes = Outcomes::default();
@@ -25,7 +25,7 @@ fn counted(layer: ContextLayer) -> (ContextLayer, Outcomes) {
     (layer, outcomes)
 }
 
-fn take(outcomes: &Outcomes) -> Vec<(u16, Outcome)> {
+fn take(outcomes: &Outcomes) -> Vec<(u16, RequestOutcome)> {
     std::mem::take(&mut outcomes.lock().expect("no panic"))
 }
 
@@ -106,7 +106,7 @@ async fn inner_deadline_is_the_reason_and_counted_once() {
         let response = send(&app, request("/nested/quick")).await;
         assert_eq!(response.status(), 504);
         assert_eq!(text(response).await, "Request timed out");
-        assert_eq!(take(&outcomes), [(504, Outcome::DeadlineExceeded)]);
+        assert_eq!(take(&outcomes), [(504, RequestOutcome::DeadlineExceeded)]);
         let stats = layer.stats();
         assert_eq!((stats.timed_out, stats.in_flight, stats.held), (before + 1, 0, 0));
     }
@@ -125,7 +125,7 @@ async fn inner_deadline_cuts_the_body_and_is_the_reason() {
     assert_eq!(response.status(), 200);
     let error = response.into_body().collect().await.expect_err("it is cut short");
     assert!(error.to_string().contains("deadline exceeded"), "{error}");
-    assert_eq!(take(&outcomes), [(200, Outcome::DeadlineExceeded)]);
+    assert_eq!(take(&outcomes), [(200, RequestOutcome::DeadlineExceeded)]);
     assert_eq!((layer.stats().timed_out, layer.stats().failed), (1, 0));
 }
 
@@ -144,7 +144,7 @@ async fn panic_below_the_inner_layer_is_counted_as_one() {
     let response = send(&app, request("/quick")).await;
     assert_eq!(response.status(), 500);
     drop(text(response).await);
-    assert_eq!(take(&outcomes), [(500, Outcome::Panicked("out of cheese".to_owned()))]);
+    assert_eq!(take(&outcomes), [(500, RequestOutcome::Panicked("out of cheese".to_owned()))]);
     assert_eq!(layer.stats().panicked, 1);
 }
 
@@ -171,7 +171,7 @@ async fn dropped_request_is_one_disconnect() {
         let mut response = std::pin::pin!(send(&app, request("/quick")));
         assert!(crate::common::poll_once(response.as_mut()).await.is_pending());
     }
-    assert_eq!(take(&outcomes), [(499, Outcome::ClientDisconnected)]);
+    assert_eq!(take(&outcomes), [(499, RequestOutcome::ClientDisconnected)]);
     assert_eq!(layer.stats().disconnected, 1);
 }
 

@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 use axum::{Router, response::Response, routing::any};
 use futures::future::BoxFuture;
 use ripcord::{Context, Group};
-use ripcord_http::server::{ContextLayer, Ctx, Ended, Outcome};
+use ripcord_http::server::{ContextLayer, Ctx, Ended, RequestOutcome};
 use ripcord_policy::{Bulkhead, CircuitBreaker, Rate, RateLimiter, Retry, Stack};
 use tokio::sync::mpsc::unbounded_channel;
 
@@ -18,7 +18,7 @@ type Handled = BoxFuture<'static, Result<(), Ended>>;
 struct Seen {
     answered: u16,
     logged: u16,
-    outcome: Outcome,
+    outcome: RequestOutcome,
     retry_after: Option<String>,
     grpc: String,
 }
@@ -47,7 +47,7 @@ async fn seen(handler: fn(Context) -> Handled) -> Seen {
 
 fn answered(status: u16, retry_after: Option<&str>, grpc: &str) -> Seen {
     let retry_after = retry_after.map(str::to_owned);
-    Seen { answered: status, logged: status, outcome: Outcome::Answered, retry_after, grpc: grpc.to_owned() }
+    Seen { answered: status, logged: status, outcome: RequestOutcome::Answered, retry_after, grpc: grpc.to_owned() }
 }
 
 fn secret() -> io::Error {
@@ -126,7 +126,7 @@ async fn deadline_too_near_for_a_policy_answers_504() {
         })
     };
     let seen = seen(handler).await;
-    assert_eq!(seen, Seen { outcome: Outcome::DeadlineExceeded, ..answered(504, None, "4") });
+    assert_eq!(seen, Seen { outcome: RequestOutcome::DeadlineExceeded, ..answered(504, None, "4") });
 }
 
 #[tokio::test(start_paused = true)]
@@ -150,7 +150,7 @@ async fn end_of_the_request_seen_by_a_policy_is_answered_as_the_end() {
         })
     };
     let seen = seen(handler).await;
-    assert_eq!(seen, Seen { outcome: Outcome::DeadlineExceeded, ..answered(504, None, "4") });
+    assert_eq!(seen, Seen { outcome: RequestOutcome::DeadlineExceeded, ..answered(504, None, "4") });
 }
 
 #[tokio::test(start_paused = true)]
@@ -189,7 +189,7 @@ async fn group_is_answered_as_its_tasks_error() {
         (|ctx| Box::pin(async move { Ok(group(&ctx, |_| refused()).wait().await?) }), answered(429, None, "8")),
         (
             |ctx| Box::pin(async move { Ok(group(&ctx, end).wait().await?) }),
-            Seen { outcome: Outcome::DeadlineExceeded, ..answered(504, None, "4") },
+            Seen { outcome: RequestOutcome::DeadlineExceeded, ..answered(504, None, "4") },
         ),
         (|ctx| Box::pin(async move { Ok(group(&ctx, |_| secret()).wait().await?) }), answered(500, None, "13")),
     ];

@@ -10,7 +10,7 @@ use axum::{
 };
 use futures::{SinkExt as _, StreamExt as _};
 use ripcord::{Canceler, Clock, Context, ManualTime};
-use ripcord_http::server::{ContextLayer, Ctx, Outcome};
+use ripcord_http::server::{ContextLayer, Ctx, RequestOutcome};
 use tokio::{net::TcpStream, sync::mpsc::UnboundedReceiver};
 use tokio_tungstenite::{WebSocketStream, tungstenite};
 
@@ -26,7 +26,7 @@ struct Echo {
     time: ManualTime,
     server: Canceler,
     started: Started,
-    outcomes: UnboundedReceiver<(u16, Outcome)>,
+    outcomes: UnboundedReceiver<(u16, RequestOutcome)>,
 }
 
 impl Echo {
@@ -54,7 +54,7 @@ impl Echo {
         Echo { router, layer, time, server, started, outcomes }
     }
 
-    async fn outcome(&mut self) -> (u16, Outcome) {
+    async fn outcome(&mut self) -> (u16, RequestOutcome) {
         in_time(self.outcomes.recv()).await.expect("the request ends")
     }
 }
@@ -104,7 +104,7 @@ async fn websocket_whose_client_leaves_reports_the_disconnect() {
             false => drop(client),
         }
         assert_disconnected(&ctx).await;
-        assert_eq!(echo.outcome().await, (101, Outcome::ClientDisconnected), "reads: {reads}, resets: {resets}");
+        assert_eq!(echo.outcome().await, (101, RequestOutcome::ClientDisconnected), "reads: {reads}, resets: {resets}");
         settle(&echo.layer).await;
     }
 }
@@ -118,7 +118,7 @@ async fn websocket_of_a_draining_server_reports_the_drain() {
     echo.server.cancel_with("draining");
     assert_eq!(end_of(&ctx).await.cause().expect("a cause").to_string(), "draining");
     assert!(!matches!(in_time(client.next()).await, Some(Ok(tungstenite::Message::Text(_)))), "it is closed");
-    assert_eq!(echo.outcome().await.1, Outcome::Canceled);
+    assert_eq!(echo.outcome().await.1, RequestOutcome::Canceled);
     settle(&echo.layer).await;
 }
 
@@ -131,7 +131,7 @@ async fn websocket_closed_by_both_sides_counts_as_answered() {
     client.close(None).await.expect("it is open");
     while let Some(Ok(_)) = in_time(client.next()).await {}
     assert!(end_of(&ctx).await.is_canceled());
-    assert_eq!(echo.outcome().await, (101, Outcome::Answered));
+    assert_eq!(echo.outcome().await, (101, RequestOutcome::Answered));
     settle(&echo.layer).await;
     assert_eq!(echo.layer.stats().held, 1, "the test holds it");
 }
