@@ -341,15 +341,13 @@ impl<T: 'static, E: 'static, K> Stack<T, E, K> {
     /// Copies the current statistics of the stack and of its layers to the recorder of the crate `metrics`. Call this method at
     /// an interval, or each time before the metrics are read. `name` becomes the label `name` of the metrics. See
     /// [`describe_metrics`].
-    ///
-    /// The statistics of the cache layer are not copied. To copy them, call [`Cache::record_metrics`] on
-    /// [`cache`](Self::cache).
     pub fn record_metrics(&self, name: &str) {
         let stats = self.stats();
         Recording::new("stack", name, stats.calls).counters([("attempts", stats.attempts)]);
         if let Some(fallback) = self.fallback() {
             fallback.record_metrics(name);
         }
+        self.record_cache(name);
         if let Some(retry) = self.retry() {
             retry.record_metrics(name);
         }

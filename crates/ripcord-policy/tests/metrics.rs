@@ -31,21 +31,25 @@ fn assert_has(text: &str, samples: &[&str]) {
 
 #[tokio::test]
 async fn stack_records_its_layers_under_one_name() {
-    let stack: Stack<u32, io::Error> = Stack::builder()
+    let cache = Cache::builder().capacity(10).build(&Context::background()).expect("a valid cache");
+    let stack: Stack<u32, io::Error, u32> = Stack::builder()
         .fallback(Fallback::value(7))
+        .cache(cache)
         .retry(Retry::constant(Duration::ZERO).max_attempts(3).retry_if(|_| true))
         .breaker(CircuitBreaker::builder("inventory").consecutive_failures(3))
         .limiter(RateLimiter::builder().rate(Rate::per_second(1.0)).burst(10))
         .bulkhead(Bulkhead::builder().limit(4))
         .build()
         .expect("a valid stack");
-    let result = stack.run(&Context::background(), async |_| Err(io::Error::other("down"))).await;
+    let result = stack.run_keyed(&Context::background(), &1, |_| async { Err(io::Error::other("down")) }).await;
     assert_eq!(result.expect("the fallback answers"), 7);
     let text = rendered(|| stack.record_metrics("inventory"));
     assert_has(
         &text,
         &[
             r#"ripcord_policy_calls_total{policy="stack",name="inventory",outcome="succeeded"} 1"#,
+            r#"ripcord_policy_calls_total{policy="cache",name="inventory",outcome="failed"} 1"#,
+            r#"ripcord_cache_reads_total{name="inventory",result="miss"} 1"#,
             r#"ripcord_policy_calls_total{policy="retry",name="inventory",outcome="failed"} 1"#,
             r#"ripcord_policy_calls_total{policy="breaker",name="inventory",outcome="failed"} 3"#,
             r#"ripcord_policy_calls_started_total{policy="bulkhead",name="inventory"} 3"#,
@@ -84,8 +88,10 @@ async fn second_recording_replaces_the_first() {
 #[tokio::test]
 async fn every_metric_has_a_help_text() {
     let (clock, time) = Clock::manual();
-    let stack: Stack<u32, io::Error> = Stack::builder()
+    let cache: Cache<u32, u32> = Cache::builder().capacity(10).build(&Context::background()).expect("a valid cache");
+    let stack: Stack<u32, io::Error, u32> = Stack::builder()
         .fallback(Fallback::value(7))
+        .cache(cache)
         .retry(Retry::builder())
         .hedge(Hedge::after(Duration::from_secs(1)))
         .breaker(CircuitBreaker::builder("all").consecutive_failures(3))
@@ -99,13 +105,11 @@ async fn every_metric_has_a_help_text() {
         let answer = stack.run(&Context::background(), async |_| Ok::<_, io::Error>(1)).await;
         answer.expect("the call succeeds");
     }
-    let cache: Cache<u32, u32> = Cache::builder().capacity(10).build(&Context::background()).expect("a valid cache");
     let pool = WorkerPool::builder().workers(1).build(&Context::background()).expect("a valid pool");
     let breakers = KeyedCircuitBreaker::<u32>::new(CircuitBreaker::builder("each")).expect("valid breakers");
     let text = rendered(|| {
         stack.record_metrics("all");
         breakers.record_metrics("hosts");
-        cache.record_metrics("all");
         pool.record_metrics("all");
     });
     let described: BTreeSet<_> =

@@ -8,10 +8,11 @@ use std::time::Duration;
 use ripcord::Clock;
 
 use super::Stack;
-use super::layers::{Breaker, Layers, Timeout};
+use super::layers::{Breaker, CacheLayer, Layers, Timeout};
 use super::order::Layer;
 use crate::breaker::{CircuitBreakerBuilder, Classify};
 use crate::bulkhead::BulkheadBuilder;
+use crate::cache::Key;
 use crate::config::above_zero;
 use crate::fallback::FallbackBuilder;
 use crate::hedge::HedgeBuilder;
@@ -29,7 +30,7 @@ use crate::{Bulkhead, Cache, CircuitBreaker, ConfigError, Fallback, Hedge, RateL
 #[must_use = "a builder does nothing until it is built"]
 pub struct StackBuilder<T, E, K = ()> {
     layers: Layers<T, E>,
-    cache: Option<Cache<K, T>>,
+    cache: Option<CacheLayer<K, T>>,
     /// The layer added last.
     innermost: Option<Layer>,
     /// The error of the first invalid setting.
@@ -55,8 +56,12 @@ impl<T: 'static, E: 'static> StackBuilder<T, E> {
 
     /// Adds a cache, whose key type becomes the `K` of the stack. Only [`Stack::run_keyed`] and [`Stack::find_keyed`] use the
     /// cache. [`Stack::run`] does not.
-    pub fn cache<K>(mut self, cache: impl IntoLayer<Cache<K, T>>) -> StackBuilder<T, E, K> {
-        let cache = self.layer(Layer::Cache, cache);
+    pub fn cache<K>(mut self, cache: impl IntoLayer<Cache<K, T>>) -> StackBuilder<T, E, K>
+    where
+        K: Key,
+        T: Clone + Send + Sync,
+    {
+        let cache = self.layer(Layer::Cache, cache).map(CacheLayer::new);
         StackBuilder { layers: self.layers, cache, innermost: self.innermost, invalid: self.invalid }
     }
 }

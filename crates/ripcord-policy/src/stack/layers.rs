@@ -8,9 +8,10 @@ use std::time::Duration;
 use ripcord::{Cause, Clock, Context};
 
 use crate::breaker::Classify;
+use crate::cache::Key;
 use crate::panics::{begin_catching, keep_catching};
 use crate::tally::Tally;
-use crate::{Bulkhead, CircuitBreaker, Error, Fallback, Hedge, Outcome, RateLimiter, Refused, Retry};
+use crate::{Bulkhead, Cache, CircuitBreaker, Error, Fallback, Hedge, Outcome, RateLimiter, Refused, Retry};
 
 /// All layers except the cache.
 pub(super) struct Layers<T, E> {
@@ -24,6 +25,34 @@ pub(super) struct Layers<T, E> {
     pub(super) bulkhead: Option<Bulkhead>,
     pub(super) attempt_timeout: Option<Timeout>,
     pub(super) tally: Tally<1>,
+}
+
+/// A cache, and a function that records its metrics.
+pub(super) struct CacheLayer<K, V> {
+    pub(super) handle: Cache<K, V>,
+    /// `Cache::record_metrics`. A stack without a cache records its metrics without the cache's bounds on `K` and `V`.
+    #[cfg(feature = "metrics")]
+    pub(super) record: fn(&Cache<K, V>, &str),
+}
+
+impl<K: Key, V: Clone + Send + Sync + 'static> CacheLayer<K, V> {
+    pub(super) fn new(handle: Cache<K, V>) -> Self {
+        Self {
+            handle,
+            #[cfg(feature = "metrics")]
+            record: Cache::record_metrics,
+        }
+    }
+}
+
+impl<K, V> Clone for CacheLayer<K, V> {
+    fn clone(&self) -> Self {
+        Self {
+            handle: self.handle.clone(),
+            #[cfg(feature = "metrics")]
+            record: self.record,
+        }
+    }
 }
 
 /// A breaker, and its classifier as a trait object.

@@ -17,7 +17,7 @@ use ripcord::Context;
 
 use crate::cache::{Found, Key, Source, sharing};
 use crate::{Bulkhead, Cache, CircuitBreaker, Error, Fallback, Hedge, RateLimiter, Retry, SharedError};
-use layers::Layers;
+use layers::{CacheLayer, Layers};
 
 /// Combines several policies, called layers, around a call. The call returns a `Result<T, E>`. `K` is the key type of the cache
 /// layer.
@@ -94,7 +94,7 @@ use layers::Layers;
 /// permits and unspent limiter tokens are released.
 pub struct Stack<T, E, K = ()> {
     layers: Arc<Layers<T, E>>,
-    cache: Option<Cache<K, T>>,
+    cache: Option<CacheLayer<K, T>>,
 }
 
 impl<T: 'static, E: 'static> Stack<T, E> {
@@ -159,7 +159,15 @@ impl<T: 'static, E: 'static, K> Stack<T, E, K> {
 
     /// Returns the cache layer, if the stack has one.
     pub fn cache(&self) -> Option<&Cache<K, T>> {
-        self.cache.as_ref()
+        self.cache.as_ref().map(|cache| &cache.handle)
+    }
+
+    /// Copies the statistics of the cache layer to the recorder of the crate `metrics`.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn record_cache(&self, name: &str) {
+        if let Some(cache) = &self.cache {
+            (cache.record)(&cache.handle, name);
+        }
     }
 
     /// Returns the retry layer, if the stack has one.
@@ -299,7 +307,7 @@ where
         F: Fn(Context) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<T, E>> + Send + 'static,
     {
-        let Some(cache) = &self.cache else {
+        let Some(cache) = self.cache() else {
             let value = self.layers.timed(ctx, &call).await?;
             return Ok(Found { value, source: Source::Loaded });
         };

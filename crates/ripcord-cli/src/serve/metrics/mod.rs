@@ -86,9 +86,6 @@ impl Metrics {
         self.layer.record_metrics();
         for backend in self.search.backends() {
             backend.stack().record_metrics(backend.name());
-            if let Some(cache) = backend.stack().cache() {
-                cache.record_metrics(backend.name());
-            }
         }
         for (status, count) in self.refusals.by_status() {
             counter!(REFUSALS, "status" => status.to_string()).absolute(count);
