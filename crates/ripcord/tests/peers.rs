@@ -1,4 +1,4 @@
-//! One test for each fault seen in peers (DESIGN.md, "Faults seen in peers"), so that this crate has none of the faults.
+//! One test for each fault seen in peers, so that this crate has none of the faults.
 //!
 //! Each test begins with a description of the fault. The tests that need a counting allocator are in `leak.rs`, and the tests
 //! that need four million levels are in `depth.rs`.

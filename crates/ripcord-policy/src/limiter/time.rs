@@ -17,7 +17,7 @@ pub(super) struct Time {
 
 #[derive(Clone, Debug)]
 enum Source {
-    /// The system's time, read from the time stamp counter. See DESIGN.md, "Whose clock".
+    /// The system's time, read from the time stamp counter. See DESIGN.md, "The policies".
     Counter { clock: quanta::Clock, origin: u64 },
     /// A clock given by the user.
     Clock(Clock),
