@@ -396,7 +396,7 @@ fn nothing_leaks_while_the_parent_lives() {
     go_test_allocs();
 }
 
-/// Go's `TestAllocs` (see `go_context.rs`): the same rows, with our own numbers of allocations. They are Go's upper limits or
+/// Go's `TestAllocs` (see `go_context`): the same rows, with our own numbers of allocations. They are Go's upper limits or
 /// lower.
 fn go_test_allocs() {
     #[track_caller]
