@@ -9,6 +9,7 @@
 
 pub mod backends;
 mod html;
+pub mod queue;
 #[cfg(target_os = "linux")]
 pub mod run;
 pub mod search;

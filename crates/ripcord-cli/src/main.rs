@@ -12,7 +12,7 @@ use clap::{
 };
 #[cfg(target_os = "linux")]
 use ripcord_cli::run;
-use ripcord_cli::serve;
+use ripcord_cli::{queue, serve};
 
 /// Commands that run under a ripcord context
 #[derive(Debug, Parser)]
@@ -26,6 +26,8 @@ struct Cli {
 enum Command {
     /// Run the reference service: an HTTP server that gives each request a context
     Serve(Box<serve::Args>),
+    /// Show and change a work queue in Redis
+    Queue(queue::Args),
     /// Run a command with a deadline, and end all of its processes
     #[cfg(target_os = "linux")]
     Run(run::Args),
@@ -36,11 +38,17 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => match error.kind() {
             DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
-            _ => return refuse(first_line(&error), usage_code()),
+            _ => return refuse(one_line(&error), usage_code()),
         },
     };
     let outcome = match cli.command {
         Command::Serve(args) => serve::run(*args),
+        Command::Queue(args) => {
+            return match queue::run(&args) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => refuse(&error, error.code()),
+            };
+        }
         #[cfg(target_os = "linux")]
         Command::Run(args) => return run::run(&args),
     };
@@ -50,11 +58,17 @@ fn main() -> ExitCode {
     }
 }
 
-/// Returns the first line of the error. The other lines repeat the usage.
-fn first_line(error: &clap::Error) -> String {
+/// Returns the error on one line. The lines after the error repeat the usage. If the error is a list, its items are indented.
+fn one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
-    let line = text.lines().next().unwrap_or_default();
-    line.strip_prefix("error: ").unwrap_or(line).to_owned()
+    let mut lines = text.lines();
+    let first = lines.next().unwrap_or_default();
+    let first = first.strip_prefix("error: ").unwrap_or(first);
+    let items: Vec<&str> = lines.take_while(|line| line.starts_with("  ")).map(str::trim).collect();
+    match first.ends_with(':') {
+        true => format!("{first} {}", items.join(", ")),
+        false => first.to_owned(),
+    }
 }
 
 /// The exit code for invalid settings.

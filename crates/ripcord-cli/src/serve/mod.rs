@@ -45,6 +45,7 @@ use std::{
 use ripcord::Context;
 use tokio::runtime;
 
+pub(crate) use self::config::Hidden;
 pub use self::{
     app::{Service, inspector},
     config::{Args, FileError, HalfClose, LogFormat, RedisOutage, RedisSettings, Settings},

@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 #[expect(dead_code, reason = "for the tests of the binary")]
 mod common;
+mod queue;
 #[path = "../../../ripcord-redis/tests/redis/server.rs"]
 #[expect(dead_code, reason = "for the tests of ripcord-redis")]
 mod server;
@@ -23,6 +24,10 @@ macro_rules! tests {
 
 fn main() -> ExitCode {
     let tests = tests! {
+        queue:
+            queue_lists_jobs_and_dead_letters_as_text_and_as_json,
+            queue_resends_deletes_and_cancels,
+            queue_names_invalid_settings_and_an_unavailable_server_on_one_line;
         services:
             cancel_on_the_page_of_one_service_ends_a_request_of_another,
             limit_of_a_backend_holds_for_both_services_together,

@@ -16,7 +16,8 @@ use ripcord_sql::postgres::tokio_postgres;
 use serde::{Deserialize, Serialize};
 
 pub use self::file::FileError;
-use self::values::{Address, BackendUrl, Hidden, Peers, PerSecond, Secret, Span, Whole};
+pub(crate) use self::values::Hidden;
+use self::values::{Address, BackendUrl, Peers, PerSecond, Secret, Span, Whole};
 use super::Error;
 use crate::search::Policies;
 
