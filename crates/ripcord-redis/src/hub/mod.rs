@@ -12,6 +12,7 @@
 //! 4. No context is canceled or dropped while the registry is locked, because both run the user's code.
 
 mod builder;
+mod inner;
 pub(crate) mod marker;
 mod reader;
 mod registry;
@@ -21,13 +22,11 @@ mod stats;
 use std::fmt;
 use std::future::Future;
 use std::panic::Location;
-use std::pin::Pin;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, LazyLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use redis::Script;
-use ripcord::{AfterFunc, Cause, Context, Value};
+use ripcord::{Cause, Context};
 
 pub use builder::HubBuilder;
 pub use registry::BoundContext;
@@ -35,25 +34,11 @@ pub use remote_cancel::RemoteCancel;
 pub use stats::HubStats;
 
 use crate::Client;
-use crate::client::{Request, Subscriber};
-use crate::error::{Error, Kind};
-use marker::Marker;
+use crate::error::Error;
+use inner::{Inner, Registration, is_valid};
 use reader::Wakers;
 use registry::{Entry, Registry};
 use stats::Counters;
-
-/// Writes a marker and publishes it, if there is none yet. Returns the marker that was there first.
-///
-/// KEYS: the marker. ARGV: the marker's text, its lifetime in milliseconds, the channel.
-static CANCEL: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        "local first = redis.call('SET', KEYS[1], ARGV[1], 'NX', 'GET', 'PX', ARGV[2])
-         if not first then
-             redis.call('PUBLISH', ARGV[3], ARGV[1])
-         end
-         return first",
-    )
-});
 
 /// Cancels contexts by an ID, on all machines that share a Redis and a prefix.
 ///
@@ -117,17 +102,6 @@ pub trait ContextExt {
     #[track_caller]
     fn bind(&self, hub: &Hub, id: impl AsRef<str>) -> Context;
 }
-
-struct Inner {
-    client: Client,
-    ttl: Duration,
-    registry: Registry,
-    wakers: Arc<Wakers>,
-    counters: Counters,
-}
-
-/// Maximum length of an ID in bytes.
-const MAX_ID: usize = 256;
 
 impl Hub {
     /// Creates a hub with the default settings. [`builder`](Hub::builder) sets others.
@@ -232,117 +206,8 @@ impl ContextExt for Context {
     }
 }
 
-impl Inner {
-    async fn cancel(
-        &self,
-        ctx: &Context,
-        id: &str,
-        cause: String,
-        location: &'static Location<'static>,
-    ) -> Result<bool, Error> {
-        let failed = |kind| Error::new("cancel", location, kind);
-        if !is_valid(id) {
-            return Err(failed(Kind::Config(ripcord_policy::ConfigError::new(
-                "id",
-                format!("from 1 to {MAX_ID} bytes"),
-                id.len(),
-            ))));
-        }
-        let shared = self.client.shared();
-        let marker = Marker::new(id, &cause, shared.name(), location);
-        let text = marker.to_json().map_err(|error| failed(Kind::Json(error)))?;
-        let mut script = CANCEL.prepare_invoke();
-        script.key(shared.key(&["cancel", id])).arg(&text).arg(milliseconds(self.ttl)).arg(shared.channel());
-        self.counters.sent.fetch_add(1, Ordering::Relaxed);
-        let first: Option<String> = shared.send(ctx, location, "cancel", Request::Script(&script)).await?;
-        // The script may have run twice, because the connection was lost before the first answer.
-        let first = first.filter(|first| *first != text);
-        let (is_first, counter) = match &first {
-            None => (true, &self.counters.won),
-            Some(_) => (false, &self.counters.lost),
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-        // Invariant 3.
-        self.end(first.as_deref().unwrap_or(&text).as_bytes());
-        Ok(is_first)
-    }
-
-    /// Ends the contexts that the marker is about.
-    fn end(&self, marker: &[u8]) {
-        let Some(marker) = Marker::from_json(marker) else { return };
-        let entries = self.registry.take(marker.id());
-        if entries.is_empty() {
-            return;
-        }
-        let cause = Cause::from(RemoteCancel::new(marker));
-        // Invariant 4: the registry is unlocked.
-        for entry in entries {
-            entry.cancel(&cause);
-            self.counters.canceled.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Subscriber for Inner {
-    fn connected(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        // Invariant 1. The reading runs beside the listening, which must not wait for it.
-        self.registry.forget_reads();
-        self.wakers.connected.notify_one();
-        self.wakers.work.notify_one();
-        Box::pin(std::future::ready(()))
-    }
-
-    fn message(&self, message: &[u8]) {
-        if Marker::from_json(message).is_some() {
-            self.counters.received.fetch_add(1, Ordering::Relaxed);
-            self.end(message);
-        }
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        // The reader finds no hub, and ends.
-        self.wakers.connected.notify_one();
-        self.wakers.work.notify_one();
-    }
-}
-
-/// The registration of a bound context, which holds it as a value. (Invariant 2.)
-struct Registration {
-    hub: Arc<Inner>,
-    id: Arc<str>,
-    number: u64,
-    after: AfterFunc,
-}
-
-impl Value for Registration {
-    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "bound to {:?}", self.id)
-    }
-}
-
-impl Drop for Registration {
-    fn drop(&mut self) {
-        self.after.stop();
-        self.hub.registry.remove(&self.id, self.number);
-    }
-}
-
 impl fmt::Debug for Hub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hub").field("client", &self.inner.client).field("stats", &self.stats()).finish_non_exhaustive()
     }
 }
-
-fn is_valid(id: &str) -> bool {
-    (1..=MAX_ID).contains(&id.len())
-}
-
-/// Returns a duration for Redis, at least 1 ms.
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).clamp(1, MAX_MILLISECONDS)
-}
-
-/// Longest time to live that Redis accepts when it is added to the current time.
-const MAX_MILLISECONDS: u64 = 1 << 53;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ripcord::Context;
 use tokio::sync::Notify;
 
-use super::Inner;
+use super::inner::Inner;
 use crate::client::Request;
 use crate::error::Error;
 

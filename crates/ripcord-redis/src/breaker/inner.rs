@@ -1,0 +1,234 @@
+//! What all clones of a [`SharedBreaker`](super::SharedBreaker) share, and the breakers of this process.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use ripcord::Context;
+use ripcord_policy::Random;
+use ripcord_policy::breaker::{Announcement, BreakerHandle};
+
+use super::message::{self, Change};
+use super::stats::Counters;
+use crate::Client;
+use crate::client::{Request, Subscriber};
+use crate::error::Error;
+
+pub(super) struct Inner {
+    /// This value, for its tasks.
+    pub(super) this: Weak<Inner>,
+    pub(super) client: Client,
+    /// The breakers of this process by their names.
+    pub(super) members: Mutex<HashMap<Arc<str>, Vec<Arc<Member>>>>,
+    pub(super) counters: Counters,
+}
+
+/// A breaker of this process.
+pub(super) struct Member {
+    /// A random number, by which the member recognizes its own changes.
+    id: u64,
+    pub(super) breaker: BreakerHandle,
+    state: Mutex<MemberState>,
+}
+
+#[derive(Default)]
+struct MemberState {
+    /// The highest epoch that the member knows.
+    seen: u64,
+    /// The breaker has changed since the last publication began.
+    is_changed: bool,
+    /// The last change could not be published.
+    has_failed: bool,
+    /// The last change of the others must be read.
+    is_unread: bool,
+    /// A task reads.
+    is_reading: bool,
+    /// A task publishes.
+    is_publishing: bool,
+    /// The newest change that was heard meanwhile.
+    kept: Option<Change>,
+}
+
+impl Member {
+    pub(super) fn new(breaker: BreakerHandle) -> Self {
+        Member { id: Random::new().next_u64(), breaker, state: Mutex::default() }
+    }
+}
+
+impl Inner {
+    /// Adds a member, and forgets the breakers that no longer exist.
+    pub(super) fn add(&self, name: Arc<str>, member: Arc<Member>) {
+        let mut members = lock(&self.members);
+        // The map is searched only when it is about to grow.
+        if members.len() == members.capacity() {
+            members.retain(|_, list| list.iter().any(|member| member.breaker.is_alive()));
+        }
+        let list = members.entry(name).or_default();
+        list.retain(|member| member.breaker.is_alive());
+        list.push(member);
+    }
+
+    fn members(&self, name: &str) -> Vec<Arc<Member>> {
+        lock(&self.members).get(name).cloned().unwrap_or_default()
+    }
+
+    /// The breaker has changed its state by itself.
+    pub(super) fn changed(self: &Arc<Self>, member: &Arc<Member>) {
+        lock(&member.state).is_changed = true;
+        let (inner, member) = (Arc::clone(self), Arc::clone(member));
+        self.client.shared().runtime().spawn(async move {
+            if inner.publish(&member).await.is_err() {
+                // It is published when Redis is available again.
+                inner.synchronize(&member);
+            }
+        });
+    }
+
+    /// Publishes the changes of a member, until there are none. Fails with the time until the next attempt.
+    async fn publish(&self, member: &Member) -> Result<(), Duration> {
+        if std::mem::replace(&mut lock(&member.state).is_publishing, true) {
+            return Ok(());
+        }
+        let published = loop {
+            {
+                let mut state = lock(&member.state);
+                if !std::mem::take(&mut state.is_changed) {
+                    state.is_publishing = false;
+                    break Ok(());
+                }
+            }
+            let Some(announcement) = member.breaker.announcement() else { continue };
+            match self.send(member, announcement).await {
+                Ok(epoch) => {
+                    self.counters.published.fetch_add(1, Ordering::Relaxed);
+                    let mut state = lock(&member.state);
+                    state.seen = state.seen.max(epoch);
+                }
+                Err(error) => {
+                    self.counters.failed.fetch_add(1, Ordering::Relaxed);
+                    let mut state = lock(&member.state);
+                    (state.has_failed, state.is_publishing) = (true, false);
+                    break Err(pause(&error));
+                }
+            }
+        };
+        // Invariant 2.
+        let kept = lock(&member.state).kept.take();
+        if let Some(change) = kept {
+            self.apply(member, change);
+        }
+        published
+    }
+
+    async fn send(&self, member: &Member, announcement: Announcement) -> Result<u64, Error> {
+        let (shared, name) = (self.client.shared(), member.breaker.name());
+        let key = shared.key(&["breaker", name]);
+        let script = message::publish(key, shared.channel(), name, member.id, announcement);
+        let (ctx, request) = (Context::background(), Request::Script(&script));
+        shared.send(&ctx, Location::caller(), "publish", request).await
+    }
+
+    /// Tells the others what could not be published before, or reads their last change. Tries until Redis answers.
+    pub(super) fn synchronize(self: &Arc<Self>, member: &Arc<Member>) {
+        {
+            let mut state = lock(&member.state);
+            state.is_unread = true;
+            if std::mem::replace(&mut state.is_reading, true) {
+                return;
+            }
+        }
+        let (inner, member) = (Arc::clone(self), Arc::clone(member));
+        self.client.shared().runtime().spawn(async move {
+            loop {
+                {
+                    let mut state = lock(&member.state);
+                    if !std::mem::take(&mut state.is_unread) || !member.breaker.is_alive() {
+                        state.is_reading = false;
+                        return;
+                    }
+                }
+                if let Err(pause) = inner.try_synchronize(&member).await {
+                    lock(&member.state).is_unread = true;
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        });
+    }
+
+    async fn try_synchronize(&self, member: &Member) -> Result<(), Duration> {
+        let has_failed = std::mem::take(&mut lock(&member.state).has_failed);
+        // A breaker that has closed during an outage knows less than the others.
+        if has_failed && matches!(member.breaker.announcement(), Some(Announcement::Open(_))) {
+            lock(&member.state).is_changed = true;
+            return self.publish(member).await;
+        }
+        let shared = self.client.shared();
+        let script = message::read(shared.key(&["breaker", member.breaker.name()]));
+        let (ctx, request) = (Context::background(), Request::Script(&script));
+        let read = shared.send(&ctx, Location::caller(), "read", request).await;
+        self.apply(member, Change::new(read.map_err(|error| pause(&error))?));
+        Ok(())
+    }
+
+    /// Applies a change of another process. (Invariants 1 and 2.)
+    fn apply(&self, member: &Member, change: Change) {
+        {
+            let mut state = lock(&member.state);
+            if change.epoch <= state.seen {
+                return;
+            }
+            if state.is_publishing {
+                if state.kept.as_ref().is_none_or(|kept| kept.epoch < change.epoch) {
+                    state.kept = Some(change);
+                }
+                return;
+            }
+            state.seen = change.epoch;
+        }
+        // A change of its own may come late, after the breaker has changed again.
+        if change.by == member.id {
+            return;
+        }
+        // Invariant 4.
+        match change.open_for() {
+            // A tenth longer, so that the process that opened first also probes first.
+            Some(left) if member.breaker.open_for(left.saturating_add(left / 10)) => {
+                self.counters.opened.fetch_add(1, Ordering::Relaxed)
+            }
+            None if member.breaker.close() => self.counters.closed.fetch_add(1, Ordering::Relaxed),
+            _ => 0,
+        };
+    }
+}
+
+impl Subscriber for Inner {
+    fn connected(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        // Beside the listening, which must not wait for it.
+        if let Some(inner) = self.this.upgrade() {
+            let members: Vec<_> = lock(&self.members).values().flatten().cloned().collect();
+            members.iter().for_each(|member| inner.synchronize(member));
+        }
+        Box::pin(std::future::ready(()))
+    }
+
+    fn message(&self, message: &[u8]) {
+        let Some((name, change)) = message::from_json(message) else { return };
+        self.counters.received.fetch_add(1, Ordering::Relaxed);
+        for member in self.members(&name) {
+            self.apply(&member, change);
+        }
+    }
+}
+
+/// Returns the time until the next attempt.
+fn pause(error: &Error) -> Duration {
+    error.retry_after().unwrap_or_default().max(Duration::from_millis(10))
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
