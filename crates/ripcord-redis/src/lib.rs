@@ -10,6 +10,7 @@
 //! | cancel contexts on other machines | [`Hub`] |
 //! | limit the rate of calls of all machines together | [`Limiter`], the backend of `RateLimiter` and `KeyedLimiter` |
 //! | submit jobs that any machine runs, and run them | [`Queue`], [`Worker`] |
+//! | share a cache between processes | [`CacheLevel`] |
 //! | see all processes, and what each reports about itself | [`Fleet`] |
 //!
 //! # Features
@@ -21,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 mod breaker;
+mod cache;
 mod client;
 mod error;
 mod fleet;
@@ -32,6 +34,7 @@ mod metrics;
 mod queue;
 
 pub use breaker::{SharedBreaker, SharedBreakerStats};
+pub use cache::{CacheLevel, CacheLevelBuilder};
 pub use client::{Client, ClientBuilder, ClientStats};
 pub use error::Error;
 pub use fleet::{Fleet, Member};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ripcord::{Clock, Context};
 
-use super::{Cache, Eviction, Key};
+use super::{Cache, Eviction, Key, SecondLevel};
 use crate::config::{above_zero, at_least_one, within};
 use crate::sync::Runtime;
 use crate::{ConfigError, Random};
@@ -60,6 +60,7 @@ pub(super) struct Settings<K, V> {
     pub(super) weigher: Option<Weigher<K, V>>,
     pub(super) on_evict: Option<EvictionListener<K, V>>,
     pub(super) random: Random,
+    pub(super) second_level: Option<Arc<dyn SecondLevel<K, V>>>,
     /// The line that built the cache.
     pub(super) location: &'static Location<'static>,
 }
@@ -81,6 +82,7 @@ where
             weigher: None,
             on_evict: None,
             random: Random::new(),
+            second_level: None,
             location: Location::caller(),
         };
         Self { capacity: None, clock: None, settings }
@@ -179,7 +181,8 @@ where
     /// the listener are the key, the value and the reason. A panic of the listener is caught. Default: no listener.
     ///
     /// The listener runs outside all locks, on the thread of the operation that removed the value, before this operation
-    /// returns. The listener may use caches, including this cache. If the listener removes another value, it is called again
+    /// returns. It runs in a task if the [second level](Self::second_level) removed the value. The listener may use caches, including
+    /// this cache. If the listener removes another value, it is called again
     /// inside its own call. So a listener that removes a value in every call overflows the call stack.
     pub fn on_evict(mut self, listener: impl Fn(&K, &V, Eviction) + Send + Sync + 'static) -> Self {
         self.settings.on_evict = Some(Arc::new(listener));
@@ -190,6 +193,27 @@ where
     /// test repeatable. Default: a source with a random seed.
     pub fn random(mut self, random: Random) -> Self {
         self.settings.random = random;
+        self
+    }
+
+    /// Sets the second level: a store that the caches of several processes share, such as `ripcord_redis::CacheLevel`. This cache
+    /// is then the first level in front of it. Default: no second level.
+    ///
+    /// | operation | effect |
+    /// |---|---|
+    /// | [`get_or_load`](Cache::get_or_load), [`run`](Cache::run) | If this cache has no value, they ask the second level. If it has none either, one process loads the key, and the others wait for the result. |
+    /// | [`refresh`](Cache::refresh) | Loads the key, or waits for a load in another process. |
+    /// | [`get`](Cache::get), [`len`](Cache::len) | See only the values in this process. |
+    /// | [`insert`](Cache::insert), [`remove`](Cache::remove), [`clear`](Cache::clear) | Change this process at once, and the second level in the background, in the same order for each key. |
+    ///
+    /// A method that changes the cache does not wait for the second level. This process sees the change at once. Another process
+    /// sees it when the second level has received it, normally within a round trip. To wait for that, call
+    /// [`sync`](Cache::sync). If the second level is unavailable, it receives the change after the outage.
+    ///
+    /// Values that change in another process are removed from this cache. The errors of loads
+    /// ([`negative_ttl`](Self::negative_ttl)) and the [`idle`](Self::idle) limit concern only this process.
+    pub fn second_level(mut self, second: impl SecondLevel<K, V>) -> Self {
+        self.settings.second_level = Some(Arc::new(second));
         self
     }
 

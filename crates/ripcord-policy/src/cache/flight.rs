@@ -32,7 +32,7 @@ use tokio::sync::Notify;
 use super::Key;
 use super::waits::{InLoad, Load, Wait};
 use crate::panics::BoxFuture;
-use crate::sync::{Mutex, MutexGuard, OnceLock, step};
+use crate::sync::{AtomicBool, Mutex, MutexGuard, OnceLock, Ordering, step};
 use crate::{Panicked, SharedError};
 
 /// The loader that a caller passes.
@@ -54,6 +54,10 @@ pub(super) struct Flight<K, V> {
     left: Notify,
     outcome: OnceLock<LoadResult<V>>,
     finished: Notify,
+    /// Whether the load asks the second level. Used under the lock of the table's shard, like `is_outdated`.
+    is_asking: AtomicBool,
+    /// Whether the key was invalidated since the question began.
+    is_outdated: AtomicBool,
 }
 
 struct State {
@@ -74,6 +78,8 @@ pub(super) struct Limit {
 #[derive(Debug)]
 pub(super) enum LoadResult<V> {
     Loaded(V),
+    /// The second level had the value.
+    Found(V),
     Failed(SharedError),
     Panicked(Panicked),
     /// The load's context ended.
@@ -137,11 +143,33 @@ impl<K, V> Flight<K, V> {
         self.ctx.check()
     }
 
+    pub(super) fn begin_asking(&self) {
+        self.is_asking.store(true, Ordering::Relaxed);
+        self.is_outdated.store(false, Ordering::Relaxed);
+    }
+
+    /// Ends the question, and returns whether the answer is not outdated.
+    pub(super) fn end_asking(&self) -> bool {
+        self.is_asking.store(false, Ordering::Relaxed);
+        !self.is_outdated.load(Ordering::Relaxed)
+    }
+
+    /// Marks the answer as outdated if the flight asks the second level. Returns whether it does.
+    pub(super) fn mark_if_asking(&self) -> bool {
+        self.is_outdated.store(true, Ordering::Relaxed);
+        self.is_asking.load(Ordering::Relaxed)
+    }
+
     /// Sets the outcome and wakes the waiters. The first outcome wins.
     pub(super) fn finish(&self, outcome: LoadResult<V>) {
         if self.outcome.set(outcome).is_ok() {
             self.finished.notify_waiters();
         }
+    }
+
+    /// Returns whether the value came from the second level.
+    pub(super) fn has_found(&self) -> bool {
+        matches!(self.outcome.get(), Some(LoadResult::Found(_)))
     }
 
     pub(super) fn is_finished(&self) -> bool {
@@ -217,6 +245,8 @@ impl<K: Key, V> Waiter<K, V> {
             left: Notify::new(),
             outcome: OnceLock::new(),
             finished: Notify::new(),
+            is_asking: AtomicBool::new(false),
+            is_outdated: AtomicBool::new(false),
         });
         Self { flight, position, _waits: waits }
     }

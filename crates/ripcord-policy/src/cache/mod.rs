@@ -27,6 +27,7 @@ mod flight;
 mod load;
 mod request;
 mod running;
+mod second_level;
 mod shared;
 mod stats;
 mod store;
@@ -45,6 +46,7 @@ use ripcord::Context;
 
 pub use builder::CacheBuilder;
 pub(crate) use load::sharing;
+pub use second_level::{Answer, FirstLevel, Lease, SecondLevel, Write};
 pub use stats::CacheStats;
 pub use waits::set_load_ttl;
 
@@ -141,6 +143,8 @@ pub enum Source {
     Joined,
     /// The value came from a load that this caller started.
     Loaded,
+    /// The value came from the [second level](CacheBuilder::second_level). No load ran.
+    SecondLevel,
     /// The value came from the fallback of a [`Stack`](crate::Stack). A cache alone never reports this source.
     Fallback,
 }
@@ -159,6 +163,8 @@ pub enum Eviction {
     Replaced,
     /// The value was removed by [`remove`](Cache::remove) or [`clear`](Cache::clear), or the cache was closed.
     Removed,
+    /// The [second level](CacheBuilder::second_level) removed the value, because it had changed in another process.
+    Invalidated,
 }
 
 impl<K, V> Cache<K, V>
@@ -175,6 +181,9 @@ where
 
     fn start(ctx: &Context, capacity: u64, settings: Settings<K, V>, runtime: Runtime) -> Self {
         let shared = Arc::new(Shared::new(ctx, capacity, settings, runtime));
+        if let Some(second) = &shared.settings.second_level {
+            second.attach(FirstLevel::new(&shared));
+        }
         Shared::start_sweeper(&shared);
         let owner = Arc::new(Owner(Arc::clone(&shared)));
         Self { shared, owner }
@@ -264,10 +273,11 @@ where
     pub fn remove<Q>(&self, ctx: &Context, key: &Q) -> Result<Option<V>, Refused>
     where
         K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Hash + Eq + ToOwned<Owned: Into<K>> + ?Sized,
     {
         self.shared.admit(ctx)?;
-        Ok(self.shared.remove(key))
+        let write = self.shared.settings.second_level.as_ref().map(|second| second.remove(&key.to_owned().into()));
+        Ok(self.shared.remove(key, write))
     }
 
     /// Removes all keys from the cache. The callers that wait for loads in flight still get the results, but the cache does not
@@ -280,7 +290,33 @@ where
     /// * The cache is closed ([`Refused::is_closed`]).
     pub fn clear(&self, ctx: &Context) -> Result<(), Refused> {
         self.shared.admit(ctx)?;
+        if let Some(second) = &self.shared.settings.second_level {
+            // The second level comes first: a value that is inserted after this moment may stay in both levels.
+            second.clear()();
+        }
         self.shared.clear();
+        Ok(())
+    }
+
+    /// Waits until the second level has received all inserts and removals so far. Returns at once if the cache has no
+    /// [`second_level`](CacheBuilder::second_level).
+    ///
+    /// During an outage of the second level, this method waits for the end of the outage. Call it with a deadline before the
+    /// program ends: writes that the second level has not received are lost then.
+    ///
+    /// # Errors
+    ///
+    /// * `ctx` was canceled or its deadline passed before or during the wait ([`Refused::context_error`]).
+    /// * The cache is closed ([`Refused::is_closed`]).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect on the writes.
+    pub async fn sync(&self, ctx: &Context) -> Result<(), Refused> {
+        self.shared.admit(ctx)?;
+        if let Some(second) = &self.shared.settings.second_level {
+            ctx.run(second.sync()).await.map_err(Refused::ended)?;
+        }
         Ok(())
     }
 

@@ -25,6 +25,8 @@ struct Request<'a, K, F> {
     /// The loader. `None` after a load has taken it.
     loader: Option<F>,
     location: &'static Location<'static>,
+    /// Whether a value of the second level is no answer.
+    reload: bool,
 }
 
 /// A loader whose error can be shared.
@@ -49,7 +51,7 @@ where
         F: FnOnce(Context) -> BoxFuture<Result<V, SharedError>> + Send + 'static,
     {
         self.shared.admit(ctx)?;
-        let mut request = Request { ctx, key: &key, loader: Some(load), location };
+        let mut request = Request { ctx, key: &key, loader: Some(load), location, reload: false };
         // Repeats if a value or a remembered error was stored after the look-up, or if the joined load has ended.
         loop {
             match self.shared.look_up(&key) {
@@ -89,10 +91,12 @@ where
         location: &'static Location<'static>,
     ) -> Result<Found<V>, Error<SharedError>> {
         self.shared.admit(ctx)?;
-        let mut request = Request { ctx, key: &key, loader: Some(load), location };
+        let mut request = Request { ctx, key: &key, loader: Some(load), location, reload: true };
         loop {
             if let Some(waiter) = self.join_or_start(&mut request, || true)?
                 && let Some(found) = self.wait(ctx, &waiter).await?
+                // A joined flight may have found a value that is older than this call.
+                && !waiter.flight.has_found()
             {
                 return Ok(found);
             }
@@ -122,7 +126,7 @@ where
             let waiter = Waiter::first(&self.load_ctx(ctx), load, limit, waits, location);
             match self.shared.flights.start(current.as_ref(), &waiter.flight, &is_needed) {
                 Start::Started => {
-                    self.spawn(&waiter, request.loader.take());
+                    self.spawn(&waiter, request.loader.take(), request.reload);
                     return Ok(Some(waiter));
                 }
                 Start::NotNeeded => return Ok(None),
@@ -142,9 +146,14 @@ where
     /// Waits for a load until `ctx` ends. Returns `None` if the caller joined the load and must load itself, because the time of
     /// other callers ran out: the load's context has ended, or the load failed after its first caller's deadline.
     async fn wait(&self, ctx: &Context, waiter: &Waiter<K, V>) -> Result<Option<Found<V>>, Error<SharedError>> {
-        let source = if waiter.has_joined() { Source::Joined } else { Source::Loaded };
-        match ctx.run(waiter.outcome()).await? {
-            LoadResult::Loaded(value) => Ok(Some(Found { value: value.clone(), source })),
+        let outcome = ctx.run(waiter.outcome()).await?;
+        let source = match waiter.has_joined() {
+            true => Source::Joined,
+            false if waiter.flight.has_found() => Source::SecondLevel,
+            false => Source::Loaded,
+        };
+        match outcome {
+            LoadResult::Loaded(value) | LoadResult::Found(value) => Ok(Some(Found { value: value.clone(), source })),
             LoadResult::Failed(_) if waiter.has_more_time() && waiter.flight.is_past_first_limit() => Ok(None),
             LoadResult::Failed(error) => Err(Error::new(error.clone())),
             LoadResult::Panicked(panicked) => Err(panicked.clone().into()),
@@ -157,7 +166,7 @@ where
     /// Starts a background load of a value that is stale until `gone_at`, unless a load of the key is in flight. No caller waits
     /// for it.
     fn reload_in_background<F: IntoLoader<V>>(&self, request: Request<'_, K, F>, gone_at: Option<Instant>) {
-        let Request { ctx, key, loader, location } = request;
+        let Request { ctx, key, loader, location, .. } = request;
         let Shared { flights, store, clock, settings, .. } = &*self.shared;
         let current = flights.get(key);
         if current.as_ref().is_some_and(|flight| flight.is_open()) {
@@ -171,7 +180,7 @@ where
         // Another load may have ended since the look-up.
         let is_due = |entry: &Entry<V>| entry.status(clock) == Status::Stale { may_reload: true };
         if flights.start(current.as_ref(), &waiter.flight, || store.has(key, is_due)) == Start::Started {
-            self.spawn(&waiter, loader);
+            self.spawn(&waiter, loader, false);
             let window = self.shared.ctx.with_deadline_at(limit.instant, limit.location);
             // The cache itself is the waiter until the window ends. A caller that joins may leave earlier or wait longer.
             self.shared.runtime.spawn(async move { drop(window.run(waiter.outcome()).await) });
@@ -185,9 +194,9 @@ where
     }
 
     /// Spawns the task of a flight that was started.
-    fn spawn<F: IntoLoader<V>>(&self, waiter: &Waiter<K, V>, loader: Option<F>) {
+    fn spawn<F: IntoLoader<V>>(&self, waiter: &Waiter<K, V>, loader: Option<F>, reload: bool) {
         let loader = loader.unwrap_or_else(|| unreachable!("a request that starts a load has a loader"));
         let running = Running::new(&self.shared, Arc::clone(&waiter.flight));
-        self.shared.runtime.spawn(running.run(Box::new(loader)));
+        self.shared.runtime.spawn(running.run(Box::new(loader), reload));
     }
 }

@@ -2,14 +2,17 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ripcord::Context;
 
 use super::flight::{Flight, LoadResult, Loader};
+use super::second_level::{Answer, Lease, SecondLevel};
 use super::shared::Shared;
 use super::stats::Count;
+use super::table::Flights;
 use super::{CacheValue, Key};
 use crate::SharedError;
 use crate::panics::{catching, panicked};
@@ -24,20 +27,33 @@ pub(super) struct Running<K: Key, V: CacheValue> {
     shared: Weak<Shared<K, V>>,
     /// The cache's context.
     cache_ctx: Context,
+    second: Option<Arc<dyn SecondLevel<K, V>>>,
     flight: Arc<Flight<K, V>>,
+    /// Whether the loader was called.
+    has_started: AtomicBool,
 }
 
 impl<K: Key, V: CacheValue> Running<K, V> {
     pub(super) fn new(shared: &Arc<Shared<K, V>>, flight: Arc<Flight<K, V>>) -> Self {
-        shared.count_call(Call::Started);
-        Self { shared: Arc::downgrade(shared), cache_ctx: shared.ctx.clone(), flight }
+        let second = shared.settings.second_level.clone();
+        let running = Self {
+            shared: Arc::downgrade(shared),
+            cache_ctx: shared.ctx.clone(),
+            second,
+            flight,
+            has_started: AtomicBool::new(false),
+        };
+        if running.second.is_none() {
+            running.count_start();
+        }
+        running
     }
 
-    pub(super) async fn run(self, loader: Loader<V>) {
-        let outcome = self.load(loader).await;
+    pub(super) async fn run(self, loader: Loader<V>, reload: bool) {
+        let outcome = self.load(loader, reload).await;
         match &outcome {
             // The value is stored already.
-            LoadResult::Loaded(_) => {}
+            LoadResult::Loaded(_) | LoadResult::Found(_) => {}
             LoadResult::Failed(error) => self.note_failure(Some(error)),
             LoadResult::Panicked(_) => self.note_failure(None),
             LoadResult::Ended(_) => self.forget(),
@@ -45,15 +61,32 @@ impl<K: Key, V: CacheValue> Running<K, V> {
         self.finish(outcome);
     }
 
-    async fn load(&self, loader: Loader<V>) -> LoadResult<V> {
+    async fn load(&self, loader: Loader<V>, reload: bool) -> LoadResult<V> {
         let ctx = self.flight.ctx();
         // All user code runs inside this closure, so its panic counts as the load's panic: the loader, the weigher, the key's
         // `Eq`, the value's `Clone`.
         let work = catching(|| async {
+            let mut lease = None;
+            if let Some(second) = &self.second {
+                match self.ask(&**second, reload).await {
+                    Answer::Value { value, ttl } => {
+                        return match self.flight.release_ctx() {
+                            Ok(()) => {
+                                self.store(&value, ttl, None);
+                                LoadResult::Found(value)
+                            }
+                            Err(end) => LoadResult::Ended(end),
+                        };
+                    }
+                    Answer::Load(granted) => lease = Some(granted),
+                    Answer::Unavailable => {}
+                }
+                self.count_start();
+            }
             match loader(ctx.clone()).await {
                 Ok(value) => match self.flight.release_ctx() {
                     Ok(()) => {
-                        self.store(&value);
+                        self.store_loaded(&value, lease);
                         LoadResult::Loaded(value)
                     }
                     Err(end) => LoadResult::Ended(end),
@@ -76,15 +109,52 @@ impl<K: Key, V: CacheValue> Running<K, V> {
         }
     }
 
-    /// Stores the value, unless the key was removed, inserted or cleared since the load started.
-    fn store(&self, value: &V) {
+    /// Asks the second level, until an answer is not outdated. (Invariant 1 of the [second level](super::second_level).)
+    async fn ask(&self, second: &dyn SecondLevel<K, V>, reload: bool) -> Answer<V> {
+        loop {
+            self.in_table(|flights| flights.begin_asking(&self.flight));
+            let answer = second.find(self.flight.ctx(), &self.flight.load.key, reload).await;
+            if self.in_table(|flights| flights.end_asking(&self.flight)).unwrap_or(true) {
+                if let Some(shared) = self.shared.upgrade() {
+                    shared.count(match answer {
+                        Answer::Value { .. } => Count::SecondLevelHit,
+                        Answer::Load(_) => Count::SecondLevelMiss,
+                        Answer::Unavailable => Count::SecondLevelUnavailable,
+                    });
+                }
+                return answer;
+            }
+        }
+    }
+
+    fn in_table<R>(&self, work: impl FnOnce(&Flights<K, V>) -> R) -> Option<R> {
+        self.shared.upgrade().map(|shared| work(&shared.flights))
+    }
+
+    fn store_loaded(&self, value: &V, lease: Option<Box<dyn Lease<V>>>) {
+        if let Some(shared) = self.shared.upgrade() {
+            let ttl = self.flight.load.ttl().or_else(|| shared.default_ttl());
+            self.store(value, ttl, lease);
+        }
+    }
+
+    /// Stores the value, unless the key was removed, inserted, cleared or invalidated since the load started.
+    fn store(&self, value: &V, ttl: Option<Duration>, lease: Option<Box<dyn Lease<V>>>) {
         let Some(shared) = self.shared.upgrade() else {
             return;
         };
         let load = &self.flight.load;
-        let entry = shared.entry(&load.key, value.clone(), load.ttl().or_else(|| shared.default_ttl()));
+        let entry = shared.entry(&load.key, value.clone(), ttl);
+        let write = lease.map(|lease| lease.store(value, ttl));
         let inserted = Arc::as_ptr(&entry);
-        if let Some(evicted) = shared.flights.end(&self.flight, |key| shared.store.insert(key, entry)) {
+        let evicted = shared.flights.end(&self.flight, |key| {
+            // Invariant 2 of the second level.
+            if let Some(write) = write {
+                write();
+            }
+            shared.store.insert(key, entry)
+        });
+        if let Some(evicted) = evicted {
             shared.count(Count::Inserted);
             shared.release_evicted(evicted, shared.flights.hash(&load.key), inserted);
         }
@@ -123,10 +193,19 @@ impl<K: Key, V: CacheValue> Running<K, V> {
         }
     }
 
-    fn finish(&self, outcome: LoadResult<V>) {
+    fn count_start(&self) {
+        self.has_started.store(true, Ordering::Relaxed);
         if let Some(shared) = self.shared.upgrade() {
+            shared.count_call(Call::Started);
+        }
+    }
+
+    fn finish(&self, outcome: LoadResult<V>) {
+        if let Some(shared) = self.shared.upgrade()
+            && self.has_started.load(Ordering::Relaxed)
+        {
             shared.count_call(match outcome {
-                LoadResult::Loaded(_) => Call::Succeeded,
+                LoadResult::Loaded(_) | LoadResult::Found(_) => Call::Succeeded,
                 LoadResult::Failed(_) | LoadResult::Panicked(_) => Call::Failed,
                 LoadResult::Ended(_) => Call::Canceled,
             });
@@ -134,7 +213,7 @@ impl<K: Key, V: CacheValue> Running<K, V> {
                 shared.count(Count::Panicked);
             }
         }
-        if !matches!(outcome, LoadResult::Loaded(_)) {
+        if !matches!(outcome, LoadResult::Loaded(_) | LoadResult::Found(_)) {
             self.flight.cancel("the load failed");
         }
         self.flight.finish(outcome);

@@ -10,13 +10,14 @@ use ripcord::{Canceler, Clock, Context};
 
 use super::builder::Settings;
 use super::entry::{Entry, Lookup};
+use super::second_level::Write;
 use super::stats::{COUNTS, CacheStats, Count, read};
 use super::store::{Evicted, Store};
 use super::table::Flights;
 use super::{CacheValue, Eviction, Key};
 use crate::panics::shielded;
 use crate::stats::Call;
-use crate::sync::Runtime;
+use crate::sync::{AtomicU64, Ordering, Runtime};
 use crate::tally::Tally;
 use crate::{Attempt, Refused, SharedError};
 
@@ -35,6 +36,8 @@ pub(super) struct Shared<K, V> {
     pub(super) settings: Settings<K, V>,
     tally: Tally<COUNTS>,
     pub(super) runtime: Runtime,
+    /// The number of invalidations of all keys. (Invariant 3 of the [second level](super::second_level).)
+    pub(super) flushes: AtomicU64,
     /// The limit of callers without a deadline. It is so far away that it counts as no deadline.
     pub(super) never: Instant,
 }
@@ -55,6 +58,7 @@ impl<K: Key, V: CacheValue> Shared<K, V> {
             settings,
             tally: Tally::new(),
             runtime,
+            flushes: AtomicU64::new(0),
         }
     }
 
@@ -99,19 +103,33 @@ impl<K: Key, V: CacheValue> Shared<K, V> {
     }
 
     pub(super) fn insert(&self, key: K, value: V, ttl: Option<Duration>) {
+        let second = self.settings.second_level.as_ref();
+        // Invariant 3 of the second level.
+        let prepared =
+            second.map(|second| (second.insert(&key, &value, ttl), self.flushes.load(Ordering::SeqCst), key.clone()));
         let entry = self.entry(&key, value, ttl);
         let (hash, inserted) = (self.flights.hash(&key), Arc::as_ptr(&entry));
         let mut loads = self.flights.lock(&key);
         // A load in flight no longer stores its result.
         loads.remove(&key);
         let evicted = self.store.insert(key, entry);
+        let prepared = prepared.map(|(write, flushes, key)| {
+            // Invariant 2 of the second level.
+            write();
+            (flushes, key)
+        });
         drop(loads);
         self.count(Count::Inserted);
         self.release_evicted(evicted, hash, inserted);
+        if let Some((_, key)) = prepared.filter(|(flushes, _)| *flushes != self.flushes.load(Ordering::SeqCst)) {
+            let removed = self.store.remove(&key);
+            removed.into_iter().for_each(|(key, entry)| self.release(key, entry, Eviction::Invalidated));
+        }
         self.clear_if_closed();
     }
 
-    pub(super) fn remove<Q>(&self, key: &Q) -> Option<V>
+    /// Removes `key`, and calls the `write` of the second level. (Invariant 2 of the [second level](super::second_level).)
+    pub(super) fn remove<Q>(&self, key: &Q, write: Option<Write>) -> Option<V>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
@@ -119,6 +137,9 @@ impl<K: Key, V: CacheValue> Shared<K, V> {
         let mut loads = self.flights.lock(key);
         loads.remove(key);
         let removed = self.store.remove(key);
+        if let Some(write) = write {
+            write();
+        }
         drop(loads);
         let (key, entry) = removed?;
         if !entry.is_servable(&self.clock) {
@@ -155,6 +176,7 @@ impl<K: Key, V: CacheValue> Shared<K, V> {
     /// Creates the entry of a value. Runs the weigher.
     pub(super) fn entry(&self, key: &K, value: V, ttl: Option<Duration>) -> Arc<Entry<V>> {
         let weight = self.settings.weigher.as_ref().map_or(1, |weigh| weigh(key, &value).max(1));
+        let ttl = self.settings.second_level.as_ref().map_or(ttl, |second| second.first_level_ttl(ttl));
         let now = self.clock.now();
         let fresh_until = ttl.and_then(|ttl| now.checked_add(ttl));
         let stale_for = self.settings.stale_for.map_or(Duration::ZERO, |(window, _)| window);
@@ -213,7 +235,7 @@ impl<K: Key, V: CacheValue> Shared<K, V> {
                 Eviction::Capacity => Count::Evicted,
                 Eviction::Expired => Count::Expired,
                 Eviction::Replaced => Count::Replaced,
-                Eviction::Removed => Count::Removed,
+                Eviction::Removed | Eviction::Invalidated => Count::Removed,
             });
             if let Some(listener) = &self.settings.on_evict {
                 shielded(|| listener(&key, value, reason));

@@ -35,6 +35,20 @@ pub struct CacheStats {
     pub replaced: u64,
     /// Values removed by `remove`, by `clear`, or when the cache was closed.
     pub removed: u64,
+    /// Values that came from the [second level](super::CacheBuilder::second_level) instead of a load.
+    pub second_level_hits: u64,
+    /// Questions that the second level answered without a value. A load followed.
+    pub second_level_misses: u64,
+    /// Questions that the second level did not answer, for example during an outage. A load followed.
+    pub second_level_unavailable: u64,
+    /// Loads that waited for the load of another process.
+    pub waited: u64,
+    /// Writes that the second level has given up, for example because it refused them.
+    pub failed_writes: u64,
+    /// Keys that the second level removed from this cache, because they had changed elsewhere.
+    pub invalidated: u64,
+    /// Times that the second level removed all keys from this cache, for example because it had lost its connection.
+    pub flushes: u64,
     /// Entries in memory: a gauge. Remembered errors and expired entries that are not removed yet count too.
     pub entries: usize,
     /// Total [weight](super::CacheBuilder::weigher) of the entries in memory: a gauge. Without a weigher, every entry has the
@@ -56,27 +70,41 @@ pub(super) enum Count {
     Expired,
     Replaced,
     Removed,
+    SecondLevelHit,
+    SecondLevelMiss,
+    SecondLevelUnavailable,
+    Waited,
+    FailedWrite,
+    Invalidated,
+    Flushed,
 }
 
-pub(super) const COUNTS: usize = Count::Removed as usize + 1;
+pub(super) const COUNTS: usize = Count::Flushed as usize + 1;
 
 /// Returns the present statistics.
 pub(super) fn read(tally: &Tally<COUNTS>, entries: usize, weight: u64) -> CacheStats {
-    let [hits, stale_hits, negative_hits, misses, coalesced, panicked, inserted, evicted, expired, replaced, removed] =
-        tally.read();
+    let counts = tally.read();
+    let of = |count: Count| counts[count as usize];
     CacheStats {
         calls: tally.calls(),
-        hits,
-        stale_hits,
-        negative_hits,
-        misses,
-        coalesced,
-        panicked,
-        inserted,
-        evicted,
-        expired,
-        replaced,
-        removed,
+        hits: of(Count::Hit),
+        stale_hits: of(Count::StaleHit),
+        negative_hits: of(Count::NegativeHit),
+        misses: of(Count::Miss),
+        coalesced: of(Count::Coalesced),
+        panicked: of(Count::Panicked),
+        inserted: of(Count::Inserted),
+        evicted: of(Count::Evicted),
+        expired: of(Count::Expired),
+        replaced: of(Count::Replaced),
+        removed: of(Count::Removed),
+        second_level_hits: of(Count::SecondLevelHit),
+        second_level_misses: of(Count::SecondLevelMiss),
+        second_level_unavailable: of(Count::SecondLevelUnavailable),
+        waited: of(Count::Waited),
+        failed_writes: of(Count::FailedWrite),
+        invalidated: of(Count::Invalidated),
+        flushes: of(Count::Flushed),
         entries,
         weight,
     }

@@ -86,6 +86,25 @@ impl<K: Hash + Eq + Clone, V> Flights<K, V> {
         Some(store(key))
     }
 
+    /// Begins a question to the second level. (Invariant 1 of the [second level](super::second_level).)
+    pub(super) fn begin_asking(&self, flight: &Flight<K, V>) {
+        let _shard = self.lock(&flight.load.key);
+        flight.begin_asking();
+    }
+
+    /// Ends a question to the second level. Returns `false` if the answer is outdated and the flight must ask again.
+    pub(super) fn end_asking(&self, flight: &Flight<K, V>) -> bool {
+        let _shard = self.lock(&flight.load.key);
+        flight.end_asking()
+    }
+
+    /// Takes out the flights of all keys, except for the flights that still ask the second level.
+    pub(super) fn invalidate_all(&self) {
+        for shard in &self.shards {
+            shard.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, flight| flight.mark_if_asking());
+        }
+    }
+
     pub(super) fn detach_all(&self) {
         for shard in &self.shards {
             shard.lock().unwrap_or_else(PoisonError::into_inner).clear();

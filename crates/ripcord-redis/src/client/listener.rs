@@ -6,17 +6,17 @@
 //!
 //! 1. A connection is established when the server has confirmed the subscription and the tracking. Then the subscribers read what
 //!    they may have missed. So a message is either heard, or its effect is read.
-//! 2. A lost connection is reported before it is opened again.
+//! 2. A lost connection is reported before it is opened again. Its loss is counted before it is reported, so a subscriber that
+//!    has not been told of a loss yet can still find out with [`Listener::is_complete`].
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use redis::{ConnectionInfo, PushInfo, PushKind, RedisError, Value};
 use ripcord::Context;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
@@ -69,6 +69,12 @@ impl Listener {
         }
     }
 
+    /// Returns whether the connections to all known masters are established.
+    pub(super) fn is_complete(&self) -> bool {
+        let (masters, established) = *self.established.borrow();
+        masters > 0 && masters == established
+    }
+
     /// Waits until the connections to all masters are established.
     pub(super) async fn ready(&self, ctx: &Context) -> Result<(), ripcord::Error> {
         let mut established = self.established.subscribe();
@@ -89,80 +95,63 @@ impl Listener {
 /// Keeps one connection to each master. Masters come and go with failovers and with changes of a cluster.
 async fn follow_masters(client: Weak<Shared>) {
     let mut tasks: HashMap<String, ListeningTask> = HashMap::new();
-    let changed = Arc::new(Notify::new());
     while let Some(shared) = client.upgrade() {
         if let Ok(Ok(masters)) = tokio::time::timeout(shared.timeout, shared.server.masters(shared.timeout)).await {
             let masters: HashMap<_, _> = masters.into_iter().map(|node| (node.addr().to_string(), node)).collect();
-            tasks.retain(|address, task| masters.contains_key(address) && !task.handle.is_finished());
+            let is_over =
+                |address: &String, task: &ListeningTask| !masters.contains_key(address) || task.0.is_finished();
+            for (_, mut task) in tasks.extract_if(|address, task| is_over(address, task)).collect::<Vec<_>>() {
+                task.0.abort();
+                // A connection to a former master must not count for a new master.
+                let _ended = (&mut task.0).await;
+            }
+            shared.listener.established.send_modify(|(known, _)| *known = masters.len());
             for (address, node) in masters {
-                tasks.entry(address).or_insert_with(|| ListeningTask::new(&client, node, &changed));
+                tasks.entry(address).or_insert_with(|| ListeningTask::new(&client, node));
             }
         }
-        // The masters are looked up again after the pause. Each change of a connection is reported at once.
-        let pause = tokio::time::sleep(shared.retry_every);
-        let sender = shared.listener.established.clone();
+        let pause = shared.retry_every;
         drop(shared);
-        tokio::pin!(pause);
-        loop {
-            let established = tasks.values().filter(|task| task.is_established.load(Ordering::Relaxed)).count();
-            sender.send_replace((tasks.len(), established));
-            tokio::select! {
-                () = changed.notified() => {}
-                () = &mut pause => break,
-            }
-        }
+        tokio::time::sleep(pause).await;
     }
 }
 
 /// The task that listens to one master. Dropping it closes the connection.
-struct ListeningTask {
-    handle: JoinHandle<()>,
-    is_established: Arc<AtomicBool>,
-}
+struct ListeningTask(JoinHandle<()>);
 
 impl ListeningTask {
-    fn new(client: &Weak<Shared>, node: ConnectionInfo, changed: &Arc<Notify>) -> Self {
-        let is_established = Arc::new(AtomicBool::new(false));
-        let state =
-            Established { client: client.clone(), is: Arc::clone(&is_established), changed: Arc::clone(changed) };
-        ListeningTask { handle: tokio::spawn(listen(client.clone(), node, state)), is_established }
+    fn new(client: &Weak<Shared>, node: ConnectionInfo) -> Self {
+        ListeningTask(tokio::spawn(listen(client.clone(), node)))
     }
 }
 
 impl Drop for ListeningTask {
     fn drop(&mut self) {
-        self.handle.abort();
+        self.0.abort();
     }
 }
 
-/// Whether a connection is established. Dropping it reports the loss of the connection. (Invariant 2.)
-struct Established {
-    client: Weak<Shared>,
-    is: Arc<AtomicBool>,
-    changed: Arc<Notify>,
-}
+/// An established connection. Dropping it reports the loss of the connection. (Invariant 2.)
+struct Established(Weak<Shared>);
 
 impl Established {
-    fn set(&self) {
-        self.is.store(true, Ordering::Relaxed);
-        self.changed.notify_one();
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.listener.established.send_modify(|(_, established)| *established += 1);
+        Established(Arc::downgrade(shared))
     }
 }
 
 impl Drop for Established {
     fn drop(&mut self) {
-        if !self.is.swap(false, Ordering::Relaxed) {
-            return;
-        }
-        if let Some(shared) = self.client.upgrade() {
+        if let Some(shared) = self.0.upgrade() {
+            shared.listener.established.send_modify(|(_, established)| *established -= 1);
             shared.listener.subscribers().iter().for_each(|subscriber| subscriber.disconnected());
         }
-        self.changed.notify_one();
     }
 }
 
 /// Listens to one master, until the connection is lost or the node is no longer a master. (Invariant 1.)
-async fn listen(client: Weak<Shared>, node: ConnectionInfo, established: Established) {
+async fn listen(client: Weak<Shared>, node: ConnectionInfo) {
     let Some(shared) = client.upgrade() else { return };
     let (timeout, heartbeat) = (shared.timeout, shared.retry_every);
     let (channel, tracked) = (shared.channel(), shared.key(&["cache:"]));
@@ -176,11 +165,11 @@ async fn listen(client: Weak<Shared>, node: ConnectionInfo, established: Establi
         Ok::<_, RedisError>(connection)
     });
     let Ok(Ok(mut connection)) = connecting.await else { return };
+    let _established = Established::new(&shared);
     for subscriber in shared.listener.subscribers() {
         subscriber.connected().await;
     }
     drop(shared);
-    established.set();
     let mut beat = tokio::time::interval(heartbeat);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -30,6 +30,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use redis::aio::MultiplexedConnection;
 use redis::{FromRedisValue, RedisError};
 use ripcord::Context;
 use ripcord_policy::CircuitBreaker;
@@ -261,6 +262,20 @@ impl Shared {
     /// server sends them.
     pub(crate) fn subscribe(self: &Arc<Self>, subscriber: Weak<dyn Subscriber>) {
         self.listener.add(self, subscriber);
+    }
+
+    /// Returns whether this client hears of messages and changes of all masters.
+    pub(crate) fn is_listening(&self) -> bool {
+        self.listener.is_complete()
+    }
+
+    /// Opens a connection to each master. Its tasks run on the current runtime.
+    pub(crate) async fn connect_to_masters(&self) -> Result<Vec<MultiplexedConnection>, RedisError> {
+        let mut connections = Vec::new();
+        for node in self.server.masters(self.timeout).await? {
+            connections.push(server::connect_to(&node, self.timeout, None).await?);
+        }
+        Ok(connections)
     }
 
     /// Waits until the server sends messages to this client.

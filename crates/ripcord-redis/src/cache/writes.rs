@@ -1,0 +1,241 @@
+//! The writes of one process, on their way to Redis.
+//!
+//! A caller does not wait for Redis. A write is put into a table, and a task sends it. After an outage, the task sends it again.
+//!
+//! The server reports a change to all processes, also to the process that made it. So this process must find out whether a report
+//! concerns only its own write, after which its first level is right, or another write too, after which it is wrong.
+//!
+//! # Invariants
+//!
+//! 1. The table has at most one write per key: the last. It is put there under the lock of the first level's shard, at the moment at
+//!    which the first level changes. So the first level has the value of the write in the table, or none.
+//! 2. The task sends one batch at a time. So a key's writes reach Redis in their order.
+//! 3. A write stays in the table until Redis has answered it and the server's report of it was checked. A report that comes before
+//!    the answer is checked after it.
+//! 4. The check compares the token in Redis with the token of the write. If they are equal, nobody has written the key since, and a
+//!    later write will be reported again. If not, the key is removed from the first level.
+//! 5. If the connection that brings the reports is lost, the first level is emptied, and no report is awaited any more.
+//! 6. The lock of the table is a leaf: no code of the policy and no user code runs under it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::commands::{Operation, Token};
+
+/// The number of keys whose writes are kept during an outage. If there are more, all keys are removed from Redis instead.
+const MAX_WRITES: usize = 10_000;
+
+/// The number of writes that are sent at the same time.
+const BATCH: usize = 128;
+
+#[derive(Default)]
+pub(super) struct Writes {
+    table: Mutex<Table>,
+    /// Notified when there is something to send.
+    pub(super) added: Notify,
+    /// Notified when a batch was answered.
+    pub(super) answered: Notify,
+}
+
+#[derive(Default)]
+struct Table {
+    writes: HashMap<String, Write>,
+    /// The number of clears that were asked for, and how many of them are done.
+    clears: u64,
+    cleared: u64,
+}
+
+struct Write {
+    token: Token,
+    stage: Stage,
+}
+
+/// Where a write is on its way.
+enum Stage {
+    /// It is sent, or will be sent. `is_reported`: the server has reported a change of the key meanwhile.
+    Sending { operation: Operation, is_reported: bool },
+    /// Redis has answered. The report has not come yet.
+    Sent,
+    /// The report has come and is checked. `again`: another report has come since.
+    Checking { again: bool },
+}
+
+/// What to send next.
+pub(super) enum Next {
+    Nothing,
+    Clear(u64),
+    Batch(Vec<(String, Token, Operation)>),
+}
+
+/// What to do about a report or an answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    Nothing,
+    /// Compare the token in Redis with this one.
+    Check(Token),
+    /// Remove the key from the first level.
+    Invalidate,
+}
+
+impl Writes {
+    /// Adds a write. Invariant 1: the caller holds the lock of the first level's shard.
+    pub(super) fn put(&self, name: String, token: Token, operation: Operation) {
+        let mut table = self.lock();
+        if table.writes.len() >= MAX_WRITES && !table.writes.contains_key(&name) {
+            table.clear();
+        }
+        table.writes.insert(name, Write { token, stage: Stage::Sending { operation, is_reported: false } });
+        drop(table);
+        self.added.notify_one();
+    }
+
+    /// Adds the removal of all keys.
+    pub(super) fn clear(&self) {
+        self.lock().clear();
+        self.added.notify_one();
+    }
+
+    /// Returns whether a write of `name` is not answered yet.
+    pub(super) fn is_pending(&self, name: &str) -> bool {
+        let table = self.lock();
+        table.cleared < table.clears || table.writes.get(name).is_some_and(Write::is_pending)
+    }
+
+    /// Returns whether any write is not answered yet.
+    pub(super) fn are_pending(&self) -> bool {
+        let table = self.lock();
+        table.cleared < table.clears || table.writes.values().any(Write::is_pending)
+    }
+
+    pub(super) fn next(&self) -> Next {
+        let table = self.lock();
+        if table.cleared < table.clears {
+            return Next::Clear(table.clears);
+        }
+        let batch: Vec<_> = table
+            .writes
+            .iter()
+            .filter_map(|(name, write)| match &write.stage {
+                Stage::Sending { operation, .. } => Some((name.clone(), Arc::clone(&write.token), operation.clone())),
+                _ => None,
+            })
+            .take(BATCH)
+            .collect();
+        if batch.is_empty() { Next::Nothing } else { Next::Batch(batch) }
+    }
+
+    /// Records that the clears up to this number are done.
+    pub(super) fn cleared(&self, number: u64) {
+        self.lock().cleared = number;
+    }
+
+    /// Records that Redis has answered a write. `is_done` is false if a lease was lost and nothing was written. `is_heard` says
+    /// whether a report will come. (Invariants 3 and 5.)
+    pub(super) fn answered(&self, name: &str, token: &Token, is_done: bool, is_heard: bool) -> Action {
+        let mut table = self.lock();
+        let Some(write) = table.writes.get_mut(name).filter(|write| write.token == *token) else {
+            return Action::Nothing;
+        };
+        let Stage::Sending { operation, is_reported } = &write.stage else { return Action::Nothing };
+        // After a removal, the first level has nothing that a report could concern.
+        let (is_store, is_reported) = (matches!(operation, Operation::Store { .. }), *is_reported);
+        match (is_done && is_store && is_heard, is_reported) {
+            (true, false) => {
+                write.stage = Stage::Sent;
+                Action::Nothing
+            }
+            (true, true) => {
+                write.stage = Stage::Checking { again: false };
+                Action::Check(Arc::clone(token))
+            }
+            (false, _) => {
+                table.writes.remove(name);
+                if is_done && !is_reported { Action::Nothing } else { Action::Invalidate }
+            }
+        }
+    }
+
+    /// Records that Redis refused a write. A refused insert becomes a removal, so that Redis does not keep an older value. A
+    /// refused removal is tried again. Returns whether the write was given up.
+    pub(super) fn refused(&self, name: &str, token: &Token) -> bool {
+        let mut table = self.lock();
+        let Some(write) = table.writes.get_mut(name).filter(|write| write.token == *token) else { return false };
+        match &mut write.stage {
+            Stage::Sending { operation: Operation::Store { lease: Some(_), .. }, .. } => {
+                drop(table.writes.remove(name))
+            }
+            Stage::Sending { operation: operation @ Operation::Store { .. }, .. } => *operation = Operation::Remove,
+            _ => return false,
+        }
+        true
+    }
+
+    /// Records the server's report that a key has changed. (Invariants 3 and 4.)
+    pub(super) fn reported(&self, name: &str) -> Action {
+        let mut table = self.lock();
+        let Some(write) = table.writes.get_mut(name) else { return Action::Invalidate };
+        match &mut write.stage {
+            Stage::Sending { operation: Operation::Remove, .. } => Action::Invalidate,
+            Stage::Sending { is_reported, .. } => {
+                *is_reported = true;
+                Action::Nothing
+            }
+            Stage::Sent => {
+                write.stage = Stage::Checking { again: false };
+                Action::Check(Arc::clone(&write.token))
+            }
+            Stage::Checking { again } => {
+                *again = true;
+                Action::Nothing
+            }
+        }
+    }
+
+    /// Records the result of a check: the token that Redis has now, or `None` if Redis did not answer. (Invariant 4.)
+    pub(super) fn checked(&self, name: &str, token: &Token, current: Option<&str>) -> Action {
+        let mut table = self.lock();
+        let Some(write) = table.writes.get_mut(name).filter(|write| write.token == *token) else {
+            return Action::Nothing;
+        };
+        let Stage::Checking { again } = &mut write.stage else { return Action::Nothing };
+        let is_own = current == Some(&**token);
+        if is_own && std::mem::take(again) {
+            return Action::Check(Arc::clone(token));
+        }
+        table.writes.remove(name);
+        if is_own { Action::Nothing } else { Action::Invalidate }
+    }
+
+    /// Forgets the writes that wait for a report, because none will come. (Invariant 5.)
+    pub(super) fn await_no_reports(&self) {
+        self.lock().writes.retain(|_, write| write.is_pending());
+    }
+
+    /// Forgets a write whose key is loaded without Redis: the first level may get another value.
+    pub(super) fn distrust(&self, name: &str) {
+        let mut table = self.lock();
+        if let Some(Write { stage: Stage::Sending { operation, .. }, .. }) = table.writes.get_mut(name) {
+            // After this operation, every report removes the key from the first level.
+            *operation = Operation::Remove;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn clear(&mut self) {
+        self.writes.clear();
+        self.clears += 1;
+    }
+}
+
+impl Write {
+    fn is_pending(&self) -> bool {
+        matches!(self.stage, Stage::Sending { .. })
+    }
+}
