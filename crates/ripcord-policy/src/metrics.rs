@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The counters, with their help texts.
-const COUNTERS: [(&str, &str); 23] = [
+const COUNTERS: [(&str, &str); 28] = [
     ("ripcord_policy_calls_started_total", "Calls that a policy admitted."),
     ("ripcord_policy_calls_total", "Calls through a policy that ended or were rejected, by outcome."),
     ("ripcord_breaker_opened_total", "Times that a circuit breaker opened."),
@@ -24,10 +24,15 @@ const COUNTERS: [(&str, &str); 23] = [
     ),
     ("ripcord_breaker_slow_total", "Calls that a circuit breaker counted as slow."),
     ("ripcord_breaker_stale_total", "Results that a circuit breaker ignored because it had changed state."),
+    ("ripcord_cache_failed_writes_total", "Writes that the second level of a cache has given up."),
+    ("ripcord_cache_flushes_total", "Times that the second level removed all values from a cache."),
     ("ripcord_cache_inserted_total", "Values inserted into a cache."),
+    ("ripcord_cache_invalidated_total", "Keys that the second level removed from a cache."),
     ("ripcord_cache_panicked_total", "Loads of a cache that panicked."),
     ("ripcord_cache_reads_total", "Reads of a cache, by result."),
     ("ripcord_cache_removed_total", "Values removed from a cache, by reason."),
+    ("ripcord_cache_second_level_total", "Questions to the second level of a cache, by result."),
+    ("ripcord_cache_waited_total", "Loads of a cache that waited for another process."),
     ("ripcord_fallback_fallbacks_total", "Calls answered by a fallback."),
     ("ripcord_hedge_budget_refused_total", "Hedges that the budget refused."),
     ("ripcord_hedge_hedges_total", "Second attempts started by a hedge."),
@@ -317,7 +322,23 @@ where
                 ("removed", stats.removed),
             ],
         );
-        recording.counters([("inserted", stats.inserted), ("panicked", stats.panicked)]);
+        recording.counters_by(
+            "second_level",
+            "result",
+            [
+                ("hit", stats.second_level_hits),
+                ("miss", stats.second_level_misses),
+                ("unavailable", stats.second_level_unavailable),
+            ],
+        );
+        recording.counters([
+            ("failed_writes", stats.failed_writes),
+            ("flushes", stats.flushes),
+            ("inserted", stats.inserted),
+            ("invalidated", stats.invalidated),
+            ("panicked", stats.panicked),
+            ("waited", stats.waited),
+        ]);
         recording.gauges([("entries", stats.entries as f64), ("weight", stats.weight as f64)]);
     }
 }

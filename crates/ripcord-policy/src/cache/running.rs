@@ -81,6 +81,10 @@ impl<K: Key, V: CacheValue> Running<K, V> {
                     Answer::Load(granted) => lease = Some(granted),
                     Answer::Unavailable => {}
                 }
+                // The question may have ended because the callers have left.
+                if let Some(end) = ctx.err() {
+                    return LoadResult::Ended(end);
+                }
                 self.count_start();
             }
             match loader(ctx.clone()).await {

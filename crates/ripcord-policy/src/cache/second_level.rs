@@ -57,7 +57,7 @@ pub trait SecondLevel<K, V>: Send + Sync + 'static {
     ) -> Pin<Box<dyn Future<Output = Answer<V>> + Send + 'a>>;
 
     /// Prepares to store `value`. A load of the key in another process must not store its result afterwards. If `ttl` is zero,
-    /// the value is removed instead.
+    /// the value has expired already, and no process may find it.
     fn insert(&self, key: &K, value: &V, ttl: Option<Duration>) -> Write;
 
     /// Prepares to remove the value of `key`. A load of the key in another process must not store its result afterwards.

@@ -8,6 +8,7 @@ mod failures;
 mod listeners;
 mod loads;
 mod refresh;
+mod second_level;
 mod settings;
 mod store;
 mod threads;

@@ -149,14 +149,10 @@ pub(super) async fn write(shared: &Shared, name: &str, token: &Token, operation:
     let (script, arguments) = match operation {
         Operation::Store { json, expires_at, stale_for, lease } => {
             let left = expires_at.map(|instant| instant.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left < Duration::from_millis(1)) {
-                (&REMOVE, Vec::new())
-            } else {
-                let extra = if left.is_some() { milliseconds(stale_for.saturating_add(GRACE)) } else { 0 };
-                let lifetime = left.map_or(0, |left| milliseconds(left).saturating_add(extra));
-                let lease = lease.as_deref().unwrap_or_default().to_owned();
-                (&STORE, vec![format!("{token}:{extra}:{json}"), lifetime.to_string(), lease])
-            }
+            let extra = if left.is_some() { milliseconds(stale_for.saturating_add(GRACE)) } else { 0 };
+            let lifetime = left.map_or(0, |left| milliseconds(left).saturating_add(extra));
+            let lease = lease.as_deref().unwrap_or_default().to_owned();
+            (&STORE, vec![format!("{token}:{extra}:{json}"), lifetime.to_string(), lease])
         }
         Operation::Remove => (&REMOVE, Vec::new()),
     };

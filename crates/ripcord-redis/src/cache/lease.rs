@@ -76,16 +76,13 @@ impl<K: Key, V: Serialize + 'static> Lease<V> for Held<K, V> {
 }
 
 impl<K: Key> State<K> {
-    /// Returns the operation that stores `value`. Returns `None` if it has expired already or is not JSON.
+    /// Returns the operation that stores `value`. Returns `None` if it is not JSON.
     pub(super) fn storing<V: Serialize>(
         &self,
         value: &V,
         ttl: Option<Duration>,
         lease: Option<Token>,
     ) -> Option<Operation> {
-        if ttl.is_some_and(|ttl| ttl.is_zero()) {
-            return None;
-        }
         let Ok(json) = serde_json::to_string(value) else {
             self.count_failed_write();
             return None;

@@ -4,6 +4,7 @@
 //! themselves as ignored: `scripts/redis` installs it, and runs this.
 
 mod breaker;
+mod cache;
 mod client;
 mod cluster;
 mod fleet;
@@ -25,6 +26,7 @@ mod server;
 
 use std::process::ExitCode;
 
+use cache::{faults as cache_faults, loads as cache_loads, nodes as cache_nodes, values as cache_values};
 use libtest_mimic::{Arguments, Trial};
 
 /// Lists tests by their paths.
@@ -37,6 +39,10 @@ macro_rules! tests {
 fn main() -> ExitCode {
     if let Some(code) = queue_process::run() {
         return code;
+    }
+    if let Ok(url) = std::env::var(cache_loads::HOLD_LEASE) {
+        cache_loads::hold_lease(&url);
+        return ExitCode::SUCCESS;
     }
     let mut arguments = std::env::args().skip(1);
     if arguments.next().as_deref() == Some(limiter_rates::WORKER) {
@@ -56,6 +62,37 @@ fn main() -> ExitCode {
             client_clocks_one_minute_apart_change_nothing_for_breakers,
             breakers_follow_a_failover_of_a_cluster,
             breakers_of_keys_are_shared_and_forgotten;
+        cache_faults:
+            writes_during_an_outage_arrive_after_it,
+            loads_during_an_outage_run_directly,
+            server_killed_during_a_load_loses_no_value,
+            caller_returns_at_its_deadline_while_the_server_is_paused,
+            connection_cut_between_read_and_report_leaves_no_old_value,
+            connection_closed_because_of_a_full_output_buffer_empties_the_memory,
+            values_are_kept_briefly_while_changes_are_not_heard_of;
+        cache_loads:
+            hundred_callers_on_two_machines_share_one_load,
+            failed_load_lets_the_other_machine_load_at_once,
+            canceled_load_releases_its_lease_at_once,
+            waiting_caller_leaves_at_its_deadline,
+            key_removed_during_a_load_is_stored_nowhere,
+            dead_machine_loses_its_lease_to_another;
+        cache_nodes:
+            cache_in_a_cluster_survives_a_failover,
+            cache_behind_sentinels_survives_a_failover;
+        cache_values:
+            value_of_one_machine_is_found_by_another,
+            changed_values_leave_the_memory_of_other_machines,
+            own_writes_stay_in_memory,
+            removal_of_a_key_that_redis_lacks_reaches_other_machines,
+            value_keeps_the_time_that_is_left,
+            expired_value_is_loaded_once_although_the_server_removes_it,
+            stale_value_outlives_its_ttl_in_memory_only,
+            value_of_another_type_is_loaded_again,
+            emptied_database_empties_the_memory,
+            refresh_loads_although_redis_has_a_value,
+            error_of_a_load_stays_on_its_machine,
+            invalid_setting_of_a_cache_is_named;
         client:
             unreachable_server_costs_one_timeout_and_not_one_per_command,
             restarted_server_is_found_again,

@@ -3,6 +3,7 @@
 mod changes;
 mod cycles;
 mod loads;
+mod second_level;
 mod stale;
 
 use std::future::Future;
