@@ -117,5 +117,5 @@ async fn every_metric_has_a_help_text() {
     let recorded: BTreeSet<_> =
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
     assert_eq!(described, recorded);
-    assert_eq!(recorded.len(), 23 + 15, "every described metric is recorded");
+    assert_eq!(recorded.len(), 28 + 15, "every described metric is recorded");
 }

@@ -39,6 +39,12 @@ where
     /// deadline of this caller, the cache does not remember the error. A caller with a later deadline does not get the
     /// error. This caller starts or joins a new load.
     ///
+    /// # The second level
+    ///
+    /// If a [`second_level`](super::CacheBuilder::second_level) is set, it is asked first, in the task and under the context of the
+    /// load. `load` runs only if the second level has no value and no other process loads the key, or if the second level is
+    /// unavailable.
+    ///
     /// # Stale values
     ///
     /// A *stale* value has expired, but the cache still returns it for the time set by

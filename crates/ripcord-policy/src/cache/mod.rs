@@ -15,6 +15,7 @@
 //! | read or load a value, and learn where it came from | [`run`](Cache::run) |
 //! | load a value again although it has not expired | [`refresh`](Cache::refresh) |
 //! | set the TTL (time to live) of a loaded value | [`set_load_ttl`] |
+//! | share values with other processes | [`second_level`](CacheBuilder::second_level) |
 //! | observe the cache | [`stats`](Cache::stats), [`on_evict`](CacheBuilder::on_evict) |
 //!
 //! The `Hash`, `Eq`, `Clone` and `Drop` implementations of a key run under locks. They must be cheap, must not panic, and must
@@ -92,6 +93,7 @@ use stats::Count;
 /// | write a value | [`insert`](Self::insert), [`insert_with_ttl`](Self::insert_with_ttl) |
 /// | remove values | [`remove`](Self::remove), [`clear`](Self::clear), [`cleanup`](Self::cleanup) |
 /// | read the statistics | [`stats`](Self::stats), [`len`](Self::len), [`is_empty`](Self::is_empty) |
+/// | wait for the second level | [`sync`](Self::sync) |
 /// | close the cache | [`close`](Self::close) |
 ///
 /// Every operation takes the caller's context, and fails if this context was canceled or its deadline has passed. Callers that
@@ -194,7 +196,7 @@ where
     ///
     /// A value expires at the exact moment at which its TTL (time to live) ends. If [`stale_for`](CacheBuilder::stale_for)
     /// is set, this method still returns the expired value for the time `stale_for`. If a load of the key is in flight, this
-    /// method does not wait for it.
+    /// method does not wait for it. A [`second_level`](CacheBuilder::second_level) is not asked.
     ///
     /// # Errors
     ///

@@ -239,3 +239,119 @@ impl Write {
         matches!(self.stage, Stage::Sending { .. })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn store() -> Operation {
+        Operation::Store { json: "1".into(), expires_at: None, stale_for: Duration::ZERO, lease: None }
+    }
+
+    /// Adds a write, and returns its token.
+    fn put(writes: &Writes, number: u32, operation: Operation) -> Token {
+        let token: Token = number.to_string().into();
+        writes.put("key".to_owned(), Arc::clone(&token), operation);
+        token
+    }
+
+    #[test]
+    fn report_of_an_own_write_is_checked_and_changes_nothing() {
+        let writes = Writes::default();
+        let token = put(&writes, 1, store());
+        assert_eq!(writes.answered("key", &token, true, true), Action::Nothing);
+        assert_eq!(writes.reported("key"), Action::Check(Arc::clone(&token)));
+        assert_eq!(writes.checked("key", &token, Some("1")), Action::Nothing);
+        // The next report can only concern another write.
+        assert_eq!(writes.reported("key"), Action::Invalidate);
+    }
+
+    #[test]
+    fn report_before_the_answer_is_checked_after_it() {
+        let writes = Writes::default();
+        let token = put(&writes, 1, store());
+        assert_eq!(writes.reported("key"), Action::Nothing);
+        assert!(writes.is_pending("key"));
+        assert_eq!(writes.answered("key", &token, true, true), Action::Check(Arc::clone(&token)));
+        assert_eq!(writes.checked("key", &token, Some("of another machine")), Action::Invalidate);
+    }
+
+    #[test]
+    fn report_during_a_check_is_checked_again() {
+        let writes = Writes::default();
+        let token = put(&writes, 1, store());
+        writes.answered("key", &token, true, true);
+        writes.reported("key");
+        assert_eq!(writes.reported("key"), Action::Nothing);
+        assert_eq!(writes.checked("key", &token, Some("1")), Action::Check(Arc::clone(&token)));
+        assert_eq!(writes.checked("key", &token, None), Action::Invalidate, "Redis did not answer");
+    }
+
+    #[test]
+    fn answer_of_a_replaced_write_says_nothing_about_its_successor() {
+        let writes = Writes::default();
+        let first = put(&writes, 1, store());
+        let second = put(&writes, 2, store());
+        assert_eq!(writes.answered("key", &first, true, true), Action::Nothing);
+        assert!(writes.is_pending("key"));
+        // The report of the first write is checked against the second, once Redis has answered it.
+        assert_eq!(writes.reported("key"), Action::Nothing);
+        assert_eq!(writes.answered("key", &second, true, true), Action::Check(second));
+    }
+
+    #[test]
+    fn lost_lease_invalidates_the_key() {
+        let writes = Writes::default();
+        let token = put(&writes, 1, store());
+        assert_eq!(writes.answered("key", &token, false, true), Action::Invalidate);
+        assert!(!writes.are_pending());
+    }
+
+    #[test]
+    fn refused_insert_becomes_a_removal_and_a_refused_removal_stays() {
+        let writes = Writes::default();
+        let token = put(&writes, 1, store());
+        assert!(writes.refused("key", &token));
+        assert!(matches!(writes.next(), Next::Batch(batch) if matches!(batch[0].2, Operation::Remove)));
+        assert!(!writes.refused("key", &token));
+        assert!(writes.is_pending("key"));
+    }
+
+    #[test]
+    fn key_loaded_without_redis_is_invalidated_by_the_report_of_its_write() {
+        let writes = Writes::default();
+        let token = put(&writes, 1, store());
+        writes.reported("key");
+        writes.distrust("key");
+        assert_eq!(writes.answered("key", &token, true, true), Action::Invalidate);
+    }
+
+    #[test]
+    fn too_many_writes_become_one_clear() {
+        let writes = Writes::default();
+        for number in 0..=MAX_WRITES {
+            writes.put(number.to_string(), "1".into(), store());
+        }
+        assert!(matches!(writes.next(), Next::Clear(1)));
+        assert!(writes.is_pending("any key"));
+        writes.cleared(1);
+        assert!(
+            matches!(writes.next(), Next::Batch(batch) if batch.len() == 1),
+            "the last write comes after the clear"
+        );
+    }
+
+    #[test]
+    fn lost_connection_ends_the_wait_for_reports_and_keeps_writes() {
+        let writes = Writes::default();
+        let token = put(&writes, 1, store());
+        writes.answered("key", &token, true, true);
+        writes.await_no_reports();
+        assert_eq!(writes.reported("key"), Action::Invalidate);
+        put(&writes, 2, Operation::Remove);
+        writes.await_no_reports();
+        assert!(writes.is_pending("key"));
+    }
+}
