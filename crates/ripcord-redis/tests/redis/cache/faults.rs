@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::loads::Load;
-use super::{Machine, client, run};
+use super::{Machine, client, client_with, run};
 use crate::server::{Server, until};
 
 pub(crate) fn writes_during_an_outage_arrive_after_it() {
@@ -79,7 +79,8 @@ pub(crate) fn server_killed_during_a_load_loses_no_value() {
 pub(crate) fn caller_returns_at_its_deadline_while_the_server_is_paused() {
     run(async {
         let server = Server::start();
-        let machine = Machine::start(&server);
+        let client = client_with(&server, Duration::from_millis(500));
+        let machine = Machine::with(&client, |level| level, |cache| cache);
         machine.insert(1, 10);
         machine.insert(2, 10);
         machine.sync().await;

@@ -177,11 +177,13 @@ pub(crate) fn dead_machine_loses_its_lease_to_another() {
 /// Loads key 1 forever. The test kills this process.
 pub(crate) fn hold_lease(url: &str) {
     run(async {
-        let client = ripcord_redis::Client::builder().url(url).build().expect("valid settings");
+        let client = ripcord_redis::Client::builder().url(url).timeout(PATIENCE).build().expect("valid settings");
         let level = ripcord_redis::CacheLevel::builder(&client, "numbers").lease(Duration::from_secs(3));
         let ctx = Context::background().with_timeout(PATIENCE);
         let cache: Cache<u32, u32> =
             Cache::builder().capacity(10).second_level(level.build().unwrap()).build(&ctx).unwrap();
+        // A question during the first connection would be asked again.
+        until("this process hears of changes", || cache.stats().flushes > 0);
         let load = |ctx: Context| async move { Err::<u32, _>(ctx.done().await.to_string()) };
         drop(cache.get_or_load(&ctx, 1, load).await);
     });

@@ -16,7 +16,7 @@ use ripcord_policy::Cache;
 use ripcord_policy::cache::{CacheBuilder, Found};
 use ripcord_redis::{CacheLevel, CacheLevelBuilder, Client};
 
-use crate::server::{Server, until};
+use crate::server::{PATIENCE, Server, until};
 
 /// So long that no test ends by it.
 const LONG: Duration = Duration::from_secs(3600);
@@ -92,8 +92,15 @@ impl Machine {
     }
 }
 
+/// Returns a client that loses no connection because this machine is busy.
 pub(crate) fn client(server: &Server) -> Client {
-    Client::builder().url(server.url()).retry_every(Duration::from_millis(50)).build().expect("valid settings")
+    client_with(server, PATIENCE)
+}
+
+/// Returns a client that waits for answers for at most `timeout`.
+pub(crate) fn client_with(server: &Server, timeout: Duration) -> Client {
+    let builder = Client::builder().url(server.url()).timeout(timeout).retry_every(Duration::from_millis(50));
+    builder.build().expect("valid settings")
 }
 
 /// Runs a test whose loads have threads of their own, so that the test may block.

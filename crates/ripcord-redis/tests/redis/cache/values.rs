@@ -38,9 +38,11 @@ pub(crate) fn changed_values_leave_the_memory_of_other_machines() {
         }
         one.insert(0, 11);
         until("the insert is heard of", || two.get(0).is_none());
+        one.sync().await;
         assert_eq!(two.get_or_load(0, 0).await, 11);
         one.remove(1);
         until("the removal is heard of", || two.get(1).is_none());
+        one.sync().await;
         assert_eq!(two.get_or_load(1, 12).await, 12);
         one.cache.clear(&one.ctx).unwrap();
         until("the clear is heard of", || two.cache.is_empty());
@@ -100,7 +102,9 @@ pub(crate) fn value_keeps_the_time_that_is_left() {
         assert_eq!(two.get_or_load(1, 0).await, 10);
         // The other machine's own TTL is an hour.
         until("the value expires", || two.get(1).is_none());
-        assert_eq!(two.get_or_load(1, 11).await, 11, "the expired value is not found in Redis either");
+        // In memory, the time of the answer's way counts too, so Redis may still have the value for a moment.
+        while two.get_or_load(1, 11).await == 10 {}
+        assert_eq!((two.get(1), two.loads()), (Some(11), 1), "Redis does not return the expired value");
         assert_eq!(two.get_or_load(2, 12).await, 12, "a TTL of zero is a removal");
     });
 }
@@ -112,7 +116,8 @@ pub(crate) fn expired_value_is_loaded_once_although_the_server_removes_it() {
         for round in 0..20 {
             machine.cache.insert_with_ttl(&machine.ctx, 1, round, Duration::from_millis(5)).unwrap();
             until("the value expires", || machine.get(1).is_none());
-            assert_eq!(machine.get_or_load(1, 100 + round).await, 100 + round);
+            // Redis may still have the value for a moment.
+            while machine.get_or_load(1, 100 + round).await == round {}
             assert_eq!(machine.get_or_load(1, 0).await, 100 + round);
         }
         assert_eq!(machine.loads(), 20);
@@ -176,6 +181,7 @@ pub(crate) fn refresh_loads_although_redis_has_a_value() {
         };
         assert_eq!(two.cache.refresh(&two.ctx, 1, load).await.unwrap(), 11);
         until("the new value is heard of", || one.get(1).is_none());
+        two.sync().await;
         assert_eq!((one.get_or_load(1, 0).await, two.loads()), (11, 1));
     });
 }
@@ -190,6 +196,7 @@ pub(crate) fn error_of_a_load_stays_on_its_machine() {
         assert_eq!(two.get_or_load(1, 10).await, 10);
         // The value of the other machine takes the place of the error.
         until("the value is heard of", || one.cache.is_empty());
+        two.sync().await;
         assert_eq!(one.get_or_load(1, 0).await, 10);
     });
 }
