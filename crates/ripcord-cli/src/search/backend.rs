@@ -8,9 +8,10 @@ use ripcord_policy::{
     Bulkhead, Cache, CircuitBreaker, ConfigError, Error, Hedge, Jitter, Outcome, Rate, RateLimiter, Retry, RetryBudget,
     Stack, cache,
 };
+use ripcord_redis::{CacheLevel, Limiter};
 
 use super::{
-    Policies,
+    Policies, Sharing,
     answer::Requests,
     call::{Failure, call},
 };
@@ -44,7 +45,8 @@ impl Backend {
     /// Creates a backend that sends searches to `url` with `client`. `name` is the name in answers and metrics. The URL must have
     /// no query. Call this function inside a tokio runtime.
     ///
-    /// The policies of the backend use the clock of `ctx`. The cache of the backend closes when `ctx` ends.
+    /// The policies of the backend use the clock of `ctx`. The cache of the backend closes when `ctx` ends. With `sharing`, backends
+    /// with the same name in other services share the state of the policies.
     ///
     /// # Errors
     ///
@@ -55,9 +57,18 @@ impl Backend {
         url: Url,
         client: &Client,
         policies: &Policies,
+        sharing: Option<&Sharing>,
     ) -> Result<Backend, ConfigError> {
         let hedge = policies.hedge_after.filter(|after| *after < policies.attempt_timeout);
-        let cache = Cache::builder().capacity(policies.cache_capacity.into()).ttl(policies.cache_ttl).ttl_jitter(0.1);
+        let mut cache =
+            Cache::builder().capacity(policies.cache_capacity.into()).ttl(policies.cache_ttl).ttl_jitter(0.1);
+        let mut breaker = CircuitBreaker::builder(name.to_owned());
+        let mut limiter = RateLimiter::builder();
+        if let Some(Sharing { client, on_outage, breakers }) = sharing {
+            cache = cache.second_level(CacheLevel::builder(client, name).build().map_err(invalid_name)?);
+            breaker = breaker.shared(breakers.clone());
+            limiter = limiter.backend(Limiter::new(client, name, *on_outage));
+        }
         let stack = Stack::builder()
             .clock(ctx.clock())
             .cache(cache.build(ctx)?)
@@ -74,12 +85,12 @@ impl Backend {
             // A lost packet costs a second. A second request is faster.
             .hedge(hedge.map(Hedge::after))
             .breaker(
-                CircuitBreaker::builder(name.to_owned())
+                breaker
                     .consecutive_failures(policies.breaker_failures)
                     .open_for(policies.breaker_open_for)
                     .classify(|result: &_| Outcome::new(result, Failure::outcome)),
             )
-            .limiter(RateLimiter::builder().rate(Rate::per_second(policies.limiter_rate)).burst(policies.limiter_burst))
+            .limiter(limiter.rate(Rate::per_second(policies.limiter_rate)).burst(policies.limiter_burst))
             .bulkhead(Bulkhead::builder().limit(AT_ONCE).queue(AT_ONCE))
             .attempt_timeout(policies.attempt_timeout)
             .build()?;
@@ -115,4 +126,10 @@ impl Backend {
         let (ctx, _span) = ctx.start_span(format!("request {number} to {}", self.name));
         call(&self.client, &self.url, &words, &ctx).await
     }
+}
+
+/// Only the name of the second level can be invalid: it must have no braces.
+fn invalid_name(error: ripcord_redis::Error) -> ConfigError {
+    let error = error.config_error().cloned();
+    error.unwrap_or_else(|| ConfigError::new("backends", "a name for the cache", "another text"))
 }

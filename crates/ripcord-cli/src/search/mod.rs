@@ -45,7 +45,7 @@ use ripcord_policy::ConfigError;
 pub use self::{
     answer::{Answer, BackendOutcome, Report},
     backend::Backend,
-    policies::Policies,
+    policies::{Policies, Sharing},
     query::{BadQuery, Query},
 };
 use crate::html::wants_page;

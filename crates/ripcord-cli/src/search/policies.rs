@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use ripcord_redis::{Client, OnOutage, SharedBreaker};
+
 /// The settings of the policies around a backend. The [module](super) shows their order.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -25,4 +27,20 @@ pub struct Policies {
     pub cache_ttl: Duration,
     /// Maximum number of cached answers.
     pub cache_capacity: u32,
+}
+
+/// The Redis in which services share the state of the policies: the limits, the cached answers and the states of circuit breakers.
+#[derive(Clone, Debug)]
+pub struct Sharing {
+    pub(super) client: Client,
+    pub(super) on_outage: OnOutage,
+    pub(super) breakers: SharedBreaker,
+}
+
+impl Sharing {
+    /// Shares the state with all services that use the Redis and the prefix of `client`. `on_outage` decides what the limits do
+    /// while Redis is unavailable.
+    pub fn new(client: &Client, on_outage: OnOutage) -> Sharing {
+        Sharing { client: client.clone(), on_outage, breakers: SharedBreaker::new(client) }
+    }
 }

@@ -6,7 +6,7 @@ use axum::{
     Router,
     extract::{FromRef, RawQuery},
     response::Redirect,
-    routing::{any, get},
+    routing::{any, get, post},
 };
 use ipnet::IpNet;
 use ripcord::Shutdown;
@@ -19,7 +19,7 @@ use ripcord_http::{
 use tokio::net::TcpListener;
 
 use super::{
-    Error, Fleet, Settings, handlers, log,
+    Error, Fleet, Settings, handlers, jobs, log,
     metrics::{Metrics, Recorder, Refusals},
     peers::by_peer,
     request_id,
@@ -125,6 +125,7 @@ impl Service {
             .route("/", any(handlers::index))
             .route("/slow", any(handlers::slow))
             .route("/search", get(search::handler::<Service>))
+            .route("/jobs", post(jobs::submit))
             .fallback(handlers::not_found);
         let watching = Router::new().route("/healthz", get(handlers::health)).route("/metrics", get(handlers::metrics));
         let app = work.merge(watching).layer(layer).with_state(self.clone());
@@ -140,6 +141,10 @@ impl Service {
     /// Returns whether a load balancer should send requests elsewhere.
     pub(super) fn is_draining(&self) -> bool {
         self.shutdown.context().is_draining()
+    }
+
+    pub(super) fn jobs(&self) -> Option<&jobs::Jobs> {
+        self.fleet.as_ref().map(Fleet::jobs)
     }
 
     pub(super) fn metrics(&self) -> &Metrics {

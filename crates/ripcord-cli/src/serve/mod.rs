@@ -18,6 +18,7 @@
 //! | `demo.rs` | traffic for people who look at the pages |
 //! | `fleet/` | the services that share a Redis, and their page |
 //! | `log.rs`, `metrics/` | the log and the metrics |
+//! | `jobs.rs` | searches that run later, on any service of the fleet |
 //! | `request_id.rs` | request IDs in the form of the Go tutorial |
 //! | `peers.rs` | trusted peers |
 //! | `shutdown.rs` | the settings of the shutdown, and its log |
@@ -30,6 +31,7 @@ mod demo;
 mod error;
 mod fleet;
 mod handlers;
+mod jobs;
 mod log;
 mod metrics;
 mod page;
@@ -55,7 +57,7 @@ pub use self::{
 };
 use crate::{
     backends::Backends,
-    search::{Backend, Policies, Search},
+    search::{Backend, Policies, Search, Sharing},
 };
 
 /// Runs the service with the settings in `args` until a signal ends it. Blocks the calling thread.
@@ -94,11 +96,15 @@ async fn serve(settings: &Settings) -> Result<(), Error> {
         ),
         false => None,
     };
-    let search = search(shutdown.context(), settings, backends.as_ref())?;
     let fleet = settings.redis.as_ref().map(|redis| Fleet::new(redis, address)).transpose()?;
-    let service = Service::new(&shutdown, settings, search, recorder, inspector.clone(), fleet.clone());
+    let sharing = fleet.as_ref().map(Fleet::sharing);
+    let search = search(shutdown.context(), settings, backends.as_ref(), sharing.as_ref())?;
+    let service = Service::new(&shutdown, settings, search.clone(), recorder, inspector.clone(), fleet.clone());
     announce(address, settings.inspector, fleet.is_some());
 
+    if let Some(jobs) = fleet.as_ref().map(Fleet::jobs).cloned() {
+        shutdown.context().with_name("jobs").spawn(move |ctx| async move { jobs.work(&ctx, search).await });
+    }
     // The reports are not below the shutdown, because they show it until its end.
     let (reports, end_of_reports) = Context::background().with_name("fleet report").with_cancel();
     let reporting = fleet.zip(inspector).map(|(fleet, inspector)| {
@@ -124,16 +130,21 @@ async fn serve(settings: &Settings) -> Result<(), Error> {
 }
 
 /// Creates the search with the backends in the settings.
-fn search(server: &Context, settings: &Settings, backends: Option<&Backends>) -> Result<Search, Error> {
+fn search(
+    server: &Context,
+    settings: &Settings,
+    backends: Option<&Backends>,
+    sharing: Option<&Sharing>,
+) -> Result<Search, Error> {
     let client = client()?;
     let given = settings.backends.iter().map(|url| {
         let name = url.as_str().trim_start_matches("http://").trim_end_matches('/');
-        Backend::new(server, name, url.clone(), &client, &settings.policies)
+        Backend::new(server, name, url.clone(), &client, &settings.policies, sharing)
     });
     let started = backends.into_iter().flat_map(Backends::all).map(|backend| {
         let hedge_after = settings.policies.hedge_after.filter(|_| !backend.is_always_slow());
         let policies = Policies { hedge_after, ..settings.policies.clone() };
-        Backend::new(server, backend.name, backend.url.clone(), &client, &policies)
+        Backend::new(server, backend.name, backend.url.clone(), &client, &policies, sharing)
     });
     Ok(Search::new(given.chain(started).collect::<Result<Vec<_>, _>>()?)?)
 }

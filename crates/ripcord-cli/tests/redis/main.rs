@@ -33,6 +33,7 @@ fn main() -> ExitCode {
             limit_of_a_backend_holds_for_both_services_together,
             answer_cached_by_one_service_is_used_by_the_other,
             breaker_opened_by_one_service_is_open_in_the_other,
+            job_is_run_by_any_service_and_counted_on_the_page,
             services_continue_without_redis_and_say_so,
             invalid_redis_is_named_before_the_service_starts;
     };

@@ -130,6 +130,19 @@ pub(crate) fn breaker_opened_by_one_service_is_open_in_the_other() {
     assert_eq!((outcome(&mail, "context"), backend.searches()), ("rejected".to_owned(), 2));
 }
 
+pub(crate) fn job_is_run_by_any_service_and_counted_on_the_page() {
+    let (redis, backend) = (Redis::start(), Backend::start("200 OK", r#"{"hits":[]}"#));
+    let (shop, mail) =
+        (serve(&redis, "shop", &["--backend", &backend.url]), serve(&redis, "mail", &["--backend", &backend.url]));
+    for number in 0..5 {
+        let answer = shop.send("POST", &format!("/jobs?q=words{number}")).answer();
+        assert_eq!((answer.status, json(&answer)["job"].is_string()), (202, true), "{answer:?}");
+    }
+    until("all jobs are done", || get(&mail, "/debug/fleet/json")["jobs"]["done"] == 5);
+    assert_eq!(backend.searches(), 5);
+    assert_eq!(shop.send("POST", "/jobs").answer().status, 400, "a job without words");
+}
+
 pub(crate) fn services_continue_without_redis_and_say_so() {
     let (mut redis, backend) = (Redis::start(), Backend::start("200 OK", r#"{"hits":[]}"#));
     let shop = serve(&redis, "shop", &["--backend", &backend.url]);

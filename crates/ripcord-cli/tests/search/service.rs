@@ -73,7 +73,8 @@ impl TestService {
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         let asked = backends.iter().map(|backend| {
             let url = backend.url.parse().expect("a URL");
-            search::Backend::new(&server, backend.name(), url, &client, &settings.policies).expect("within bounds")
+            search::Backend::new(&server, backend.name(), url, &client, &settings.policies, None)
+                .expect("within bounds")
         });
         let search = Search::new(asked).expect("each once");
         let inspector = serve::inspector(&settings, &shutdown).expect("valid settings");

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use reqwest::Url;
 use ripcord_http::{Limits, inspector::Token, server};
 use ripcord_policy::ConfigError;
+use ripcord_redis::OnOutage;
 use ripcord_sql::postgres::tokio_postgres;
 use serde::{Deserialize, Serialize};
 
@@ -203,6 +204,16 @@ pub enum RedisOutage {
     /// Each service limits its own requests, to the rate divided by the number of services last seen.
     #[default]
     Local,
+}
+
+impl From<RedisOutage> for OnOutage {
+    fn from(outage: RedisOutage) -> Self {
+        match outage {
+            RedisOutage::Open => OnOutage::Open,
+            RedisOutage::Closed => OnOutage::Closed,
+            RedisOutage::Local => OnOutage::Local,
+        }
+    }
 }
 
 /// The Redis that several services share.

@@ -25,7 +25,8 @@ use ripcord_redis::{Client, ContextExt as _, Hub, Member};
 use serde::Serialize;
 
 use self::report::Report;
-use super::{Error, RedisOutage, RedisSettings};
+use super::{Error, RedisOutage, RedisSettings, jobs::Jobs};
+use crate::search::Sharing;
 
 /// The time between two reports.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -49,6 +50,7 @@ pub struct Fleet {
     client: Client,
     hub: Hub,
     members: ripcord_redis::Fleet,
+    jobs: Jobs,
     /// What the limits do while Redis is unavailable.
     outage: RedisOutage,
     /// The address of this service.
@@ -66,9 +68,20 @@ struct CanceledFromFleet {
 #[derive(Serialize)]
 struct Shown {
     members: Vec<Member<Report>>,
+    /// The jobs of the fleet. `None` if Redis is unavailable.
+    jobs: Option<JobCounts>,
     /// The reason why only this service is shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     because: Option<String>,
+}
+
+#[derive(Serialize)]
+struct JobCounts {
+    waiting: u64,
+    running: u64,
+    delayed: u64,
+    done: u64,
+    dead: u64,
 }
 
 #[derive(Serialize)]
@@ -94,8 +107,18 @@ impl Fleet {
     pub fn new(settings: &RedisSettings, address: SocketAddr) -> Result<Fleet, Error> {
         let name = settings.name.clone().unwrap_or_else(|| address.to_string());
         let client = settings.client.clone().name(name).build()?;
-        let (hub, members) = (Hub::new(&client), ripcord_redis::Fleet::new(&client));
-        Ok(Fleet { client, hub, members, outage: settings.outage, address })
+        let (hub, members, jobs) = (Hub::new(&client), ripcord_redis::Fleet::new(&client), Jobs::new(&client)?);
+        Ok(Fleet { client, hub, members, jobs, outage: settings.outage, address })
+    }
+
+    /// Returns the queue of searches that the services share.
+    pub(super) fn jobs(&self) -> &Jobs {
+        &self.jobs
+    }
+
+    /// Returns the Redis in which the services share the state of policies.
+    pub(super) fn sharing(&self) -> Sharing {
+        Sharing::new(&self.client, self.outage.into())
     }
 
     /// Binds the context of a request to the request's ID, so that a cancel of the ID ends the request.
@@ -151,7 +174,14 @@ async fn show_json(State(page): State<Page>) -> Json<Shown> {
             (vec![own], Some(format!("only this service is shown: {error}")))
         }
     };
-    Json(Shown { members, because })
+    let jobs = page.fleet.jobs.stats(&ctx).await.ok().map(|stats| JobCounts {
+        waiting: stats.waiting,
+        running: stats.running,
+        delayed: stats.delayed,
+        done: stats.done,
+        dead: stats.dead,
+    });
+    Json(Shown { members, jobs, because })
 }
 
 async fn cancel(

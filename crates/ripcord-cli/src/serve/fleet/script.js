@@ -114,10 +114,12 @@ async function read() {
     const data = await answer.json();
     if (!answer.ok) throw new Error(data.because);
     showServices(data.members);
+    const jobs = data.jobs;
+    $("jobs").textContent = jobs ? `Jobs: ${jobs.waiting} waiting, ${jobs.running} running, ${jobs.delayed} to be tried again, ${jobs.done} done, ${jobs.dead} failed` : "";
     showContexts(data.members);
     showEnded(data.members);
-    state.textContent = `${data.members.length} ${data.members.length === 1 ? "service" : "services"}, read ${new Date().toLocaleTimeString()}`;
-    state.className = "";
+    state.textContent = data.because ?? `${data.members.length} ${data.members.length === 1 ? "service" : "services"}, read ${new Date().toLocaleTimeString()}`;
+    state.className = data.because ? "bad" : "";
   } catch (error) {
     state.textContent = `The services cannot be read: ${error.message}`;
     state.className = "bad";
