@@ -99,6 +99,12 @@ use time::Time;
 /// If a [`Stack`](crate::Stack) has taken a token for a call and then does not send the call, the stack returns the token to
 /// the bucket. The waiters then get their tokens earlier.
 ///
+/// # Several processes
+///
+/// By default, the bucket is in this process. With a [`backend`](RateLimiterBuilder::backend), several processes share it. The
+/// crate `ripcord-redis` has a backend that keeps buckets in Redis. Code that uses a limiter does not depend on the backend. The
+/// sections above describe a bucket in this process. The docs of the backend say how it differs.
+///
 /// # Clocks
 ///
 /// The bucket earns tokens by the limiter's clock. The limiter uses the system's clock unless

@@ -37,14 +37,26 @@ pub(super) struct Event {
 }
 
 impl Settings {
-    /// Records what was heard, unless it is older than what is known. Returns whether something is new.
+    /// Records what another client has published, unless it is older than what is known. Returns whether something is new.
     pub(super) fn hear(&self, heard: Known) -> bool {
-        let mut known = self.lock();
-        let is_new = heard.version > known.version;
-        if is_new {
-            *known = heard;
-        }
-        drop(known);
+        self.record(heard, |known| heard.version > known.version)
+    }
+
+    /// Records what Redis has stored. Its version is lower than before if Redis has lost its data. Returns whether something is
+    /// new.
+    pub(super) fn read(&self, stored: Known) -> bool {
+        self.record(stored, |known| stored != *known)
+    }
+
+    fn record(&self, new: Known, is_new: impl FnOnce(&Known) -> bool) -> bool {
+        let is_new = {
+            let mut known = self.lock();
+            let is_new = is_new(&known);
+            if is_new {
+                *known = new;
+            }
+            is_new
+        };
         if is_new {
             self.changes.send_replace(());
         }
@@ -125,6 +137,8 @@ mod tests {
         assert!(settings.hear(event(2, 20)) && !settings.hear(event(1, 10)) && !settings.hear(event(2, 20)));
         let quota = settings.apply(Quota::new(Rate::per_second(1.0), 1).unwrap());
         assert_eq!((quota.rate(), quota.burst()), (Rate::per_second(1.0), 20));
+        assert!(settings.read(Known::default()), "Redis has lost its data");
+        assert!(!settings.read(Known::default()) && settings.hear(event(1, 10)));
     }
 
     #[test]

@@ -143,7 +143,7 @@ impl Shared {
         let mut read = redis::cmd("HMGET");
         read.arg(self.settings_key()).arg(&FIELDS);
         let known: Known = self.send("settings", Request::Command(&read)).await?;
-        if self.settings.hear(known) {
+        if self.settings.read(known) {
             self.denied.clear();
         }
         Ok(())

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use ripcord::{Clock, Context, block_on};
 use ripcord_policy::limiter::Quota;
 use ripcord_policy::{Bulkhead, KeyedLimiter, Random, Rate, RateLimiter, Reservation, Stack};
-use ripcord_redis::{Client, Limiter, Mode, OnOutage};
+use ripcord_redis::{Client, ClientBuilder, Limiter, Mode, OnOutage};
 
 use crate::cluster::Cluster;
 use crate::sentinel::Watched;
@@ -18,8 +18,17 @@ pub(crate) const SLOW: Rate = Rate::every(Duration::from_secs(3600));
 
 const HOUR: Duration = Duration::from_secs(3600);
 
+/// The keys of the limiter `api`.
+pub(crate) const BUCKET: &str = "ripcord:{limiter:api}:bucket:";
+const PROMISES: &str = "ripcord:{limiter:api}:promises:";
+
+/// Creates a client that waits long for a busy machine. A server that was killed refuses connections at once.
 pub(crate) fn client(server: &Server) -> Client {
-    let builder = Client::builder().url(server.url()).retry_every(Duration::from_millis(50));
+    patient(Client::builder().url(server.url()))
+}
+
+fn patient(builder: ClientBuilder) -> Client {
+    let builder = builder.timeout(Duration::from_secs(10)).retry_every(Duration::from_millis(50));
     builder.build().expect("valid settings")
 }
 
@@ -103,9 +112,6 @@ pub(crate) fn new_rate_ends_a_denial_and_moves_a_waiter() {
     });
     until("the key is not denied any longer", || two.allow());
 }
-
-const PROMISES: &str = "ripcord:{limiter:api}:promises:";
-const BUCKET: &str = "ripcord:{limiter:api}:bucket:";
 
 pub(crate) fn wait_that_cannot_end_before_the_deadline_takes_nothing() {
     let (_server, one, two) = pair(SLOW, 1);
@@ -273,10 +279,7 @@ pub(crate) fn clock_of_a_client_does_not_matter() {
 
 pub(crate) fn clients_of_a_cluster_share_a_bucket_across_a_failover() {
     let mut cluster = Cluster::start();
-    let new = || {
-        let builder = Client::builder().cluster(cluster.urls()).retry_every(Duration::from_millis(50));
-        limiter(&builder.build().expect("valid settings"), SLOW, 4, OnOutage::Closed).0
-    };
+    let new = || limiter(&patient(Client::builder().cluster(cluster.urls())), SLOW, 4, OnOutage::Closed).0;
     let (one, two) = (new(), new());
     assert!(one.allow() && two.allow());
     one.set_rate(Rate::per(2, HOUR)).expect("the cluster is available");
@@ -288,16 +291,16 @@ pub(crate) fn clients_of_a_cluster_share_a_bucket_across_a_failover() {
     cluster.fail_over(BUCKET);
     until("the new master answers", || one.allow());
     until("the other client follows", || two.allow());
-    let fresh =
-        limiter(&Client::builder().cluster(cluster.urls()).build().expect("valid settings"), SLOW, 4, OnOutage::Closed);
-    assert!(!fresh.0.allow(), "the bucket had four tokens before and after the failover");
+    let fresh = limiter(&patient(Client::builder().cluster(cluster.urls())), SLOW, 4, OnOutage::Closed).0;
+    assert!(!fresh.allow(), "the bucket had four tokens before and after the failover");
 }
 
 pub(crate) fn clients_through_sentinels_share_a_bucket_across_a_failover() {
     let mut watched = Watched::start();
     let new = || limiter(&watched.client(), SLOW, 3, OnOutage::Closed).0;
     let (one, two) = (new(), new());
-    assert!(one.allow() && two.allow());
+    until("the first token is granted", || one.allow());
+    until("the second token is granted", || two.allow());
     watched.fail_over();
     until("the new master answers", || one.allow());
     until("the other client is denied by the new master", || !two.allow() && two.stats().denied > 0);

@@ -7,7 +7,7 @@ use ripcord::{Context, block_on};
 use ripcord_policy::Rate;
 use ripcord_redis::{Client, Mode, OnOutage};
 
-use crate::limiter::{SLOW, client, limiter};
+use crate::limiter::{BUCKET, SLOW, client, limiter};
 use crate::server::{Server, until};
 
 /// Longest time by which a call may end after its deadline on a busy machine.
@@ -81,8 +81,32 @@ pub(crate) fn denied_key_stays_denied_when_the_limiter_becomes_local() {
     assert!(limiter.allow(), "fewer tokens were not denied");
 }
 
+pub(crate) fn error_of_the_server_counts_as_an_outage() {
+    let server = Server::start();
+    let client = client(&server);
+    let (limiter, backend) = limiter(&client, SLOW, 2, OnOutage::Closed);
+    assert!(limiter.allow());
+    server.command(&["SET", BUCKET, "not a bucket"]);
+    let refused = block_on(limiter.wait(&Context::background())).unwrap_err();
+    assert!(refused.is_unavailable() && backend.stats().mode == Mode::Closed && client.is_available(), "{refused}");
+    server.command(&["DEL", BUCKET]);
+    assert!(limiter.allow() && backend.stats().mode == Mode::Connected);
+}
+
+pub(crate) fn data_lost_by_the_server_is_not_remembered() {
+    let server = Server::start();
+    let (limiter, _) = limiter(&client(&server), SLOW, 1, OnOutage::Local);
+    limiter.set_burst(7).expect("Redis is available");
+    limiter.set_burst(8).expect("Redis is available");
+    assert_eq!((limiter.burst(), limiter.allow_n(8)), (8, true));
+    server.command(&["FLUSHALL"]);
+    assert_eq!((limiter.burst(), limiter.allow(), limiter.allow()), (1, true, false));
+    limiter.set_burst(2).expect("Redis is available");
+    assert_eq!(limiter.burst(), 2);
+}
+
 pub(crate) fn outage_costs_one_timeout_and_not_one_per_request() {
-    const TIMEOUT: Duration = Duration::from_secs(1);
+    const TIMEOUT: Duration = Duration::from_secs(3);
     let server = Server::start();
     let builder = Client::builder().url(server.url()).timeout(TIMEOUT).retry_every(60 * TIMEOUT);
     let client = builder.build().expect("valid settings");
@@ -153,7 +177,8 @@ pub(crate) fn server_killed_and_restarted_under_load_leaves_nothing_hanging() {
 
 pub(crate) fn server_paused_for_two_seconds_under_load_leaves_nothing_hanging() {
     let server = Server::start();
-    let client = client(&server);
+    let builder = Client::builder().url(server.url()).retry_every(Duration::from_millis(50));
+    let client = builder.build().expect("valid settings");
     let (limiter, backend) = limiter(&client, Rate::per_second(200.0), 10, OnOutage::Open);
     under_load(&limiter, || {
         until("Redis decides", || backend.stats().connected > 0);

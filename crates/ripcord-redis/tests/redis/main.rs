@@ -145,6 +145,8 @@ fn main() -> ExitCode {
             closed_limiter_refuses_everything_during_an_outage,
             local_limiter_grants_its_share_once_over_several_outages,
             denied_key_stays_denied_when_the_limiter_becomes_local,
+            error_of_the_server_counts_as_an_outage,
+            data_lost_by_the_server_is_not_remembered,
             outage_costs_one_timeout_and_not_one_per_request,
             server_killed_and_restarted_under_load_leaves_nothing_hanging,
             server_paused_for_two_seconds_under_load_leaves_nothing_hanging;
