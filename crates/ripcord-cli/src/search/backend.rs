@@ -82,8 +82,8 @@ impl Backend {
                     // In an outage, the budget ends the retries and hedges of all searches.
                     .budget(Arc::new(RetryBudget::new())),
             )
-            // A lost packet costs a second. A second request is faster.
-            .hedge(hedge.map(Hedge::after))
+            // A lost packet costs a second. A second request is faster. With a closure, causes name this line.
+            .hedge(hedge.map(|delay| Hedge::builder().delay(delay)))
             .breaker(
                 breaker
                     .consecutive_failures(policies.breaker_failures)

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use serde_json::Value;
 
 use super::{
     backend::Backend,
@@ -56,6 +57,34 @@ async fn slow_request_is_hedged_and_the_first_answer_counts() {
     assert_eq!((titles(&json), &report(&json, &backend)["requests"]), (vec!["the second"], &2.into()));
     stalled.gone().await;
     service.counted(&format!("ripcord_hedge_hedges_total{{name=\"{}\"}} 1", backend.name())).await;
+}
+
+#[tokio::test]
+async fn canceled_attempt_of_a_hedge_names_the_line_that_set_the_hedge() {
+    let mut backend = Backend::start().await;
+    let service = TestService::with(&[&backend], |policies| policies.hedge_after = Some(SECOND / 10));
+    let searching = service.get("/search?q=a");
+    let stalled = backend.arrival().await;
+    service.time.advance(SECOND / 10);
+    backend.arrival().await.find("the second");
+    searching.await.expect("no panic");
+    stalled.gone().await;
+
+    let page = service.get_from(Some("127.0.0.1:4000"), "/debug/contexts/json", &[("host", "localhost")]);
+    let page = page.await.expect("no panic").json();
+    let spans: Vec<&Value> =
+        page["finished"].as_array().expect("groups").iter().flat_map(entries).flat_map(spans).collect();
+    let canceled = spans.iter().find(|span| span["end"]["causes"][0] == "another attempt of the same call won");
+    let location = canceled.unwrap_or_else(|| panic!("{page:#}"))["end"]["location"].as_str().expect("a line");
+    assert!(location.contains("ripcord-cli/src/search/backend.rs:"), "{location}");
+}
+
+fn entries(group: &Value) -> &[Value] {
+    group["kept"].as_array().expect("entries")
+}
+
+fn spans(entry: &Value) -> &[Value] {
+    entry["spans"].as_array().expect("spans")
 }
 
 #[tokio::test]
