@@ -65,7 +65,7 @@ pub(crate) fn server_killed_in_the_middle_of_every_operation_loses_no_job() {
             let retry = Retry::constant(Duration::from_millis(5)).max_attempts(1000).build().expect("valid settings");
             let handler = move |ctx: Context, n: u64| {
                 let attempt = ripcord_redis::JobInfo::get(&ctx).expect("a job").attempt;
-                let fails = n % 7 == 0 && attempt == 0;
+                let fails = n.is_multiple_of(7) && attempt == 0;
                 if !fails {
                     handled.add(n);
                 }

@@ -1,6 +1,7 @@
 //! The queue under load: many jobs, four worker processes, one of which is killed again and again.
 //!
 //! `scripts/queue-load` runs this with a million jobs.
+#![expect(clippy::print_stdout, reason = "the figures of scripts/queue-load")]
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
