@@ -11,7 +11,25 @@ use crate::signal::Signal;
 use crate::supervisor::{CommandEnd, Request, Shared};
 use crate::tree::Tree;
 
-/// A running command. Returned by [`Command::spawn`](crate::Command::spawn), whose documentation has an example.
+/// A running command. Returned by [`Command::spawn`](crate::Command::spawn).
+///
+/// ```
+/// use std::process::Stdio;
+/// use ripcord::Context;
+/// use ripcord_process::Command;
+/// use tokio::io::AsyncWriteExt;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let ctx = Context::background();
+/// let mut child = Command::new("sort").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn(&ctx)?;
+/// let mut stdin = child.stdin.take().expect("it is piped");
+/// stdin.write_all(b"two\none\n").await?;
+/// drop(stdin); // `sort` reads to the end
+/// assert_eq!(child.wait_with_output().await?.stdout, b"one\ntwo\n");
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// Wait for the command with [`wait`](Child::wait) or [`wait_with_output`](Child::wait_with_output). Send signals with the
 /// [`ChildHandle`] from [`handle`](Child::handle). A background task ends the command when its context is canceled or its deadline

@@ -125,8 +125,25 @@ impl<S> Layer<S> for ClientLayer {
     }
 }
 
-/// A tower service that sends gRPC calls and ends each call when its context ends. Created by [`ClientLayer`], which describes how
-/// to use it.
+/// A tower service that sends gRPC calls and ends each call when its context ends. Created by [`ClientLayer`].
+///
+/// ```
+/// use std::time::Duration;
+/// use http::{Request, Response};
+/// use ripcord::Context;
+/// use ripcord_grpc::{ClientLayer, Code, client::Client};
+/// use ripcord_http::client::RequestExt;
+/// use tower::{Layer, Service, service_fn};
+///
+/// # futures::executor::block_on(async {
+/// let transport = service_fn(|_: Request<String>| std::future::pending::<Result<Response<String>, std::io::Error>>());
+/// let mut client: Client<_> = ClientLayer::new().layer(transport);
+/// let ctx = Context::background().with_timeout(Duration::from_millis(1));
+/// let request = Request::post("http://localhost/echo.Echo/Unary").body(String::new()).unwrap();
+/// let error = client.call(request.with_context(&ctx)).await.unwrap_err();
+/// assert_eq!(error.code(), Code::DeadlineExceeded);
+/// # });
+/// ```
 #[derive(Clone, Debug)]
 pub struct Client<S> {
     http: client::Client<S>,

@@ -117,7 +117,23 @@ impl<S> Layer<S> for ClientLayer {
     }
 }
 
-/// A tower client whose calls end when their context ends. Created by [`ClientLayer`], whose documentation has an example.
+/// A tower client whose calls end when their context ends. Created by [`ClientLayer`].
+///
+/// ```
+/// use std::time::Duration;
+/// use http::{Request, Response};
+/// use ripcord::Context;
+/// use ripcord_http::client::{Client, ClientLayer, RequestExt};
+/// use tower::{Layer, Service, service_fn};
+///
+/// # futures::executor::block_on(async {
+/// let inner = service_fn(|_: Request<String>| std::future::pending::<Result<Response<String>, std::io::Error>>());
+/// let mut client: Client<_> = ClientLayer::new().layer(inner);
+/// let ctx = Context::background().with_timeout(Duration::from_millis(1));
+/// let request = Request::get("http://localhost/").body(String::new()).unwrap();
+/// assert!(client.call(request.with_context(&ctx)).await.unwrap_err().is_deadline_exceeded());
+/// # });
+/// ```
 #[derive(Clone, Debug)]
 pub struct Client<S> {
     inner: S,

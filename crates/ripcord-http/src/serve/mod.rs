@@ -110,8 +110,19 @@ pub fn serve<S>(listener: TcpListener, service: S) -> Serve<S> {
     }
 }
 
-/// A server with its settings that does not run yet. Created by [`serve`], whose documentation has an example. Await this value to
-/// run the server.
+/// A server with its settings that does not run yet. Created by [`serve`]. Await this value to run the server.
+///
+/// ```no_run
+/// # async fn example() -> std::io::Result<()> {
+/// let shutdown = ripcord::Shutdown::builder().build();
+/// let listener = ripcord_http::listen("127.0.0.1:8080").await?;
+/// ripcord_http::serve(listener, axum::Router::new())
+///     .on_accept_error(|error| eprintln!("cannot accept a connection: {error}"))
+///     .shutdown(&shutdown)
+///     .await;
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a server serves only when it is awaited"]
 pub struct Serve<S> {
     listener: TcpListener,

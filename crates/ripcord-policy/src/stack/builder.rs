@@ -22,7 +22,22 @@ use crate::tally::Tally;
 use crate::{Bulkhead, Cache, CircuitBreaker, ConfigError, Fallback, Hedge, RateLimiter, Retry};
 
 /// Builds a [`Stack`]. Create the builder with [`Stack::builder`]. Add the layers in the order from the outermost to the
-/// innermost layer: see [the table of layers](Stack#the-layers-from-the-outside-in). [`Stack`] has an example.
+/// innermost layer: see [the table of layers](Stack#the-layers-from-the-outside-in).
+///
+/// ```
+/// use std::time::Duration;
+/// use ripcord_policy::{Bulkhead, CircuitBreaker, ConfigError, Retry, Stack};
+///
+/// let stack: Stack<String, std::io::Error> = Stack::builder()
+///     .deadline(Duration::from_secs(5))
+///     .retry(Retry::exponential(Duration::from_millis(50)).max_attempts(3))
+///     .breaker(CircuitBreaker::builder("inventory").consecutive_failures(5))
+///     .bulkhead(Bulkhead::builder().limit(10))
+///     .attempt_timeout(Duration::from_secs(1))
+///     .build()?;
+/// assert!(stack.cache().is_none());
+/// # Ok::<(), ConfigError>(())
+/// ```
 ///
 /// Each method that adds a policy accepts the policy, the builder of the policy, or an `Option` of either. `None` leaves the
 /// layer out. A policy that is passed as a builder gets the stack's [`clock`](Self::clock), unless the builder has a clock

@@ -17,6 +17,18 @@ use crate::error::Kind;
 
 /// A transaction of Postgres. Returned by [`Pool::transaction`] and [`TransactionBuilder::begin`].
 ///
+/// ```no_run
+/// use ripcord::Context;
+/// use ripcord_sql::{Error, postgres::Pool};
+///
+/// async fn close_account(ctx: &Context, pool: &Pool, account: i64) -> Result<(), Error> {
+///     let transaction = pool.transaction(ctx).await?;
+///     transaction.execute(ctx, "DELETE FROM cards WHERE account = $1", &[&account]).await?;
+///     transaction.execute(ctx, "DELETE FROM accounts WHERE id = $1", &[&account]).await?; // an error rolls back
+///     transaction.commit(ctx).await
+/// }
+/// ```
+///
 /// The transaction is rolled back in four cases:
 ///
 /// - The `Transaction` is dropped without [`commit`](Transaction::commit).

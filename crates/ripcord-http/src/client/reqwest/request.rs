@@ -18,7 +18,19 @@ use crate::client::{BaggageFilter, CauseFuture, CauseLayer, ProgressBody};
 use crate::deadline::Dialect;
 
 /// Adds the method [`context`](RequestBuilderExt::context) to reqwest's [`RequestBuilder`]. The method sets the [`Context`] of a
-/// call. When the context ends, the call ends. The documentation of the method has an example.
+/// call. When the context ends, the call ends.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use ripcord::Context;
+/// use ripcord_http::client::reqwest::RequestBuilderExt;
+///
+/// # async fn example(client: reqwest::Client) -> Result<(), ripcord_http::client::Error> {
+/// let ctx = Context::background().with_timeout(Duration::from_secs(5));
+/// let response = client.get("http://localhost:8080/").context(&ctx).send().await?;
+/// println!("{}", response.text().await?); // the body observes the context too
+/// # Ok(()) }
+/// ```
 pub trait RequestBuilderExt: Sized {
     /// Sets the context of the call. When the context ends, reqwest's call is dropped, and [`send`](ContextRequest::send) returns
     /// an error. The call sends the time left until the context's deadline, the request ID and the trace to the server.
@@ -29,18 +41,6 @@ pub trait RequestBuilderExt: Sized {
     /// On a redirect, reqwest sends the same headers again, with the same time left. If redirects are slow or lead to other hosts,
     /// turn them off in reqwest. [`ClientLayer`](crate::client::ClientLayer) inside a layer that follows redirects sends new
     /// headers each time.
-    ///
-    /// ```no_run
-    /// use std::time::Duration;
-    /// use ripcord::Context;
-    /// use ripcord_http::client::reqwest::RequestBuilderExt;
-    ///
-    /// # async fn example(client: reqwest::Client) -> Result<(), ripcord_http::client::Error> {
-    /// let ctx = Context::background().with_timeout(Duration::from_secs(5));
-    /// let response = client.get("http://localhost:8080/").context(&ctx).send().await?;
-    /// println!("{}", response.text().await?); // the body observes the context too
-    /// # Ok(()) }
-    /// ```
     #[track_caller]
     fn context(self, ctx: &Context) -> ContextRequest;
 }

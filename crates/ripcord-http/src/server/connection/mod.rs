@@ -113,8 +113,23 @@ pub fn watch(stream: TcpStream) -> (WatchedStream, Watch) {
 
 /// A watched connection that is not served yet, with its settings. Created by [`watch`].
 ///
-/// Wrap the service with [`service`](Watch::service), then run the connection with [`serve`](Watch::serve). The
-/// [module documentation](self) has an example.
+/// Wrap the service with [`service`](Watch::service), then run the connection with [`serve`](Watch::serve):
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use hyper_util::{rt::TokioIo, server::conn::auto, service::TowerToHyperService};
+/// use ripcord::Context;
+/// use ripcord_http::server::connection;
+///
+/// async fn serve(server: Context, stream: tokio::net::TcpStream, app: axum::Router) {
+///     let (stream, watch) = connection::watch(stream);
+///     let watch = watch.idle_timeout(Duration::from_secs(10)).until(&server);
+///     let mut builder = auto::Builder::new(connection::StreamExecutor::new());
+///     builder.http1().half_close(true);
+///     let service = TowerToHyperService::new(watch.service(app));
+///     watch.serve(builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned()).await;
+/// }
+/// ```
 #[must_use = "a connection is watched only if it is served with `Watch::serve`"]
 #[derive(Debug)]
 pub struct Watch {
