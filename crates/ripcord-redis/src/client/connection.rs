@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
-use redis::{Cmd, ErrorKind, Pipeline, RedisError, ScriptInvocation, ServerErrorKind, Value};
+use redis::{Cmd, ErrorKind, RedisError, ScriptInvocation, ServerErrorKind, Value};
 
 use super::Shared;
 use super::server::Connection;
@@ -11,7 +11,6 @@ use super::server::Connection;
 /// What is sent to Redis.
 pub(crate) enum Request<'a> {
     Command(&'a Cmd),
-    Pipeline(&'a Pipeline),
     Script(&'a ScriptInvocation<'a>),
     /// A script that must not run twice, even if the answer is lost.
     Once(&'a ScriptInvocation<'a>),
@@ -36,7 +35,6 @@ impl Request<'_> {
     pub(super) async fn send(&self, connection: &mut Connection) -> Result<Value, RedisError> {
         match self {
             Request::Command(command) => command.query_async(connection).await,
-            Request::Pipeline(pipeline) => pipeline.query_async(connection).await,
             Request::Script(script) | Request::Once(script) => script.invoke_async(connection).await,
         }
     }
