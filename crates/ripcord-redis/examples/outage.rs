@@ -10,6 +10,8 @@
 //!
 //! It needs redis-server in the PATH, and uses a free port of the loopback interface.
 
+#![expect(clippy::print_stdout, reason = "the chart is the output")]
+
 use std::error::Error;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
