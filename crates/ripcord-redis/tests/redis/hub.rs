@@ -177,7 +177,8 @@ pub(crate) fn server_killed_in_the_middle_of_bind_and_cancel_misses_no_cancel() 
         let during = Context::background().bind(&near, id("during"));
         let late = Context::background().bind(&near, id("canceled"));
         assert!(cancel(&far, &id("before"), "during the outage").unwrap_err().is_unavailable());
-        assert!(!during.is_done() && !late.is_done() && near.stats().unread > 0, "{:?}", near.stats());
+        // The message of the first cancel may have arrived before the end, so `late` may have ended already.
+        assert!(!during.is_done() && near.stats().unread > 0, "{:?}", near.stats());
         server.restart();
         cancel_at_last(&far, &id("before"), "after the outage");
         cancel_at_last(&far, &id("during"), "after the outage");

@@ -161,7 +161,7 @@ impl Server {
     /// Sends one command, and returns the answer, or `None` if the server does not answer.
     pub(crate) fn try_command(&self, words: &[&str]) -> Option<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
         let mut request = format!("*{}\r\n", words.len());
         words.iter().for_each(|word| request += &format!("${}\r\n{word}\r\n", word.len()));
         stream.write_all(request.as_bytes()).ok()?;

@@ -20,7 +20,7 @@ fn load_that_started_before_a_remove_or_clear_is_neither_stored_nor_joined_later
                     model.source.version.store(1, Ordering::Relaxed);
                     match clears {
                         true => model.cache.clear(&model.ctx).unwrap(),
-                        false => drop(model.cache.remove(&model.ctx, KEY).unwrap()),
+                        false => drop(model.cache.remove(&model.ctx, &KEY).unwrap()),
                     }
                     model.get_or_load(Way::SeesVersion).join().unwrap()
                 })
