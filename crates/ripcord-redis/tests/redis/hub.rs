@@ -335,7 +335,17 @@ pub(crate) fn registration_ends_with_its_context() {
     assert!(root.bind(&hub, "order").is_done() && hub.stats().contexts == 0, "an ended context is not registered");
 }
 
+/// Runs in a process of its own, because other tests of this process need memory too.
 pub(crate) fn a_million_binds_leave_nothing_behind() {
+    const ALONE: &str = "RIPCORD_TEST_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        let mut command = std::process::Command::new(std::env::current_exe().expect("the test's own path"));
+        command.args(["--exact", "hub::a_million_binds_leave_nothing_behind", "--nocapture"]).env(ALONE, "1");
+        let output = command.output().expect("the test runs again");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+        return;
+    }
     let server = Server::start();
     let hub = hub(server.url(), "shop-1");
     settle(&hub, &Context::background());

@@ -290,7 +290,7 @@ pub(crate) fn clients_of_a_cluster_share_a_bucket_across_a_failover() {
     let reserved = two.reserve_n(3).expect("within the burst");
     assert!(reserved.delay() > HOUR / 4 && reserved.cancel());
     let master = cluster.master_of(BUCKET);
-    until("the replica has the bucket", || cluster.node(master).command(&["WAIT", "1", "0"]).starts_with(":1"));
+    until("the replica has the bucket", || cluster.node(master).command(&["WAIT", "1", "100"]).starts_with(":1"));
     cluster.fail_over(BUCKET);
     until("the new master answers", || one.allow());
     until("the other client follows", || two.allow());
