@@ -30,7 +30,7 @@ use crate::{Bulkhead, Cache, CircuitBreaker, ConfigError, Fallback, Hedge, RateL
 ///
 /// let stack: Stack<String, std::io::Error> = Stack::builder()
 ///     .deadline(Duration::from_secs(5))
-///     .retry(Retry::exponential(Duration::from_millis(50)).max_attempts(3))
+///     .retry(Retry::builder().base(Duration::from_millis(50)).max_attempts(3))
 ///     .breaker(CircuitBreaker::builder("inventory").consecutive_failures(5))
 ///     .bulkhead(Bulkhead::builder().limit(10))
 ///     .attempt_timeout(Duration::from_secs(1))

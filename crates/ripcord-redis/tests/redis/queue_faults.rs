@@ -232,7 +232,7 @@ fn queue_of(client: &Client) -> Numbers {
 }
 
 /// Waits until the replica has every write of the master.
-fn until_replicated(info: impl Fn() -> String) {
+pub(crate) fn until_replicated(info: impl Fn() -> String) {
     crate::server::until("the replica has all writes", || {
         let info = info();
         let offset = |name: &str| Some(info.split_once(name)?.1.split([',', '\r']).next()?.to_owned());
