@@ -197,7 +197,8 @@ impl Bulkhead {
 impl BulkheadBuilder {
     /// Sets the maximum number of calls in flight: the number of permits. The number must be at least 1. Required.
     ///
-    /// If the limit is [adaptive](Self::adaptive), this is the limit after the first measurement. During the first measurement,
+    /// If the limit is [adaptive](Self::adaptive), this is only the initial limit, which later rises and falls. It applies as soon
+    /// as the bulkhead has measured the [unloaded latency](AdaptiveLimit#how-the-limit-changes) for the first time. Until then,
     /// the limit is [`AdaptiveLimit::min_limit`].
     pub fn limit(mut self, calls: usize) -> Self {
         self.limit = Some(calls);

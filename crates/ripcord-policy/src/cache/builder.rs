@@ -103,8 +103,8 @@ where
     ///
     /// An entry that is heavier than the whole capacity is not kept. The weigher runs once per inserted or loaded value,
     /// outside all locks. A panic of the weigher goes to the caller of [`insert`](Cache::insert). If the weigher panics for
-    /// a loaded value, this counts as a panic of the load. A cache with a weigher has a single lock, so many threads that
-    /// use the cache at the same time may wait for each other.
+    /// a loaded value, this counts as a panic of the load. A cache with a weigher has a single lock: threads that use the
+    /// cache at the same time may wait for each other.
     pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
         self.settings.weigher = Some(Arc::new(weigher));
         self

@@ -5,8 +5,9 @@ use std::fmt::{self, Write as _};
 
 use super::marker::Marker;
 
-/// The cause of the end of a [bound](crate::ContextExt::bind) context that was [canceled](crate::Hub::cancel), or of the context of
-/// a job that was [canceled](crate::Queue::cancel), on this or another machine.
+/// The cause of a context that was canceled through Redis: a [bound](crate::ContextExt::bind) context by
+/// [`Hub::cancel`](crate::Hub::cancel), or the context of a job by [`Queue::cancel`](crate::Queue::cancel). The call that canceled
+/// the context was made in this process or in another one.
 ///
 /// `Display` prints the cause, the canceler and its line of code on one line, with control characters escaped:
 /// `order withdrawn (canceled by shop-2 at src/orders.rs:12:5)`.

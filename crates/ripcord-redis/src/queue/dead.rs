@@ -92,12 +92,14 @@ impl<J> Queue<J> {
         }
     }
 
-    /// Makes dead letters wait for a worker again, and returns their number. Other IDs are ignored. The jobs keep their IDs. They
-    /// have no deadline anymore, and their attempts are counted from the start.
+    /// Makes the dead letters with these IDs wait for a worker again, and returns how many jobs wait again. IDs that belong to no
+    /// dead letter are ignored. The jobs keep their IDs. They have no deadline anymore, and their attempts are counted from the
+    /// start.
     ///
     /// # Errors
     ///
-    /// `ctx` ended, or Redis is unavailable or refused the command. Some of the jobs may wait again.
+    /// `ctx` ended, or Redis is unavailable or refused the command. After an error, it is possible that some of the jobs already
+    /// wait again.
     #[track_caller]
     pub fn resend<'a>(
         &'a self,
@@ -107,7 +109,7 @@ impl<J> Queue<J> {
         each(&self.inner, ctx, Location::caller(), "resend", &scripts::RESEND, ids)
     }
 
-    /// Makes all dead letters wait for a worker again, like [`resend`](Queue::resend), and returns their number.
+    /// Makes all dead letters wait for a worker again, like [`resend`](Queue::resend), and returns how many jobs wait again.
     ///
     /// # Errors
     ///
@@ -117,12 +119,13 @@ impl<J> Queue<J> {
         all(&self.inner, ctx, Location::caller(), "resend", &scripts::RESEND)
     }
 
-    /// Deletes dead letters, and returns their number. Other IDs are ignored: use [`cancel`](Queue::cancel) for jobs that wait or
-    /// run.
+    /// Deletes the dead letters with these IDs, and returns how many were deleted. IDs that belong to no dead letter are ignored:
+    /// use [`cancel`](Queue::cancel) for jobs that wait or run.
     ///
     /// # Errors
     ///
-    /// `ctx` ended, or Redis is unavailable or refused the command. Some of the dead letters may be deleted.
+    /// `ctx` ended, or Redis is unavailable or refused the command. After an error, it is possible that some of the dead letters
+    /// are already deleted.
     #[track_caller]
     pub fn delete<'a>(
         &'a self,
@@ -132,7 +135,7 @@ impl<J> Queue<J> {
         each(&self.inner, ctx, Location::caller(), "delete", &scripts::DELETE, ids)
     }
 
-    /// Deletes all dead letters, and returns their number.
+    /// Deletes all dead letters, and returns how many were deleted.
     ///
     /// # Errors
     ///

@@ -195,7 +195,7 @@ impl<J: Serialize + DeserializeOwned + Send> Queue<J> {
     ///
     /// # Errors
     ///
-    /// The same as those of [`submit`](Queue::submit). Some of the jobs may have been submitted.
+    /// The same as those of [`submit`](Queue::submit). After an error, it is possible that some of the jobs were submitted.
     #[track_caller]
     pub fn submit_all<'a>(
         &'a self,

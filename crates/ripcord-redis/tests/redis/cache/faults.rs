@@ -145,7 +145,7 @@ pub(crate) fn connection_closed_because_of_a_full_output_buffer_empties_the_memo
         machine.sync().await;
         server.command(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 64kb 0 0"]);
         let flushes = machine.cache.stats().flushes;
-        // The report of so many keys is larger than the buffer, so the server closes the connection instead of sending it.
+        // The report of 10,000 changed keys is larger than the buffer. The server closes the connection instead of sending it.
         let script = "for i = 1, 10000 do redis.call('SET', 'ripcord:cache:numbers:{' .. i .. '}', '') end";
         server.command(&["EVAL", script, "0"]);
         until("the memory is empty", || machine.get(1).is_none() && machine.cache.stats().flushes > flushes + 1);

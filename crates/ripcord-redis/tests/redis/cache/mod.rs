@@ -18,7 +18,7 @@ use ripcord_redis::{CacheLevel, CacheLevelBuilder, Client};
 
 use crate::server::{PATIENCE, Server, until};
 
-/// So long that no test ends by it.
+/// A duration that is longer than any test.
 const LONG: Duration = Duration::from_secs(3600);
 
 /// A machine: a client of its own with a cache of its own.
