@@ -181,8 +181,8 @@ impl Shared {
         (result, machine.take_changes())
     }
 
-    /// Announces the changes to other processes. Then runs the hook for each change, even if the hook has panicked for an earlier change. Passes the first panic on to the
-    /// caller.
+    /// Announces the changes to other processes. Then runs the hook for each change, even if the hook has panicked for an earlier
+    /// change. Passes the first panic on to the caller.
     pub(super) fn tell(&self, changes: &[Change]) {
         let is_news = |change: &Change| !change.is_by_peer && change.to != State::HalfOpen;
         if let Some(announce) = self.announce.get().filter(|_| changes.iter().any(is_news)) {

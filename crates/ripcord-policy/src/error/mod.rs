@@ -190,7 +190,7 @@ impl<E> Error<E> {
     }
 
     /// Returns how long to wait before calling again, if a [`CircuitBreaker`](crate::CircuitBreaker) refused the last
-    /// attempt. Otherwise returns `None`.
+    /// attempt or the [backend](Refused::is_unavailable) of a rate limiter was unavailable. Otherwise returns `None`.
     ///
     /// If the breaker is open, this is the time until it admits a probe. If the breaker is half-open and all its probes are
     /// in flight, the time is zero.

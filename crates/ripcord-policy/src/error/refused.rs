@@ -202,9 +202,12 @@ impl Refused {
         matches!(&*self.0, Reason::LoadCycle { .. })
     }
 
-    /// Returns whether the same operation can succeed later. Returns `true` if a breaker refused the operation, if a rate
-    /// limiter had too many waiters and reservations already or its backend is unavailable, or if a worker pool or bulkhead was full. Returns `false` for all
-    /// other errors.
+    /// Returns whether the same operation can succeed later. Returns `true` in these cases, and `false` for all other errors:
+    ///
+    /// * A circuit breaker refused the operation.
+    /// * A rate limiter had too many waiters and reservations.
+    /// * The [backend](Refused::is_unavailable) of a rate limiter was unavailable.
+    /// * A worker pool or bulkhead was full.
     pub fn is_transient(&self) -> bool {
         match &*self.0 {
             Reason::BreakerOpen { .. }
@@ -221,7 +224,7 @@ impl Refused {
     }
 
     /// Returns how long to wait before trying again, if a [`CircuitBreaker`](crate::CircuitBreaker) refused the operation or the
-    /// [backend](Refused::is_unavailable) of a limiter is unavailable. Otherwise returns `None`.
+    /// [backend](Refused::is_unavailable) of a rate limiter was unavailable. Otherwise returns `None`.
     ///
     /// If the breaker is open, this is the time until it admits a probe. If the breaker is half-open and all its probes are
     /// in flight, the time is zero.

@@ -89,7 +89,8 @@ impl Client {
         ClientBuilder::new()
     }
 
-    /// Returns whether Redis answered the last command.
+    /// Returns whether Redis answered the last command, even with an error. Before the first command, returns `true`. The
+    /// heartbeats that the client sends every [`retry_every`](ClientBuilder::retry_every) count as commands.
     pub fn is_available(&self) -> bool {
         self.shared().is_available()
     }

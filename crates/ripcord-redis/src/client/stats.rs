@@ -6,7 +6,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClientStats {
-    /// Whether Redis answered the last command: a gauge.
+    /// Whether Redis is available, as [`Client::is_available`](crate::Client::is_available) returns it: a gauge.
     pub is_available: bool,
     /// The time until the next attempt to connect, while Redis is unavailable.
     pub retry_after: Option<Duration>,

@@ -23,9 +23,9 @@ pub enum CancelOutcome {
 }
 
 impl<J> Queue<J> {
-    /// Cancels a job. A job that has not started never runs. The context of a running job ends with a [`RemoteCancel`](crate::RemoteCancel) as its cause,
-    /// within about one round trip, or within a third of the lease if the worker's connection is broken just then. A canceled job
-    /// does not run again, even if its worker dies.
+    /// Cancels a job. A job that has not started never runs. The context of a running job ends with a
+    /// [`RemoteCancel`](crate::RemoteCancel) as its cause, within about one round trip, or within a third of the lease if the
+    /// worker's connection is broken at that moment. A canceled job does not run again, even if its worker dies.
     ///
     /// If several callers cancel a running job, the first one wins. If the handler returns `Ok` in spite of the cancel, the job
     /// counts as done.
