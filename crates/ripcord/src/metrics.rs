@@ -33,7 +33,9 @@ const TASK_OVERRUN: &str = "ripcord_task_overrun_seconds";
 /// | `ripcord_task_overrun_seconds` | histogram | `task` | time from the end of a task's context until the task was dropped, if a cancel, a deadline or an idle timeout ended the context |
 ///
 /// `ripcord_contexts_ended_total` counts only the context that was canceled or whose deadline passed, not the contexts
-/// derived from it. An end is counted when code notices it. An end that no code notices is not counted.
+/// derived from it. A cancel is counted immediately. A deadline or an idle timeout that has passed is counted when code checks
+/// the context or a context derived from it, or when it wakes code that waits for the end. If no code checks or waits, it is
+/// not counted.
 ///
 /// The labels `name` and `task` are empty if neither the context nor an ancestor has a name. Context names and span
 /// names become labels, so use a small set of names.

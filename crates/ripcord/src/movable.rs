@@ -33,8 +33,8 @@ impl MovableDeadline {
     /// context has already ended.
     ///
     /// If the result is `true`, this deadline does not end the context before `deadline`. If the result is `false`,
-    /// nothing has changed. The result is also `false` if the old deadline has passed but no code has noticed the
-    /// context's end. If the old deadline passes during the call, either the deadline is moved or the context ends, and
+    /// nothing has changed. Once the old deadline has passed, the result is `false`, even if no code has checked the
+    /// context since. If the old deadline passes during the call, either the deadline is moved or the context ends, and
     /// all threads see the same result.
     ///
     /// A `deadline` in the past ends the context immediately. A `deadline` more than 292 years away removes the deadline.
@@ -164,8 +164,8 @@ impl IdleTimeout {
     /// Records progress: restarts the idle timeout. Returns `true` if the timeout was restarted, and `false` if the
     /// context has already ended.
     ///
-    /// If the result is `true`, the context ends when the full timeout passes again without progress. The result is
-    /// also `false` if the timeout has expired but no code has noticed the context's end. A call is cheap and takes no
+    /// If the result is `true`, the context ends when the full timeout passes again without progress. Once the timeout
+    /// has expired, the result is `false`, even if no code has checked the context since. A call is cheap and takes no
     /// lock.
     ///
     /// ```
