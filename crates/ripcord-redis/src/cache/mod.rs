@@ -126,14 +126,16 @@ impl CacheLevel<(), ()> {
 }
 
 impl CacheLevelBuilder {
-    /// Sets how long a process that has died in the middle of a load keeps the other processes waiting. Default: 5 s.
+    /// Sets the duration of a lease, the permission to load a key. A load may take longer, because the process extends its lease
+    /// while the load runs. If the process dies during the load, the other processes wait for this time before one of them loads
+    /// the key. At least 10 ms. Default: 5 s.
     pub fn lease(mut self, duration: Duration) -> Self {
         self.lease = duration;
         self
     }
 
-    /// Sets the maximum time for which a process keeps a value while it does not hear of changes, because its connection to Redis
-    /// is lost. If it is zero, values are not kept. Default: 1 s.
+    /// Sets the maximum time to live of the values that a process keeps in memory while its connection to Redis is lost. During
+    /// this time, the process does not learn of changes by other processes. If the time is zero, values are not kept. Default: 1 s.
     pub fn ttl_while_disconnected(mut self, ttl: Duration) -> Self {
         self.ttl_while_disconnected = ttl;
         self

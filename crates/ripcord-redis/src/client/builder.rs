@@ -65,7 +65,7 @@ impl ClientBuilder {
     }
 
     /// Sets the start of every key and of every channel. Services that share limits, caches and cancellations need the same
-    /// prefix. Default: `ripcord`.
+    /// prefix. The prefix must not be empty or contain a brace. Default: `ripcord`.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
@@ -77,15 +77,15 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the longest wait for the answer to a command, and for a connection. A call also ends with its context. Default: 500
-    /// ms.
+    /// Sets the maximum time to wait for the answer to a command, and for a connection. A call also ends with its context. The
+    /// time must be longer than zero. Default: 500 ms.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
     /// Sets the time between two attempts to connect while Redis is unavailable, and between two heartbeats while it is
-    /// available. Default: 1 s.
+    /// available. The time must be longer than zero. Default: 1 s.
     pub fn retry_every(mut self, interval: Duration) -> Self {
         self.retry_every = interval;
         self

@@ -24,7 +24,8 @@ impl HubBuilder {
         HubBuilder { client, ttl: DEFAULT_TTL }
     }
 
-    /// Sets the time for which Redis keeps a cancel, measured by the server's clock. Default: 1 hour.
+    /// Sets the time for which Redis keeps a cancel, measured by the server's clock. The time must be longer than zero. Default: 1
+    /// hour.
     ///
     /// A context that is bound later than this time after the cancel does not end. Neither does a context whose machine was
     /// disconnected for longer than this time.

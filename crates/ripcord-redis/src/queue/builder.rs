@@ -41,16 +41,16 @@ impl<J> QueueBuilder<J> {
         self
     }
 
-    /// Sets the time for which a worker holds a job without contact to Redis. A worker extends the leases of its running jobs
-    /// every third of this time. A dead worker's jobs are taken over after this time. All workers of a queue need the same
-    /// setting. At least 100 ms. Default: 30 s.
+    /// Sets the duration of a job's lease. A worker extends the leases of its running jobs at intervals of a third of this time. If
+    /// a worker dies or loses its connection to Redis, another worker takes its jobs over after this time. All workers of a queue
+    /// need the same setting. At least 100 ms. Default: 30 s.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self
     }
 
-    /// Sets the number of workers that may lose a job one after another, before the job becomes a dead letter. A worker loses a
-    /// job when its process dies or is paused for longer than the lease. A job that crashes its workers does not run forever then.
+    /// Sets the number of workers that may lose a job one after another before the job becomes a dead letter. A worker loses a
+    /// job when its process dies or is paused for longer than the lease. So a job that crashes its workers does not run forever.
     /// At least 1. Default: 5.
     pub fn max_deliveries(mut self, deliveries: u32) -> Self {
         self.max_deliveries = deliveries;
@@ -58,7 +58,7 @@ impl<J> QueueBuilder<J> {
     }
 
     /// Sets the time for which an [idempotency key](Queue::submit_with_key) is kept after the first job with the key was submitted.
-    /// Default: 24 hours.
+    /// At least 1 ms. Default: 24 hours.
     pub fn keep_keys(mut self, time: Duration) -> Self {
         self.keep_keys = time;
         self
