@@ -106,20 +106,25 @@
 //!
 //! No feature is on by default. A feature adds items and changes nothing else.
 //!
-//! - `axum` adds extractors for axum handlers, and functions that name a request after its route. Leave it off if you do not use
-//!   axum.
-//! - `connection` adds `server::connection`, for servers that call hyper themselves. It detects disconnects that hyper misses, and
-//!   adds timeouts and a graceful close.
-//! - `inspector` adds a live page of all requests, as an axum router.
-//! - `metrics` records metrics of requests and calls through the facade crate `metrics`: see `describe_metrics`. Leave it off if
-//!   you install no recorder.
+//! - `axum` adds extractors for axum handlers, and functions that name a request after its route. Leave it off if you do not
+//!   use axum. Cost: the crate `axum` without its server.
+//! - `connection` adds `server::connection`, for servers that call hyper themselves. It detects disconnects that hyper misses,
+//!   and adds timeouts and a graceful close. Cost: the crates `hyper`, `hyper-util`, `slab`, `socket2` and `tokio`.
+//! - `inspector` adds a live page of all requests, as an axum router. Cost: the crate `axum`, the crates `form_urlencoded`,
+//!   `getrandom`, `serde`, `serde_json`, `slab` and `subtle` for the page's data and its protection, and a record of each
+//!   request in memory.
+//! - `metrics` records metrics of requests and calls through the facade crate `metrics`: see `describe_metrics`. Leave it off
+//!   if you install no recorder. Cost: the crate `metrics`, and calls of the recorder for each request and each call.
 //! - `policy` converts the errors of `ripcord-policy` to [`Ended`](server::Ended), so that handlers can use `?`. It also adds
-//!   `request_context` for the tower layers of that crate. Leave it off if you do not use that crate.
-//! - `reqwest` adds `client.get(url).context(&ctx)`. Turn on TLS, HTTP/2 and proxies in reqwest itself.
-//! - `serve` adds a server for any tower service, with timeouts, limits and a graceful shutdown. Leave it off if you have your own
-//!   server.
+//!   `request_context` for the tower layers of that crate. Leave it off if you do not use that crate. Cost: the crate
+//!   `ripcord-policy`.
+//! - `reqwest` adds `client.get(url).context(&ctx)`. Turn on TLS, HTTP/2 and proxies in reqwest itself. Cost: the crate
+//!   `reqwest`, and the crates `futures-core` and `serde` for its bodies. reqwest depends on hyper and tokio.
+//! - `serve` adds a server for any tower service, with timeouts, limits and a graceful shutdown. Leave it off if you have your
+//!   own server. It turns on `connection`. Cost: the crates of `connection`, and `httparse`.
 //! - `tracing` adds SERVER and CLIENT spans for `tracing-opentelemetry`. Leave it off unless you export spans with that crate.
-//!   Trace IDs are sent and received without it.
+//!   Trace IDs are sent and received without it. Cost: the crates `opentelemetry`, `tracing` and `tracing-opentelemetry`, and a
+//!   span for each request and each call.
 
 pub mod client;
 pub mod deadline;

@@ -120,9 +120,11 @@
 //!
 //! No feature is on by default. A feature only adds items.
 //!
-//! - `metrics`: adds a method `record_metrics` to every policy, which reports the statistics through the crate `metrics`. See
-//!   `describe_metrics`.
-//! - `tower`: adds `tower::PolicyLayer`, which wraps a tower service in a policy.
+//! - `metrics` adds a method `record_metrics` to every policy, which reports the statistics through the crate `metrics`. See
+//!   `describe_metrics`. Leave it off if you install no recorder. Cost: the crate `metrics`, and the
+//!   cost of the feature `metrics` of `ripcord`, which it turns on.
+//! - `tower` adds `tower::PolicyLayer`, which wraps a tower service in a policy. Cost: the crates `tower-layer` and
+//!   `tower-service`, which contain only traits.
 #![forbid(unsafe_code)]
 
 mod attempt;

@@ -44,8 +44,8 @@
 //!
 //! No feature is on by default.
 //!
-//! - `metrics` records metrics of commands through the facade crate `metrics`: see `describe_metrics`. Leave this feature off if
-//!   you install no recorder.
+//! - `metrics` records metrics of commands through the facade crate `metrics`: see `describe_metrics`. Leave this feature off
+//!   if you install no recorder. Cost: the crate `metrics`, and calls of the recorder for each command.
 //!
 //! # Which systems
 //!

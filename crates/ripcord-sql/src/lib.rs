@@ -27,12 +27,15 @@
 //!
 //! No feature is on by default. A feature only adds items.
 //!
-//! - `postgres` adds a pool of connections to Postgres. It uses tokio-postgres and deadpool.
-//! - `sqlite` adds a pool of connections to SQLite, whose statements run on threads. It uses rusqlite, and compiles SQLite itself.
-//! - `metrics` records the durations of operations, the waits for connections and the number of discarded connections, through the
-//!   facade crate `metrics`: see `describe_metrics`.
-//! - `tracing` adds the attributes above to the spans that `tracing-opentelemetry` exports. Leave this feature off if you do not
-//!   use that crate.
+//! - `postgres` adds a pool of connections to Postgres. Cost: the crates `tokio-postgres`, `deadpool` and `tokio`, and the
+//!   small crates `bytes`, `futures-core`, `futures-util` and `socket2`.
+//! - `sqlite` adds a pool of connections to SQLite, whose statements run on threads. Cost: the crates `rusqlite` and `tokio`.
+//!   `rusqlite` compiles SQLite itself, which needs a C compiler and more time than everything else together.
+//! - `metrics` records the durations of operations, the waits for connections and the number of discarded connections, through
+//!   the facade crate `metrics`: see `describe_metrics`. Leave this feature off if you install no recorder. Cost: the crate
+//!   `metrics`, and calls of the recorder for each operation.
+//! - `tracing` adds the attributes above to the spans that `tracing-opentelemetry` exports. Leave this feature off if you do
+//!   not use that crate. Cost: the crates `opentelemetry`, `tracing` and `tracing-opentelemetry`.
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod call;

@@ -68,14 +68,18 @@
 //! - `tokio` adds [`Clock::tokio`](crate::Clock), which follows `tokio::time::pause`. It also adds `Context::spawn`,
 //!   `Context::spawn_with_grace`, `Context::spawn_blocking` and `Group::new`, which spawn tasks on the current runtime, and
 //!   `Context::io`, for types with tokio's I/O traits. Leave it off if you use another executor: contexts work without it.
-//! - `sync` adds the module `sync` with a semaphore, a mutex and channels. They work on every executor and on threads.
-//! - `tokio-util` adds conversions from and to `tokio_util::sync::CancellationToken`, for programs that use both types.
-//! - `signals` adds `Context::with_signals` and `Shutdown::on_signals`, which react to Ctrl-C and SIGTERM. Use it in binaries, not
-//!   in libraries.
-//! - `metrics` adds metrics about calls, tasks and ended contexts, which the recorder of the facade crate `metrics` receives: see
-//!   `describe_metrics`. Leave it off if you install no recorder.
-//! - `tracing` mirrors each [`Span`] in a span of the crate `tracing`, which `Context::tracing_span` returns. Leave it off if no
-//!   subscriber needs the spans.
+//!   Cost: the crate `tokio` with its features `rt`, `sync` and `time`.
+//! - `sync` adds the module `sync` with a semaphore, a mutex and channels. They work on every executor and on threads. Cost:
+//!   the crate `tokio` with its feature `sync`, which contains no runtime.
+//! - `tokio-util` adds conversions from and to `tokio_util::sync::CancellationToken`, for programs that use both types. Cost:
+//!   the crate `tokio-util`, which depends on `tokio`.
+//! - `signals` adds `Context::with_signals` and `Shutdown::on_signals`, which react to Ctrl-C and SIGTERM. Use it in binaries,
+//!   not in libraries. Cost: the crate `signal-hook`, and a thread while a context listens for signals.
+//! - `metrics` adds metrics about calls, tasks and ended contexts, which the recorder of the facade crate `metrics` receives:
+//!   see `describe_metrics`. Leave it off if you install no recorder. Cost: the crate `metrics`, and a call of the recorder at
+//!   each of these events.
+//! - `tracing` mirrors each [`Span`] in a span of the crate `tracing`, which `Context::tracing_span` returns. Leave it off if
+//!   no subscriber needs the spans. Cost: the crate `tracing`, and a second span for each `Span` that the subscriber enables.
 
 // rustdoc lists the methods of `Context` in the order of these modules. The order is from the constructors to the conversions.
 mod context;

@@ -1,5 +1,0 @@
-//! Each example prints the text in `expected/NAME.txt`. The rules are the same as for the examples of ripcord-http.
-#![cfg(target_os = "linux")]
-
-#[path = "../../ripcord-http/tests/examples.rs"]
-mod examples;
