@@ -8,10 +8,18 @@ use std::time::Duration;
 use redis::RedisError;
 use ripcord_policy::ConfigError;
 
-/// Why an operation over Redis failed: its context ended, Redis is unavailable, or Redis refused it.
+/// The error of an operation over Redis.
 ///
-/// `{}` prints the operation and one level, as Go does: `cancel: context deadline exceeded`. `{:#}` prints everything on one line:
-/// the line of code that made the call, the cause, and what Redis answered.
+/// | the operation failed because | method |
+/// |---|---|
+/// | its context ended | [`context_error`](Error::context_error) |
+/// | Redis could not be reached, or did not answer in time | [`is_unavailable`](Error::is_unavailable) |
+/// | Redis answered with an error | [`code`](Error::code), for most errors |
+/// | a setting or an argument is invalid | [`config_error`](Error::config_error) |
+/// | a value could not be written or read as JSON, or the client's thread could not be started | none |
+///
+/// `{}` prints the operation and the reason, such as `cancel: context deadline exceeded`. `{:#}` adds the line of code that made
+/// the call, the cause of the end of the context, and the error of the connection.
 ///
 /// The [`source`](StdError::source) is the [`ripcord::Error`] if the context ended.
 pub struct Error(Box<Repr>);
@@ -44,7 +52,8 @@ impl Error {
         Error(Box::new(Repr { operation, location, kind }))
     }
 
-    /// Returns the error of the caller's context, if the operation failed because the context was canceled or its deadline passed.
+    /// If the operation failed because its context was canceled or the deadline of the context passed, returns the error of the
+    /// context. Otherwise returns `None`.
     pub fn context_error(&self) -> Option<&ripcord::Error> {
         match &self.0.kind {
             Kind::Ended(end) => Some(end),
@@ -52,12 +61,14 @@ impl Error {
         }
     }
 
-    /// Returns whether Redis could not be reached or did not answer in time. The operation may have taken effect if it was sent.
+    /// Returns whether the operation failed because Redis could not be reached or did not answer in time. If the connection was
+    /// lost before the answer came, the operation may have taken effect.
     pub fn is_unavailable(&self) -> bool {
         matches!(self.0.kind, Kind::Unavailable { .. })
     }
 
-    /// Returns the time after which Redis may be available again, if it is [unavailable](Error::is_unavailable).
+    /// If Redis is [unavailable](Error::is_unavailable), returns the time until the client's next attempt to connect. Otherwise
+    /// returns `None`.
     pub fn retry_after(&self) -> Option<Duration> {
         match self.0.kind {
             Kind::Unavailable { retry_after, .. } => Some(retry_after),
@@ -65,7 +76,7 @@ impl Error {
         }
     }
 
-    /// Returns the error of the setting, if a setting of a builder is invalid.
+    /// If a setting of a builder or an argument of a method is invalid, returns an error that names it. Otherwise returns `None`.
     pub fn config_error(&self) -> Option<&ConfigError> {
         match &self.0.kind {
             Kind::Config(error) => Some(error),
@@ -73,7 +84,8 @@ impl Error {
         }
     }
 
-    /// Returns the code of the error with which Redis answered, such as `NOPERM`.
+    /// If Redis answered with an error, returns the code of this error, such as `NOPERM` (the user has no permission). Otherwise
+    /// returns `None`.
     pub fn code(&self) -> Option<&str> {
         match &self.0.kind {
             Kind::Refused(error) => error.code(),
@@ -81,7 +93,7 @@ impl Error {
         }
     }
 
-    /// Returns the line of code that made the call.
+    /// Returns the line of your code that called the method that failed.
     pub fn location(&self) -> &'static Location<'static> {
         self.0.location
     }

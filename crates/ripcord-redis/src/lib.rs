@@ -1,25 +1,31 @@
-//! Limits, caches, cancellations, work queues and breaker states that many machines share over Redis or Valkey, under a
+//! Rate limits, caches, cancellation, work queues and circuit breakers that many machines share over Redis 7 or Valkey, under a
 //! [`ripcord::Context`].
+//!
+//! A program creates one [`Client`] and passes it to the other types. The page of each type has an example, and says what the type
+//! does while Redis is unavailable.
 //!
 //! # Which item
 //!
 //! | you want to | use |
 //! |---|---|
 //! | connect to Redis | [`Client`] |
+//! | limit the rate of calls, for all machines together | [`Limiter`], a backend of `RateLimiter` and `KeyedLimiter` |
+//! | share a cache between processes | [`CacheLevel`], a second level of `Cache` |
 //! | share the state of circuit breakers | [`SharedBreaker`] |
 //! | cancel contexts on other machines | [`Hub`] |
-//! | limit the rate of calls of all machines together | [`Limiter`], the backend of `RateLimiter` and `KeyedLimiter` |
 //! | submit jobs that any machine runs, and run them | [`Queue`], [`Worker`] |
-//! | share a cache between processes | [`CacheLevel`] |
-//! | see all processes, and what each reports about itself | [`Fleet`] |
+//! | publish a report of this process, and read the reports of all processes | [`Fleet`] |
+//!
+//! `RateLimiter`, `KeyedLimiter`, `Cache` and `CircuitBreaker` are types of [`ripcord_policy`].
 //!
 //! # Features
 //!
 //! No feature is on by default.
 //!
-//! - `metrics` adds a method `record_metrics` to every type with statistics, which reports them through the facade crate
-//!   `metrics`. See `describe_metrics`. Leave this feature off if you install no recorder. Cost: the crate `metrics`, and the
-//!   cost of the feature `metrics` of `ripcord`, which it turns on.
+//! - `metrics` adds the function `describe_metrics`, and a method `record_metrics` to [`Client`], [`Limiter`], [`Hub`],
+//!   [`SharedBreaker`] and [`QueueStats`]. The method copies the statistics to the recorder of the crate `metrics`. Leave this
+//!   feature off if you install no recorder. Cost: the crate `metrics`, and the cost of the feature `metrics` of `ripcord`, which
+//!   it turns on.
 #![forbid(unsafe_code)]
 
 mod breaker;

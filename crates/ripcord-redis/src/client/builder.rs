@@ -37,14 +37,18 @@ impl ClientBuilder {
         }
     }
 
-    /// Uses one server, such as `redis://user:password@127.0.0.1:6379/0` or `unix:///run/redis.sock`.
+    /// Uses the server at `url`, such as `redis://user:password@127.0.0.1:6379/0` or `unix:///run/redis.sock`. TLS is not
+    /// supported: [`build`](Self::build) refuses a URL that starts with `rediss`.
+    ///
+    /// The last call of `url`, [`sentinel`](Self::sentinel) and [`cluster`](Self::cluster) counts.
     pub fn url(mut self, url: impl AsRef<str>) -> Self {
         self.server = Some(parse(url.as_ref()).map(Server::Standalone));
         self
     }
 
-    /// Uses the master with the name `master` that the sentinels at `sentinels` watch. `url` has the user, the password and the
-    /// database of the master; its address is not used.
+    /// Uses the master with the name `master` that the sentinels at the URLs `sentinels` watch. `url` contains the user, the
+    /// password and the database of the master. The host and port of `url` are not used, because the sentinels name them. After a
+    /// failover, the client uses the new master.
     pub fn sentinel<S: AsRef<str>>(
         mut self,
         master: impl Into<String>,
@@ -58,45 +62,53 @@ impl ClientBuilder {
         self
     }
 
-    /// Uses the cluster to which the nodes at `urls` belong. The client finds its other nodes.
+    /// Uses a cluster. `urls` are the URLs of some of its nodes. The client finds the other nodes of the cluster.
     pub fn cluster<S: AsRef<str>>(mut self, urls: impl IntoIterator<Item = S>) -> Self {
         self.server = Some(parse_all(urls).map(Server::Cluster));
         self
     }
 
-    /// Sets the start of every key and of every channel. Services that share limits, caches and cancellations need the same
-    /// prefix. The prefix must not be empty or contain a brace. Default: `ripcord`.
+    /// Sets the text with which all keys and channels of this client start. It must not be empty or contain a brace. Default:
+    /// `ripcord`.
+    ///
+    /// Processes that share limits, caches, cancellations, jobs or breaker states need the same prefix. Services that must not
+    /// share anything need different prefixes. Different databases of one server are not enough, because the messages of Redis
+    /// reach the clients of all databases.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// Sets the name of this process, which other machines see. Default: the name of the program's file.
+    /// Sets the name of this process. Other machines see the name in the causes of cancels ([`RemoteCancel`](crate::RemoteCancel)),
+    /// in the list of jobs and in the [`Fleet`](crate::Fleet). Default: the name of the program's file.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Sets the maximum time to wait for the answer to a command, and for a connection. A call also ends with its context. The
-    /// time must be longer than zero. Default: 500 ms.
+    /// Sets the time limit of a command, including the time to connect. When the time is over, Redis counts as unavailable. A call
+    /// also ends when its context ends, and then Redis does not count as unavailable. The time must be longer than zero. Default:
+    /// 500 ms.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Sets the time between two attempts to connect while Redis is unavailable, and between two heartbeats while it is
-    /// available. The time must be longer than zero. Default: 1 s.
+    /// Sets the time between two attempts to connect while Redis is unavailable. While Redis is available, this is the time between
+    /// two heartbeats, by which the client notices a lost connection and counts the clients with its prefix. The time must be
+    /// longer than zero. Default: 1 s.
     pub fn retry_every(mut self, interval: Duration) -> Self {
         self.retry_every = interval;
         self
     }
 
-    /// Builds the client and starts its thread. Does not connect yet.
+    /// Builds the client and starts its thread, which connects in the background. Does not wait for Redis.
     ///
     /// # Errors
     ///
-    /// [`Error::config_error`] if no server is set, a URL is not valid, the prefix is empty or contains a brace, or a duration is
-    /// zero. Another error if the thread cannot be started.
+    /// * [`Error::config_error`] if no server is set, if a URL is not valid, if the prefix is empty or contains a brace, or if a
+    ///   duration is zero.
+    /// * Another error if the thread cannot be started.
     #[track_caller]
     pub fn build(self) -> Result<Client, Error> {
         let location = Location::caller();

@@ -8,7 +8,7 @@ use redis::{Cmd, ErrorKind, RedisError, ScriptInvocation, ServerErrorKind, Value
 use super::Shared;
 use super::server::Connection;
 
-/// What is sent to Redis.
+/// A command or script for Redis.
 pub(crate) enum Request<'a> {
     Command(&'a Cmd),
     Script(&'a ScriptInvocation<'a>),
@@ -16,7 +16,7 @@ pub(crate) enum Request<'a> {
     Once(&'a ScriptInvocation<'a>),
 }
 
-/// Opens the connection, and opens it again when it was lost. (Invariant 2 of the [client](super).)
+/// Opens the connection, and opens a new connection after a loss. (Invariant 2 of the [client](super).)
 #[derive(Default)]
 pub(super) struct Connector {
     current: Mutex<Current>,
@@ -91,7 +91,7 @@ pub(super) async fn open(shared: &Shared) -> Result<Connection, RedisError> {
     }
 }
 
-/// Returns whether the error is the answer of a server that works. A server that cannot do its work, for example because it is
+/// Returns whether the error is the answer of an available server. A server that cannot serve commands, for example because it is
 /// no longer the master, is unavailable.
 pub(super) fn is_answer(error: &RedisError) -> bool {
     match error.kind() {

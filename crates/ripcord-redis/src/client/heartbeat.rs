@@ -10,7 +10,7 @@ use ripcord::Context;
 
 use super::{Request, Shared};
 
-/// The number of heartbeats after which a silent peer no longer counts.
+/// The number of missed heartbeats after which a peer no longer counts.
 const MISSED: u32 = 5;
 
 /// Adds this client, removes the silent clients, and returns the number of clients. The server's clock decides.
@@ -27,7 +27,7 @@ static BEAT: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Beats until the client is dropped.
+/// Sends heartbeats until the client is dropped.
 pub(super) async fn run(client: Weak<Shared>) {
     loop {
         let pause = {

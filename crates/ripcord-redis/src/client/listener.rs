@@ -1,11 +1,11 @@
-//! The connections on which the server sends messages by itself: cancels and changes of other clients, and keys that have changed.
+//! The connections on which the server sends messages without a command: cancels and changes of other clients, and changed keys.
 //!
 //! There is one connection per master, because each node of a cluster reports only its own keys.
 //!
 //! # Invariants
 //!
-//! 1. A connection is established when the server has confirmed the subscription and the tracking. Then the subscribers read what
-//!    they may have missed. So a message is either heard, or its effect is read.
+//! 1. A connection is established when the server has confirmed the subscription and the tracking. Then the subscribers read the
+//!    changes that they may have missed. So a message is either heard, or its effect is read.
 //! 2. A lost connection is reported before it is opened again. Its loss is counted before it is reported, so a subscriber that
 //!    has not been told of a loss yet can still find out with [`Listener::is_complete`].
 
@@ -23,20 +23,20 @@ use tokio::time::MissedTickBehavior;
 use super::Shared;
 use super::server::connect_to;
 
-/// Hears what the server sends by itself. The methods run on the client's thread and must not block.
+/// Receives the messages that the server sends without a command. The methods run on the client's thread and must not block.
 pub(crate) trait Subscriber: Send + Sync {
     /// A connection is established, for the first time or again. Anything may have happened since it was lost.
     fn connected(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async {})
     }
 
-    /// A connection was lost. What happens from now on is not heard.
+    /// A connection was lost. Later messages and changes are not heard until [`connected`](Self::connected) is called.
     fn disconnected(&self) {}
 
-    /// Another client has published `message` on the [channel](Shared::channel).
+    /// A client has published `message` on the [channel](Shared::channel). It may be this client.
     fn message(&self, _message: &[u8]) {}
 
-    /// Another client has changed or removed these keys, or they have expired. `None` means all keys.
+    /// Clients have changed or removed these keys, or the keys have expired. `None` means all keys.
     fn invalidated(&self, _keys: Option<&[String]>) {}
 }
 

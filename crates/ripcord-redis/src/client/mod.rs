@@ -1,7 +1,7 @@
 //! The connection to Redis that all parts of this crate share.
 //!
-//! A thread of the client's own drives the connections. So a caller may block its thread while it waits for an answer, and an
-//! answer needs no runtime of the caller.
+//! The client has a thread that drives the connections. So a caller may block its own thread while it waits for an answer, and
+//! needs no runtime.
 //!
 //! # Invariants
 //!
@@ -43,14 +43,37 @@ use connection::Connector;
 use listener::Listener;
 use server::Server;
 
-/// A client of Redis or Valkey: one server, a master that sentinels watch, or a cluster.
+/// A client of Redis or Valkey: of one server, of a master that sentinels watch, or of a cluster.
 ///
-/// The client connects when the first command needs a connection, and connects again when the connection is lost. A circuit
-/// breaker guards it: while Redis is unavailable, commands fail at once, and the client tries to connect once per
-/// [`retry_every`](ClientBuilder::retry_every). Each of the other types of this crate says what it then does.
+/// The other types of this crate are created from a client. One client per process is enough.
 ///
-/// A clone is another handle to the same client. The client disconnects when the last handle is dropped, including the handles
-/// inside of limiters, caches, hubs and queues.
+/// ```no_run
+/// use std::time::Duration;
+/// use ripcord_redis::Client;
+///
+/// # fn main() -> Result<(), ripcord_redis::Error> {
+/// let client = Client::builder()
+///     .url("redis://127.0.0.1")
+///     .prefix("shop")
+///     .name("shop-1")
+///     .timeout(Duration::from_millis(200))
+///     .build()?;
+/// println!("{:?}", client.stats());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Outages
+///
+/// A thread of the client connects in the background, and connects again when the connection is lost. If the connection is lost
+/// or a command is not answered within the [`timeout`](ClientBuilder::timeout), Redis counts as unavailable. Then commands fail
+/// at once, and the client tries to connect once per [`retry_every`](ClientBuilder::retry_every). The documentation of each type
+/// of this crate says what the type does during this time.
+///
+/// # Clones
+///
+/// Clones share the connection. The client disconnects when the last clone is dropped. Limiters, caches, hubs and queues each hold
+/// a clone.
 #[derive(Clone)]
 pub struct Client {
     owner: Arc<Owner>,
@@ -95,17 +118,17 @@ impl Client {
         self.shared().is_available()
     }
 
-    /// Returns the prefix of the keys.
+    /// Returns the [prefix](ClientBuilder::prefix) of all keys and channels.
     pub fn prefix(&self) -> &str {
         &self.shared().prefix
     }
 
-    /// Returns the name of this process, which other machines see, for example as the canceler of a context.
+    /// Returns the [name](ClientBuilder::name) of this process, which other machines see, for example in the cause of a cancel.
     pub fn name(&self) -> &str {
         &self.shared().name
     }
 
-    /// Returns the statistics of the client.
+    /// Returns the statistics of the client and its clones.
     pub fn stats(&self) -> ClientStats {
         let shared = self.shared();
         ClientStats {
@@ -177,7 +200,7 @@ impl Shared {
         self.probe(ctx, location, operation, request).await
     }
 
-    /// Does the same as [`send`](Self::send), and also if Redis is known to be unavailable.
+    /// Sends `request` and returns the answer, like [`send`](Self::send), but also tries if Redis is known to be unavailable.
     async fn probe<T: FromRedisValue>(
         &self,
         ctx: &Context,
@@ -223,8 +246,8 @@ impl Shared {
         }
     }
 
-    /// Sends a request, and sends it again on a new connection if the connection was lost. So a restart of the server that is
-    /// over already is not an outage. Sends a [`Request::Once`] only once. `number` becomes the number of the connection.
+    /// Sends a request. If the connection was lost, sends the request again on a new connection, so that a restart of the server
+    /// that has already ended is not an outage. Sends a [`Request::Once`] only once. `number` becomes the number of the connection.
     async fn attempt(&self, request: &Request<'_>, number: &AtomicU64) -> Result<redis::Value, RedisError> {
         let mut is_last = matches!(request, Request::Once(_));
         loop {
@@ -244,7 +267,7 @@ impl Shared {
         }
     }
 
-    /// Opens a connection that only the caller uses, for commands that block the connection.
+    /// Opens a connection for the caller alone. It is for commands that block the connection.
     pub(crate) async fn own_connection(
         &self,
         ctx: &Context,
@@ -259,13 +282,13 @@ impl Shared {
         }
     }
 
-    /// Tells `subscriber` about the messages and the changes that this client hears of, until it is dropped. Returns when the
-    /// server sends them.
+    /// Adds a subscriber, which is told about messages, changed keys and the state of the connections until it is dropped. Does not
+    /// wait until the server sends them: see [`listening`](Self::listening).
     pub(crate) fn subscribe(self: &Arc<Self>, subscriber: Weak<dyn Subscriber>) {
         self.listener.add(self, subscriber);
     }
 
-    /// Returns whether this client hears of messages and changes of all masters.
+    /// Returns whether all masters send their messages and changed keys to this client.
     pub(crate) fn is_listening(&self) -> bool {
         self.listener.is_complete()
     }
@@ -279,7 +302,7 @@ impl Shared {
         Ok(connections)
     }
 
-    /// Waits until the server sends messages to this client.
+    /// Waits until all masters send their messages and changed keys to this client.
     pub(crate) async fn listening(&self, ctx: &Context) -> Result<(), ripcord::Error> {
         self.listener.ready(ctx).await
     }

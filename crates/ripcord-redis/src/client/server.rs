@@ -31,7 +31,7 @@ pub(crate) enum Connection {
     Cluster(ClusterConnection),
 }
 
-/// Reads a URL, and asks for the protocol in which the server can send messages of its own.
+/// Reads a URL. Sets the protocol RESP3, in which the server can send messages without a command.
 pub(super) fn parse(url: &str) -> Result<ConnectionInfo, RedisError> {
     let info = url.into_connection_info()?;
     let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
@@ -75,12 +75,12 @@ impl Server {
     }
 }
 
-/// Returns the time limit of one of at most three steps. A node that hangs must leave time for the others.
+/// Returns the time limit of one of at most three steps. A node that hangs must leave time for the other steps.
 fn step(timeout: Duration) -> Duration {
     timeout / 3
 }
 
-/// Runs all attempts at once, because a node may hang. Returns the first success, or the last error.
+/// Runs all attempts concurrently, because a node may hang. Returns the first success, or the last error.
 async fn first<T: Send + 'static>(
     attempts: impl Iterator<Item = impl Future<Output = Result<T, RedisError>> + Send + 'static>,
 ) -> Result<T, RedisError> {
@@ -96,7 +96,8 @@ async fn first<T: Send + 'static>(
     Err(failed)
 }
 
-/// Asks a sentinel for the address of a master. User, password and database are those of `redis`. Fails if the node is no master.
+/// Asks a sentinel for the address of a master. The user, password and database come from `redis`. Fails if the node is not a
+/// master.
 async fn watched(
     sentinel: ConnectionInfo,
     master: String,
@@ -115,7 +116,7 @@ async fn watched(
     }
 }
 
-/// Connects to one node. Messages that the node sends by itself go to `pushes`.
+/// Connects to one node. Messages that the node sends without a command go to `pushes`.
 pub(super) async fn connect_to(
     node: &ConnectionInfo,
     timeout: Duration,

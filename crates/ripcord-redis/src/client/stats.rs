@@ -2,20 +2,23 @@
 
 use std::time::Duration;
 
-/// Statistics of a [`Client`](crate::Client). Returned by [`Client::stats`](crate::Client::stats).
+/// Statistics of a [`Client`](crate::Client) and its clones. Returned by [`Client::stats`](crate::Client::stats). Counters only go
+/// up. Gauges are marked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClientStats {
     /// Whether Redis is available, as [`Client::is_available`](crate::Client::is_available) returns it: a gauge.
     pub is_available: bool,
-    /// The time until the next attempt to connect, while Redis is unavailable.
+    /// The time until the next attempt to connect. `None` while Redis is available.
     pub retry_after: Option<Duration>,
-    /// The number of clients with the same prefix, including this client, as it was last seen: a gauge.
+    /// The number of clients with the same [prefix](crate::ClientBuilder::prefix), including this client: a gauge. During an
+    /// outage, this is the number before the outage.
     pub peers: usize,
     /// Commands sent.
     pub commands: u64,
-    /// Commands that were not answered, because the connection was lost or the answer took too long.
+    /// Commands that were not answered, because the connection was lost or the answer took longer than the
+    /// [`timeout`](crate::ClientBuilder::timeout).
     pub failures: u64,
-    /// Connections opened after the first.
+    /// Connections for commands that were opened after the first connection.
     pub reconnects: u64,
 }

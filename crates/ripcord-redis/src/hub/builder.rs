@@ -34,7 +34,7 @@ impl HubBuilder {
         self
     }
 
-    /// Builds the hub.
+    /// Builds the hub. Does not wait for Redis.
     ///
     /// # Errors
     ///

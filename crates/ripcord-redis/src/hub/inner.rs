@@ -1,4 +1,4 @@
-//! What all clones of a hub share, and the registration of a bound context.
+//! The state that all clones of a hub share, and the registration of a bound context.
 
 use std::fmt;
 use std::future::Future;
@@ -21,7 +21,7 @@ use crate::Client;
 use crate::client::{Request, Subscriber};
 use crate::error::{Error, Kind};
 
-/// Writes a marker and publishes it, if there is none yet. Returns the marker that was there first.
+/// Writes a marker and publishes it, if the ID has no marker yet. Otherwise returns the existing marker.
 ///
 /// KEYS: the marker. ARGV: the marker's text, its lifetime in milliseconds, the channel.
 static CANCEL: LazyLock<Script> = LazyLock::new(|| {
@@ -76,7 +76,7 @@ impl Inner {
         Ok(is_first)
     }
 
-    /// Ends the contexts that the marker is about.
+    /// Ends the contexts that are bound to the marker's ID.
     pub(super) fn end(&self, marker: &[u8]) {
         let Some(marker) = Marker::from_json(marker) else { return };
         let entries = self.registry.take(marker.id());

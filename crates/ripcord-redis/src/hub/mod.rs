@@ -1,12 +1,12 @@
 //! Cancels contexts on other machines.
 //!
-//! A cancel writes a marker, the first of which wins, and publishes it to all clients, in one script. A bound context is
-//! registered, and its marker is read in the background.
+//! A cancel is one script. It writes a marker, unless the ID already has a marker, and publishes the marker to all clients. A
+//! bound context is registered, and its marker is read in the background.
 //!
 //! # Invariants
 //!
 //! 1. A context is registered before its marker is read, and every marker is read again after the server has confirmed a
-//!    subscription. So a cancel is either heard, because it came after the subscription, or read, because it came before.
+//!    subscription. So a cancel after the subscription is heard, and the marker of an earlier cancel is read.
 //! 2. A registration ends with its context: when the context ends, or when its last clone is dropped.
 //! 3. The cause of a canceled context is the marker's, also on the machine that canceled it. So all machines see one cause.
 //! 4. No context is canceled or dropped while the registry is locked, because both run the user's code.
@@ -62,28 +62,29 @@ use stats::Counters;
 /// let is_first = hub.cancel(&request, "order:4711", "order withdrawn").await?;
 /// assert!(is_first);
 ///
-/// // context canceled: order withdrawn (canceled by shop-1 at src/main.rs:17:20)
-/// println!("{}", ctx.done().await);
+/// // context canceled: order withdrawn (canceled by shop-1 at src/main.rs:15:20) (canceled at src/main.rs:11:71, just now)
+/// println!("{:#}", ctx.done().await);
 /// # Ok(())
 /// # }
 /// ```
 ///
 /// # Which cancel counts
 ///
-/// The first cancel of an ID wins, and all machines see its cause. Redis keeps it for the [`ttl`](HubBuilder::ttl), so a context
-/// that is bound after the cancel ends at once. After the `ttl`, the ID is like a new ID. Use an ID for one piece of work only.
+/// The first cancel of an ID wins, and all machines see its cause. Redis keeps the cancel for the [`ttl`](HubBuilder::ttl), 1 hour
+/// by default. A context that is bound during this time ends a moment after its bind. After this time, the ID is like a new ID.
+/// Use an ID for one piece of work only.
 ///
 /// # When Redis is unavailable
 ///
-/// Bound contexts go on. When Redis is available again, the hub reads what was canceled meanwhile. A cancel fails.
+/// Bound contexts continue. When Redis is available again, the hub reads the cancels that it has missed, and ends the contexts
+/// with these IDs. [`cancel`](Hub::cancel) fails.
 ///
-/// A master of Redis answers before its replicas have a copy. If the master fails within this moment, a cancel can be lost for
-/// the contexts that have not heard of it.
+/// A master of Redis answers before its replicas have a copy of a write. If the master fails at this moment, a cancel can be lost
+/// for the machines that have not received its message.
 ///
 /// # Clones
 ///
-/// Clones share all state. The hub and its client exist until the last clone is dropped and the last bound context has ended or
-/// was dropped.
+/// Clones share all state. A bound context keeps the hub and its client alive until the context ends or is dropped.
 #[derive(Clone)]
 pub struct Hub {
     inner: Arc<Inner>,
@@ -91,25 +92,29 @@ pub struct Hub {
 
 /// Binds a context to an ID by which other machines can cancel it.
 pub trait ContextExt {
-    /// Returns a child context that ends when the ID is [canceled](Hub::cancel) on any machine, before or after this call.
+    /// Returns a child context that ends when `id` is [canceled](Hub::cancel) on any machine, before or after this call. Many
+    /// contexts may have the same ID.
     ///
-    /// The cause of the end is a [`RemoteCancel`]: the cause, the name of the canceler, and its line of code. Does not wait for
-    /// Redis: the child may end a moment later if the ID was canceled before. Many contexts may have the same ID.
+    /// The [cause](ripcord::Error::cause) of the child's end is then a [`RemoteCancel`]. It contains the cause that was passed to
+    /// `cancel`, the name of the client that canceled, and its line of code.
     ///
-    /// An ID has 1 to 256 bytes. A child with another ID only ends with its parent, because [`cancel`](Hub::cancel) refuses such
-    /// an ID. [`HubStats::invalid_ids`] counts such IDs.
+    /// This method neither waits for Redis nor fails. If the ID was canceled earlier, the child ends a moment after this call. If
+    /// Redis is unavailable, the child ends after the outage.
+    ///
+    /// An ID has 1 to 256 bytes. If `id` is empty or longer, the child ends only with its parent, and
+    /// [`HubStats::invalid_ids`] counts the ID. [`cancel`](Hub::cancel) refuses such IDs.
     #[must_use]
     #[track_caller]
     fn bind(&self, hub: &Hub, id: impl AsRef<str>) -> Context;
 }
 
 impl Hub {
-    /// Creates a hub with the default settings. [`builder`](Hub::builder) sets others.
+    /// Creates a hub with the default settings. Use [`builder`](Hub::builder) to change them. Does not wait for Redis.
     pub fn new(client: &Client) -> Hub {
         Hub::start(client, builder::DEFAULT_TTL)
     }
 
-    /// Creates a builder.
+    /// Creates a builder of a hub that uses `client`.
     pub fn builder(client: &Client) -> HubBuilder {
         HubBuilder::new(client.clone())
     }
@@ -129,24 +134,27 @@ impl Hub {
         Hub { inner }
     }
 
-    /// Cancels all contexts with this ID, on all machines. Returns `true` if this is the first cancel of the ID, and `false` if
-    /// the ID was canceled before: the contexts then have ended with the cause of the first cancel.
+    /// Cancels all contexts that are [bound](ContextExt::bind) to `id`, on all machines. Returns `true` if this is the first cancel
+    /// of the ID. Returns `false` if the ID was canceled before; the contexts end with the cause of the first cancel.
     ///
-    /// The other machines see the text of `cause`, the [name](crate::ClientBuilder::name) of this client and the line of this
-    /// call. A text of more than 1024 bytes is cut.
+    /// The contexts end with a [`RemoteCancel`], which contains the text of `cause`, the [name](crate::ClientBuilder::name) of this
+    /// client and the line of this call. A text of more than 1024 bytes is cut.
     ///
-    /// When this method returns `Ok`, the contexts in this process have ended. Those on other machines end when they hear of it,
-    /// within about a round trip.
+    /// When this method returns `Ok`, the contexts bound through this hub and its clones have ended. The contexts of other hubs and
+    /// machines end within about one round trip. `ctx` only limits this call.
     ///
     /// # Errors
     ///
-    /// An [error of the context](Error::context_error) if `ctx` ended, [`Error::is_unavailable`] if Redis did not answer in time,
-    /// [`Error::config_error`] if the ID is empty or longer than 256 bytes. After the first two, the cancel may have happened.
-    /// It is safe to try again.
+    /// * `ctx` was canceled or its deadline passed ([`Error::context_error`]). The cancel may have happened.
+    /// * Redis is unavailable ([`Error::is_unavailable`]). The cancel may have happened.
+    /// * Redis answered with an error ([`Error::code`]).
+    /// * The ID is empty or longer than 256 bytes ([`Error::config_error`]).
+    ///
+    /// It is safe to cancel again after an error.
     ///
     /// # Cancel safety
     ///
-    /// After the future was dropped, the cancel may or may not have happened.
+    /// If the future is dropped, the cancel may have happened.
     #[track_caller]
     pub fn cancel<'a, C: Into<Cause>>(
         &'a self,
@@ -158,7 +166,7 @@ impl Hub {
         self.inner.cancel(ctx, id, cause, location)
     }
 
-    /// Returns the bound contexts that have not ended, in the order of their IDs.
+    /// Returns the contexts that are bound through this hub and its clones and have not ended, in the order of their IDs.
     pub fn bound(&self) -> Vec<BoundContext> {
         self.inner.registry.list()
     }

@@ -18,7 +18,7 @@ const BATCH: usize = 256;
 pub(super) struct Wakers {
     /// An ID was bound, or all markers must be read again.
     pub(super) work: Notify,
-    /// The server is there again.
+    /// The server is available again.
     pub(super) connected: Notify,
 }
 

@@ -37,13 +37,13 @@ pub(super) struct Entry {
 pub struct BoundContext {
     /// The ID.
     pub id: Arc<str>,
-    /// The [name](Context::name) of the context.
+    /// The [name](Context::name) of the context. `None` if it has no name.
     pub name: Option<String>,
-    /// The line of code that bound the context.
+    /// The line of code that called [`bind`](crate::ContextExt::bind).
     pub location: &'static Location<'static>,
     /// The time since the context was bound.
     pub age: Duration,
-    /// The time until the context's deadline.
+    /// The time until the context's deadline. `None` if it has no deadline.
     pub remaining: Option<Duration>,
 }
 
@@ -104,7 +104,7 @@ impl Registry {
         taken
     }
 
-    /// Returns the IDs whose markers must be read. The caller then calls [`finish`](Self::finish).
+    /// Returns the IDs whose markers must be read. The caller then calls [`finish_reading`](Self::finish_reading).
     pub(super) fn begin_reading(&self) -> Vec<Arc<str>> {
         let mut ids = self.lock();
         let unread = std::mem::take(&mut ids.unread);
@@ -129,7 +129,7 @@ impl Registry {
         batch.iter().filter(|id| ids.bound.contains_key(*id)).cloned().collect()
     }
 
-    /// All markers must be read again.
+    /// Records that all markers must be read again.
     pub(super) fn forget_reads(&self) {
         let mut ids = self.lock();
         let Ids { bound, unread, .. } = &mut *ids;

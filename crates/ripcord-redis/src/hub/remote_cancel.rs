@@ -31,12 +31,14 @@ impl RemoteCancel {
         RemoteCancel(marker)
     }
 
-    /// Returns the ID that was canceled. For a job, this is its key in Redis, which ends with the [`JobId`](crate::JobId).
+    /// Returns the ID that was canceled. For a job, this is the key of the job in Redis, which ends with its
+    /// [`JobId`](crate::JobId).
     pub fn id(&self) -> &str {
         self.0.id()
     }
 
-    /// Returns the text of the cause that was passed to [`Hub::cancel`](crate::Hub::cancel) or [`Queue::cancel`](crate::Queue::cancel).
+    /// Returns the text of the cause that was passed to [`Hub::cancel`](crate::Hub::cancel) or
+    /// [`Queue::cancel`](crate::Queue::cancel). A text of more than 1024 bytes was cut.
     pub fn cause(&self) -> &str {
         self.0.cause()
     }
@@ -46,7 +48,8 @@ impl RemoteCancel {
         self.0.canceler()
     }
 
-    /// Returns the line of code that canceled: file, line and column, as the canceler's program knows them.
+    /// Returns the line of code that called `cancel`, as `file:line:column`. The file is a file of the program that canceled, which
+    /// may be another program than this one.
     pub fn location(&self) -> &str {
         self.0.location()
     }

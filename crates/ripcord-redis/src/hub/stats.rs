@@ -4,29 +4,30 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::registry::Registry;
 
-/// Statistics of a [`Hub`](crate::Hub). Returned by [`Hub::stats`](crate::Hub::stats). Counters only go up. Gauges are marked.
+/// Statistics of a [`Hub`](crate::Hub) and its clones. Returned by [`Hub::stats`](crate::Hub::stats). Counters only go up. Gauges
+/// are marked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HubStats {
     /// Bound contexts that have not ended: a gauge.
     pub contexts: usize,
-    /// IDs of these contexts: a gauge.
+    /// Different IDs of the bound contexts that have not ended: a gauge.
     pub ids: usize,
-    /// IDs for which it is not known yet whether they were canceled before, because Redis has not answered since they were bound
-    /// or since the connection was established again: a gauge.
+    /// Bound IDs that may already be canceled without this hub knowing: a gauge. Redis has not answered the hub's question about
+    /// them since they were bound, or since the hub has connected again.
     pub unread: usize,
-    /// Bound contexts that a cancel ended.
+    /// Bound contexts that a cancel has ended.
     pub canceled: u64,
-    /// Cancels sent to Redis by this hub.
+    /// Calls of [`Hub::cancel`](crate::Hub::cancel) with a valid ID, including calls that failed.
     pub sent: u64,
-    /// Sent cancels that were the first of their ID.
+    /// Calls that returned `true`: the first cancels of their IDs.
     pub won: u64,
-    /// Sent cancels that came after another cancel of their ID.
+    /// Calls that returned `false`: another cancel of the ID came first.
     pub lost: u64,
     /// Messages about cancels that Redis sent to this process, including messages about its own cancels. In a cluster, each master
     /// sends a message.
     pub received: u64,
-    /// Contexts that were bound to an ID that is empty or too long.
+    /// Calls of [`bind`](crate::ContextExt::bind) with an ID that is empty or longer than 256 bytes.
     pub invalid_ids: u64,
 }
 
