@@ -11,8 +11,9 @@ fn tree(root: &Context, depth: usize, width: usize) -> (Vec<Context>, Vec<DoneOw
     let mut level = vec![root.clone()];
     // Under Miri each check of a context takes long.
     let depth = if cfg!(miri) { depth.min(2) } else { depth };
-    for _ in 0..depth {
+    for below in 0..depth {
         let mut next = Vec::new();
+        let width = if cfg!(miri) && below > 0 { width.min(2) } else { width };
         for parent in &level {
             for i in 0..width {
                 let child = match i % 4 {
