@@ -1,4 +1,4 @@
-//! What the processes of a fleet report about themselves.
+//! The reports that the processes of a fleet publish about themselves.
 
 use std::fmt;
 use std::panic::Location;
@@ -17,7 +17,7 @@ use crate::{Client, json};
 /// Maximum size of a report in bytes.
 const MAX_REPORT: usize = 1 << 20;
 
-/// Stores a report, and removes the reports that are over. The server's clock decides.
+/// Stores a report, and removes the reports whose lifetimes are over by the server's clock.
 ///
 /// KEYS: the members by the end of their reports, the names, the reports. ARGV: the member, its name, the report, its lifetime in
 /// milliseconds.
@@ -41,7 +41,7 @@ static PUBLISH: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Returns the members whose reports are not over: the member, its name and its report, one after the other.
+/// Returns the members whose reports are still stored. For each member: its ID, its name and its report.
 static MEMBERS: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local time = redis.call('TIME')
@@ -65,8 +65,8 @@ static LEAVE: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// The processes that share a Redis and a prefix, and what each reports about itself, for example for a page that shows all of
-/// them.
+/// The processes that share a Redis and a [prefix](crate::ClientBuilder::prefix). Each process can publish a report about itself,
+/// and read the reports of all processes, for example for a page that shows all of them.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -79,7 +79,7 @@ static LEAVE: LazyLock<Script> = LazyLock::new(|| {
 /// let fleet = Fleet::new(&client);
 /// let ctx = Context::background().with_timeout(Duration::from_secs(1));
 ///
-/// // Every few seconds, since a report is forgotten after its lifetime.
+/// // Publish every second or two: Redis forgets this report after 5 seconds.
 /// fleet.publish(&ctx, &"12 requests in flight", Duration::from_secs(5)).await?;
 ///
 /// for member in fleet.members::<String>(&ctx).await? {
@@ -89,36 +89,40 @@ static LEAVE: LazyLock<Script> = LazyLock::new(|| {
 /// # }
 /// ```
 ///
+/// If Redis is unavailable, all methods fail with [`Error::is_unavailable`].
+///
 /// Clones share the client.
 #[derive(Clone)]
 pub struct Fleet {
     client: Client,
 }
 
-/// A process of a [`Fleet`], and its last report.
+/// A process of a [`Fleet`], and its last report of type `R`. Returned by [`Fleet::members`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Member<R> {
-    /// The random ID of the process's client.
+    /// A random ID of the client with which the process published the report.
     pub id: String,
-    /// The [name](Client::name) of the process.
+    /// The [name](Client::name) of the process. Several processes may have the same name.
     pub name: String,
-    /// What the process has reported.
+    /// The report.
     pub report: R,
 }
 
 impl Fleet {
-    /// Creates a handle to the fleet of the client's Redis and [prefix](Client::prefix).
+    /// Creates a handle to the fleet of all processes with the client's Redis and [prefix](Client::prefix). Does not publish a
+    /// report.
     pub fn new(client: &Client) -> Fleet {
         Fleet { client: client.clone() }
     }
 
-    /// Stores the report of this process as JSON. It replaces the report before it, and is forgotten after `lifetime`.
+    /// Stores the report of this process as JSON, in place of its previous report. Redis forgets the report after `lifetime`. So
+    /// publish the next report before this time is over.
     ///
     /// # Errors
     ///
-    /// * `ctx` was canceled or its deadline passed.
-    /// * Redis is unavailable.
-    /// * The report cannot be written as JSON, or is longer than 1 MiB.
+    /// * `ctx` was canceled or its deadline passed ([`Error::context_error`]).
+    /// * Redis is unavailable ([`Error::is_unavailable`]), or answered with an error ([`Error::code`]).
+    /// * The report cannot be written as JSON, or is longer than 1 MiB ([`Error::config_error`]).
     ///
     /// # Cancel safety
     ///
@@ -145,13 +149,14 @@ impl Fleet {
         }
     }
 
-    /// Returns the processes whose last report is not over, in the order in which their reports end.
+    /// Returns the processes whose reports Redis still has, including this process. The process whose report ends first comes
+    /// first.
     ///
     /// # Errors
     ///
-    /// * `ctx` was canceled or its deadline passed.
-    /// * Redis is unavailable.
-    /// * A report is not of the type `R`.
+    /// * `ctx` was canceled or its deadline passed ([`Error::context_error`]).
+    /// * Redis is unavailable ([`Error::is_unavailable`]), or answered with an error ([`Error::code`]).
+    /// * The JSON of a report cannot be read as an `R`.
     #[track_caller]
     pub fn members<R: DeserializeOwned>(
         &self,
@@ -174,12 +179,12 @@ impl Fleet {
         }
     }
 
-    /// Removes the report of this process, for example when the process ends.
+    /// Removes the report of this process. Call this before the process ends, so that other processes no longer see it.
     ///
     /// # Errors
     ///
-    /// * `ctx` was canceled or its deadline passed.
-    /// * Redis is unavailable.
+    /// * `ctx` was canceled or its deadline passed ([`Error::context_error`]).
+    /// * Redis is unavailable ([`Error::is_unavailable`]), or answered with an error ([`Error::code`]).
     #[track_caller]
     pub fn leave(&self, ctx: &Context) -> impl Future<Output = Result<(), Error>> + use<> {
         let location = Location::caller();

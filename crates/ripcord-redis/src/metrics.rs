@@ -35,46 +35,49 @@ const GAUGES: [(&str, &str); 7] = [
     ("ripcord_redis_limiter_mode", "Where a limiter decides: 1 for its mode, and 0 for the others."),
 ];
 
-/// Registers the help texts of this crate's metrics with the global recorder of the crate `metrics`. Call this function once,
-/// after your program has installed a recorder.
+/// Registers the help texts of the metrics below with the global recorder of the crate `metrics`. Call this function once, after
+/// your program has installed a recorder.
 ///
-/// The method `record_metrics` of a type copies its statistics to the recorder. Call it at an interval, or each time before the
-/// metrics are read.
+/// The method `record_metrics` of [`Client`], [`Hub`], [`SharedBreaker`] and [`Limiter`] copies the statistics of the value to the
+/// recorder. The recorder sees changes only after the next call. So call the method at an interval, or each time before the metrics
+/// are read.
 ///
 /// # Metrics
 ///
 /// | metric | type | labels |
 /// |---|---|---|
-/// | `ripcord_redis_available`: 1 if Redis answered the last command, otherwise 0 | gauge | `prefix` |
+/// | `ripcord_redis_available`: 1 if Redis is available, otherwise 0 | gauge | `prefix` |
 /// | `ripcord_redis_peers`: clients with the same prefix | gauge | `prefix` |
 /// | `ripcord_redis_commands_total`: commands sent | counter | `prefix` |
 /// | `ripcord_redis_failures_total`: commands that were not answered | counter | `prefix` |
 /// | `ripcord_redis_reconnects_total`: connections opened after the first | counter | `prefix` |
 /// | `ripcord_redis_hub_contexts`: bound contexts that have not ended | gauge | `prefix` |
-/// | `ripcord_redis_hub_unread`: bound IDs for which it is not known yet whether they were canceled | gauge | `prefix` |
+/// | `ripcord_redis_hub_unread`: bound IDs that may be canceled without the hub knowing | gauge | `prefix` |
 /// | `ripcord_redis_hub_canceled_total`: bound contexts that a cancel ended | counter | `prefix` |
-/// | `ripcord_redis_hub_cancels_total`: sent cancels that Redis answered | counter | `prefix`, `result` |
-/// | `ripcord_redis_hub_received_total`: messages about cancels | counter | `prefix` |
+/// | `ripcord_redis_hub_cancels_total`: cancels of this process that Redis answered | counter | `prefix`, `result` |
+/// | `ripcord_redis_hub_received_total`: received messages about cancels | counter | `prefix` |
 /// | `ripcord_redis_breaker_breakers`: breakers that share their state | gauge | `prefix` |
-/// | `ripcord_redis_breaker_published_total`: changes that were sent | counter | `prefix` |
-/// | `ripcord_redis_breaker_failures_total`: changes that could not be sent | counter | `prefix` |
-/// | `ripcord_redis_breaker_received_total`: messages about changes | counter | `prefix` |
-/// | `ripcord_redis_breaker_changes_total`: breakers that another process opened or closed | counter | `prefix`, `state` |
+/// | `ripcord_redis_breaker_published_total`: changes of the state of breakers that were sent to the other processes | counter | `prefix` |
+/// | `ripcord_redis_breaker_failures_total`: failed attempts to send a change | counter | `prefix` |
+/// | `ripcord_redis_breaker_received_total`: received messages about changes | counter | `prefix` |
+/// | `ripcord_redis_breaker_changes_total`: times that another process opened or closed a breaker of this process | counter | `prefix`, `state` |
 /// | `ripcord_redis_limiter_mode`: 1 for the mode of the limiter, and 0 for the other modes | gauge | `name`, `mode` |
 /// | `ripcord_redis_limiter_decisions_total`: decisions in each mode | counter | `name`, `mode` |
 /// | `ripcord_redis_limiter_saved_total`: requests denied without a command | counter | `name` |
 /// | `ripcord_redis_limiter_failures_total`: commands that were not answered, or answered with an error | counter | `name` |
-/// | `ripcord_redis_limiter_denied_keys`: keys that are known to be denied | gauge | `name` |
+/// | `ripcord_redis_limiter_denied_keys`: keys whose requests are denied without a command | gauge | `name` |
 ///
 /// | label | values |
 /// |---|---|
 /// | `prefix` | the [prefix](Client::prefix) of the client |
 /// | `name` | the [name](Limiter::name) of the limiter |
-/// | `result` | `won` for the first cancel of an ID, `lost` for the others |
-/// | `state` | `open` or `closed` |
+/// | `result` | `won` for the first cancel of an ID, `lost` for later cancels of the ID |
+/// | `state` | the new state of the breaker: `open` or `closed` |
 /// | `mode` | `connected`, `open`, `closed` or `local`: see [`Mode`] |
 ///
-/// The requests to a limiter are among the metrics of ripcord-policy.
+/// The metrics of a work queue are listed at [`QueueStats::record_metrics`](crate::QueueStats::record_metrics). The results of a
+/// limiter's requests, and the values that a cache found in Redis, are metrics of ripcord-policy:
+/// [`ripcord_policy::describe_metrics`].
 pub fn describe_metrics() {
     for (metric, help) in COUNTERS {
         describe_counter!(metric, Unit::Count, help);
@@ -85,7 +88,7 @@ pub fn describe_metrics() {
 }
 
 impl Client {
-    /// Copies the current [`stats`](Self::stats) to the recorder of the crate `metrics`. See [`describe_metrics`].
+    /// Copies the current [`stats`](Self::stats) to the recorder of the crate `metrics`. [`describe_metrics`] lists the metrics.
     pub fn record_metrics(&self) {
         let (stats, prefix) = (self.stats(), self.prefix());
         gauge!("ripcord_redis_available", "prefix" => prefix.to_owned()).set(f64::from(u8::from(stats.is_available)));
@@ -97,7 +100,7 @@ impl Client {
 }
 
 impl Hub {
-    /// Copies the current [`stats`](Self::stats) to the recorder of the crate `metrics`. See [`describe_metrics`].
+    /// Copies the current [`stats`](Self::stats) to the recorder of the crate `metrics`. [`describe_metrics`] lists the metrics.
     pub fn record_metrics(&self) {
         let (stats, prefix) = (self.stats(), self.prefix());
         gauge!("ripcord_redis_hub_contexts", "prefix" => prefix.to_owned()).set(stats.contexts as f64);
@@ -112,7 +115,7 @@ impl Hub {
 }
 
 impl SharedBreaker {
-    /// Copies the current [`stats`](Self::stats) to the recorder of the crate `metrics`. See [`describe_metrics`].
+    /// Copies the current [`stats`](Self::stats) to the recorder of the crate `metrics`. [`describe_metrics`] lists the metrics.
     pub fn record_metrics(&self) {
         let (stats, prefix) = (self.stats(), self.prefix());
         gauge!("ripcord_redis_breaker_breakers", "prefix" => prefix.to_owned()).set(stats.breakers as f64);
@@ -127,7 +130,7 @@ impl SharedBreaker {
 }
 
 impl Limiter {
-    /// Copies the current [`stats`](Self::stats) to the recorder of the crate `metrics`. See [`describe_metrics`].
+    /// Copies the current [`stats`](Self::stats) to the recorder of the crate `metrics`. [`describe_metrics`] lists the metrics.
     pub fn record_metrics(&self) {
         let (stats, name) = (self.stats(), self.name());
         let modes = [

@@ -1,4 +1,4 @@
-//! What all clones of a [`SharedBreaker`](super::SharedBreaker) share, and the breakers of this process.
+//! The state that all clones of a [`SharedBreaker`](super::SharedBreaker) share, and the breakers of this process.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -43,13 +43,13 @@ struct MemberState {
     is_changed: bool,
     /// The last change could not be published.
     has_failed: bool,
-    /// The last change of the others must be read.
+    /// The last change in Redis must be read.
     is_unread: bool,
     /// A task reads.
     is_reading: bool,
     /// A task publishes.
     is_publishing: bool,
-    /// The newest change that was heard meanwhile.
+    /// The newest change that was received during a publication.
     kept: Option<Change>,
 }
 
@@ -76,7 +76,7 @@ impl Inner {
         lock(&self.members).get(name).cloned().unwrap_or_default()
     }
 
-    /// The breaker has changed its state by itself.
+    /// Publishes a change of the breaker that no other process has caused.
     pub(super) fn changed(self: &Arc<Self>, member: &Arc<Member>) {
         lock(&member.state).is_changed = true;
         let (inner, member) = (Arc::clone(self), Arc::clone(member));
@@ -132,7 +132,7 @@ impl Inner {
         shared.send(&ctx, Location::caller(), "publish", request).await
     }
 
-    /// Tells the others what could not be published before, or reads their last change. Tries until Redis answers.
+    /// Publishes a change that could not be published before, or reads the last change in Redis. Tries until Redis answers.
     pub(super) fn synchronize(self: &Arc<Self>, member: &Arc<Member>) {
         {
             let mut state = lock(&member.state);
@@ -161,7 +161,7 @@ impl Inner {
 
     async fn try_synchronize(&self, member: &Member) -> Result<(), Duration> {
         let has_failed = std::mem::take(&mut lock(&member.state).has_failed);
-        // A breaker that has closed during an outage knows less than the others.
+        // A breaker that closed during an outage knows less than the other breakers, so it publishes nothing.
         if has_failed && matches!(member.breaker.announcement(), Some(Announcement::Open(_))) {
             lock(&member.state).is_changed = true;
             return self.publish(member).await;
@@ -189,7 +189,7 @@ impl Inner {
             }
             state.seen = change.epoch;
         }
-        // A change of its own may come late, after the breaker has changed again.
+        // The member's own change may arrive late, after the breaker has changed again.
         if change.by == member.id {
             return;
         }
@@ -207,7 +207,7 @@ impl Inner {
 
 impl Subscriber for Inner {
     fn connected(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        // Beside the listening, which must not wait for it.
+        // The synchronization runs in tasks, because the listening must not wait for it.
         if let Some(inner) = self.this.upgrade() {
             let members: Vec<_> = lock(&self.members).values().flatten().cloned().collect();
             members.iter().for_each(|member| inner.synchronize(member));

@@ -7,8 +7,8 @@
 //!
 //! 1. The epochs of a name only go up. A member applies a change only if its epoch is higher than every epoch that the member has
 //!    seen. So a late message changes nothing.
-//! 2. While a member publishes a change of its own, it keeps what it hears, and applies it only if its epoch turns out to be
-//!    higher than that of its own change.
+//! 2. While a member publishes its own change, it keeps the changes that it receives. It applies them only if their epoch is higher
+//!    than the epoch of its own change.
 //! 3. Changes of other processes are applied on the client's thread only, one after the other.
 //! 4. A user's hook runs without a lock.
 
@@ -27,8 +27,12 @@ use crate::Client;
 use inner::{Inner, Member, lock};
 use stats::Counters;
 
-/// Shares the state of circuit breakers with all processes that use the same Redis and prefix, so that all learn from the failures
-/// of one.
+/// Shares the state of circuit breakers with all processes that use the same Redis and
+/// [prefix](crate::ClientBuilder::prefix). When a breaker opens in one process, the breakers with the same name open in all
+/// processes.
+///
+/// Pass a clone of it to [`CircuitBreakerBuilder::shared`](ripcord_policy::breaker::CircuitBreakerBuilder::shared). Code that uses
+/// the breaker does not change.
 ///
 /// ```no_run
 /// use ripcord_policy::CircuitBreaker;
@@ -46,22 +50,24 @@ use stats::Counters;
 ///
 /// # What is shared
 ///
-/// Breakers with the same name share their state. Each breaker counts its own calls. When its rules open it, it tells the others,
-/// which then open too. A breaker that is built later opens for the rest of the time.
+/// Each breaker counts its own calls. When its own rules open a breaker, the other breakers with its name open too. A breaker
+/// that is built during this time opens for the rest of the time.
 ///
 /// [`CircuitBreaker::reset`](ripcord_policy::CircuitBreaker::reset) closes the breakers of all processes.
 /// [`force_open`](ripcord_policy::CircuitBreaker::force_open) opens one breaker, which then ignores the others until it is reset.
 ///
 /// # Probes
 ///
-/// The process whose breaker opened probes first: the other breakers stay open a tenth of the time longer. If its probe succeeds,
-/// all breakers close. If it fails, all stay open. If the process has ended or makes no calls, the others probe after that tenth.
+/// The process whose breaker opened first makes the first probe, because the other breakers stay open a tenth of the time longer.
+/// If the probe succeeds, all breakers close. If it fails, all breakers stay open. If this process has ended or makes no calls,
+/// the other processes probe when their breakers become half-open.
 ///
 /// # When Redis is unavailable
 ///
-/// Each breaker works as if it was not shared. When Redis is available again, the breakers that are still open tell the others.
+/// Each breaker works as if it were not shared. If a breaker opens during the outage and is still open at the end of the outage, it
+/// then opens the others.
 ///
-/// No call waits for Redis: a background task sends and receives the changes.
+/// No call waits for Redis, even if Redis is available: the client's thread sends and receives the changes.
 ///
 /// Clones share all state.
 #[derive(Clone)]
@@ -70,7 +76,7 @@ pub struct SharedBreaker {
 }
 
 impl SharedBreaker {
-    /// Shares states over `client`.
+    /// Creates a value that shares breakers through the Redis of `client`. Does not wait for Redis.
     pub fn new(client: &Client) -> SharedBreaker {
         let inner = Arc::new_cyclic(|this| Inner {
             this: Weak::clone(this),

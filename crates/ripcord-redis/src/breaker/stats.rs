@@ -7,18 +7,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SharedBreakerStats {
-    /// Breakers of this process that are shared: a gauge.
+    /// Breakers that were built with the [`SharedBreaker`](crate::SharedBreaker) or its clones and still exist: a gauge.
     pub breakers: usize,
-    /// Changes of breakers of this process that were sent to the other processes.
+    /// Changes of these breakers that were sent to the other processes. A change is the opening or closing of a breaker.
     pub published: u64,
-    /// Changes that could not be sent, because Redis was not available.
+    /// Attempts to send a change that failed, because Redis was unavailable or answered with an error.
     pub failed: u64,
-    /// Messages about changes that Redis sent to this process, including messages about its own changes. In a cluster, each master
-    /// sends a message.
+    /// Messages about changes that Redis sent to this process, including messages about its own changes. In a cluster, each
+    /// master sends a message about each change.
     pub received: u64,
-    /// Breakers of this process that another process opened, or kept open for longer.
+    /// Times that another process opened a breaker of this process, or kept it open for longer.
     pub opened: u64,
-    /// Breakers of this process that another process closed.
+    /// Times that another process closed a breaker of this process.
     pub closed: u64,
 }
 

@@ -43,7 +43,7 @@ impl Backend for Limiter {
         let bucket = Bucket::from(bucket);
         Box::pin(async move {
             if !bucket.has_own_quota {
-                // During an outage, the quota is what this process last heard.
+                // During an outage, this process returns the last quota that it knows.
                 let _unavailable = self.shared.read_settings().await;
             }
             self.shared.known_quota(&bucket)

@@ -1,4 +1,4 @@
-//! The keys that the server has denied, and until when. A claim on such a key needs no round trip.
+//! The keys that the server has denied, with the times until which they are denied. A claim on such a key needs no round trip.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ripcord_policy::Quota;
 
-/// Maximum number of keys. Further keys are not recorded, and cost a round trip each time.
+/// Maximum number of keys. Other keys are not recorded, and each claim on them is a round trip.
 const MAX_KEYS: usize = 10_000;
 
 #[derive(Default)]
@@ -27,7 +27,7 @@ struct Entry {
 }
 
 impl Denied {
-    /// Returns the time until a claim can succeed, if it is known that the claim would be denied.
+    /// If the server would deny the claim, returns the time until a claim can succeed.
     pub(super) fn check(&self, key: &str, quota: Quota, tokens: u32, longest: Option<Duration>) -> Option<Duration> {
         let longest = longest?;
         let mut keys = self.lock();
@@ -40,7 +40,7 @@ impl Denied {
         (tokens >= entry.tokens && longest <= left).then_some(left)
     }
 
-    /// Records that `tokens` tokens are available only `after` this time.
+    /// Records that `tokens` tokens are available only after the time `after`.
     pub(super) fn insert(&self, key: &str, quota: Quota, tokens: u32, after: Duration) {
         let now = Instant::now();
         let Some(until) = now.checked_add(after) else { return };

@@ -6,8 +6,8 @@ use std::time::Duration;
 use ripcord_policy::limiter::backend::{Claimed, Promise, Refunded};
 use ripcord_policy::{KeyedLimiter, Quota, Rate, Reservation};
 
-/// A limiter for each key, with this process's share of the quota. It stays across outages, so that each outage does not grant a
-/// burst of its own.
+/// A limiter for each key, with this process's share of the quota. It stays in memory between outages, so that a later outage does
+/// not grant another burst.
 pub(super) struct Local(KeyedLimiter<LocalKey>);
 
 #[derive(Clone)]
@@ -61,7 +61,7 @@ impl Local {
                 false => Claimed::Late(self.delay(&key, tokens)),
             };
         }
-        // More tokens than the share ever holds, though the whole bucket may hold them.
+        // The share never holds this many tokens, though the bucket in Redis may hold them.
         let Ok(reservation) = self.0.reserve_n(&key, tokens) else { return Claimed::Unavailable { retry_after } };
         let delay = reservation.delay();
         let is_never = delay == Duration::MAX;

@@ -4,8 +4,8 @@
 //!
 //! 1. Every decision is one script, which reads the server's clock. Only durations cross the wire.
 //! 2. All keys of a limiter have one hash tag, so they are on one node of a cluster, and one script can use all of them.
-//! 3. A claim whose caller has left is completed on the client's thread, and its tokens return. A refund is sent once, so it
-//!    returns no tokens twice.
+//! 3. A claim whose caller has left is completed on the client's thread, and its tokens are returned. A refund is sent only once,
+//!    so it returns no tokens twice.
 //! 4. A promise subscribes to changes before its claim is sent, so it misses no change after the claim.
 
 mod backend;
@@ -31,7 +31,9 @@ use shared::Shared;
 /// Token buckets in Redis, for a [`RateLimiter`](ripcord_policy::RateLimiter) or
 /// [`KeyedLimiter`](ripcord_policy::KeyedLimiter) that many machines share.
 ///
-/// Pass it to the builder of the limiter. Code that uses the limiter does not change.
+/// Pass a clone of it to [`RateLimiterBuilder::backend`](ripcord_policy::limiter::RateLimiterBuilder::backend) or
+/// [`KeyedLimiterBuilder::backend`](ripcord_policy::limiter::KeyedLimiterBuilder::backend). Code that uses the limiter does not
+/// change.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -48,14 +50,14 @@ use shared::Shared;
 /// let limiter = RateLimiter::builder().rate(Rate::per_second(100.0)).burst(10).backend(mails.clone()).build()?;
 /// let ctx = Context::background().with_timeout(Duration::from_secs(1));
 /// limiter.wait(&ctx).await?;
-/// println!("Redis decides: {}", mails.stats().mode);
+/// println!("the mode is {}", mails.stats().mode); // connected
 ///
-/// // Each client of the service makes at most 5 calls per second, over all machines.
+/// // Each user makes at most 5 calls per second, on all machines together.
 /// let calls = Limiter::new(&client, "calls", OnOutage::Open);
 /// let limiter = KeyedLimiter::builder()
 ///     .rate(Rate::per_second(5.0))
 ///     .burst(20)
-///     .backend(calls, |client: &u64| client.to_string())
+///     .backend(calls, |user: &u64| user.to_string())
 ///     .build()?;
 /// limiter.wait(&ctx, &42).await?;
 /// # Ok(())
@@ -65,34 +67,35 @@ use shared::Shared;
 /// # Accuracy
 ///
 /// Each decision is one round trip. The server's clock measures the time, so the clocks of the machines do not matter. In any
-/// period, all machines together get at most the burst plus rate × period. If Redis loses data, for example because it restarts
-/// without persistence or fails over before the last writes are copied, the buckets start full again, or grant the last tokens a
-/// second time.
+/// period, all machines together get at most the burst plus rate × period.
 ///
-/// A key that was denied costs no round trip until its tokens can be available. Up to 10,000 such keys are remembered. Tokens
-/// that other machines return meanwhile are not noticed.
+/// The limit can be exceeded if Redis loses data. After a restart without persistence, all buckets are full. After a failover
+/// before the last writes were copied to the replica, the last tokens may be granted a second time.
+///
+/// If Redis denies a request, this process remembers the key and the time of its next token, for up to 10,000 keys. Until this
+/// time, requests for the key are denied without a round trip, even if another machine has returned tokens in the meantime.
 ///
 /// # Memory
 ///
-/// A bucket that is full is removed from Redis, because a new bucket is full too. A bucket with a rate of zero stays.
+/// Redis removes a bucket when it is full, because a new bucket is full too. A bucket with a rate of zero is never removed.
 ///
 /// All buckets of a limiter are on one node of a cluster. Limiters with different names may be on different nodes.
 ///
 /// # Rate and burst
 ///
 /// [`set_rate`](ripcord_policy::RateLimiter::set_rate) and [`set_burst`](ripcord_policy::RateLimiter::set_burst) store the new
-/// value in Redis. It applies to the next decision of every process, and moves the waiters of every process. The stored value stays,
-/// and takes precedence over the values of the builders. Processes that share a limiter should set the same values in their
-/// builders.
+/// value in Redis. The value applies to the next decision of every process. After a change of the rate, the waiters of every
+/// process get their tokens earlier or later. The stored value has no end, and takes precedence over the values of the builders.
+/// Processes that share a limiter should set the same values in their builders.
 ///
-/// A keyed limiter applies the new rate to a bucket when the bucket is used next. If the rate was lowered and the bucket would have
-/// been full under the old rate by then, the bucket is full.
+/// A keyed limiter applies a new rate to each bucket when the bucket is next used. If the rate was lowered, and the bucket would be
+/// full by then under the old rate, the bucket is full.
 ///
 /// # Outages
 ///
-/// [`OnOutage`] says what the limiter does while Redis is unavailable. [`stats`](Limiter::stats) shows the [`Mode`]. An outage
-/// costs the requests in flight one [`timeout`](crate::ClientBuilder::timeout). Later requests do not wait for Redis until the
-/// client has connected again.
+/// [`OnOutage`] says what the limiter does while Redis is unavailable. [`stats`](Limiter::stats) shows the [`Mode`]. When an outage
+/// begins, the requests in flight wait for at most one [`timeout`](crate::ClientBuilder::timeout). Later requests do not wait for
+/// Redis until the client has connected again.
 ///
 /// Clones share all state.
 #[derive(Clone)]
@@ -100,23 +103,26 @@ pub struct Limiter {
     shared: Arc<Shared>,
 }
 
-/// What a [`Limiter`] does while Redis is unavailable, or answers with an error. There is no default.
+/// What a [`Limiter`] does while Redis is unavailable or answers with an error. Pass it to [`Limiter::new`]. There is no default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OnOutage {
-    /// Grants every request. A flood reaches the protected service.
+    /// Grants every request. The protected service has no limit during the outage.
     Open,
-    /// Refuses every request. Waits fail with [`Refused::is_unavailable`](ripcord_policy::Refused::is_unavailable).
+    /// Refuses every request. `wait` and `run` fail with
+    /// [`Refused::is_unavailable`](ripcord_policy::Refused::is_unavailable), and `allow` returns `false`.
     Closed,
-    /// Decides in this process, with the rate and the burst divided by the number of clients with the same prefix, as they were
-    /// last seen. The burst is at least 1. The buckets of this process are not filled again by another outage.
+    /// Decides in this process, which has a share of the limit: the rate and the burst divided by the number of clients with the
+    /// same prefix before the outage ([`LimiterStats::peers`]). The burst is at least 1.
     ///
-    /// A request for more tokens than the share of the burst is refused, as in [`Closed`](OnOutage::Closed).
+    /// A request for more tokens than this burst is refused, as with [`Closed`](OnOutage::Closed). The buckets of this process are
+    /// full at the first outage. They are not refilled at later outages, but earn tokens at the divided rate.
     Local,
 }
 
 impl Limiter {
-    /// Creates a limiter. Limiters with the same name share their buckets, if their clients have the same
-    /// [prefix](crate::ClientBuilder::prefix).
+    /// Creates a limiter. Limiters with the same `name` share their buckets, if their clients have the same
+    /// [prefix](crate::ClientBuilder::prefix). `on_outage` says what the limiter does while Redis is unavailable. Does not wait for
+    /// Redis.
     #[track_caller]
     pub fn new(client: &Client, name: impl Into<String>, on_outage: OnOutage) -> Limiter {
         let shared = Arc::new(Shared::new(client.clone(), name.into(), on_outage, Location::caller()));
@@ -131,7 +137,7 @@ impl Limiter {
         Limiter { shared }
     }
 
-    /// Returns the name.
+    /// Returns the name that was passed to [`new`](Limiter::new).
     pub fn name(&self) -> &str {
         &self.shared.name
     }
@@ -141,7 +147,7 @@ impl Limiter {
         self.shared.on_outage
     }
 
-    /// Returns the statistics, including the [`Mode`].
+    /// Returns the statistics of this limiter and its clones, including the [`Mode`].
     pub fn stats(&self) -> LimiterStats {
         let Shared { client, counts, denied, .. } = &*self.shared;
         let client = client.stats();

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::shared::{Bucket, Shared};
 
-/// A claim. If it is dropped after it was sent, it goes on on the client's thread, and returns its tokens.
+/// A claim. If it is dropped after it was sent, the client's thread completes it and returns its tokens.
 pub(super) struct Claiming {
     shared: Arc<Shared>,
     claim: Option<BoxFuture<'static, Claimed>>,
@@ -62,9 +62,9 @@ pub(super) struct RedisPromise {
 impl Promise for RedisPromise {
     fn moved(&mut self) -> BoxFuture<'_, Option<Duration>> {
         Box::pin(async move {
-            // The sender lives as long as the limiter, which this holds.
+            // The sender belongs to the limiter, which this promise keeps alive.
             while self.changes.changed().await.is_ok() {
-                // If there is no answer, the reconnect is the next change.
+                // If there is no answer, the reconnect counts as the next change.
                 if let Ok(delay) = self.shared.delay(&self.bucket, &self.id).await {
                     return delay;
                 }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::scripts::read_rate;
 
-/// The settings as this process last heard of them. The scripts read them in Redis.
+/// The last settings that this process knows. The scripts read the settings in Redis.
 #[derive(Default)]
 pub(super) struct Settings {
     known: Mutex<Known>,
@@ -17,7 +17,7 @@ pub(super) struct Settings {
     pub(super) changes: watch::Sender<()>,
 }
 
-/// What was set. A rate or burst that was never set is `None`.
+/// The stored settings. A rate or burst that was never set is `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Known {
     version: u64,
@@ -37,13 +37,13 @@ pub(super) struct Event {
 }
 
 impl Settings {
-    /// Records what another client has published, unless it is older than what is known. Returns whether something is new.
+    /// Records settings that a client has published, unless their version is known or older. Returns whether they are new.
     pub(super) fn hear(&self, heard: Known) -> bool {
         self.record(heard, |known| heard.version > known.version)
     }
 
-    /// Records what Redis has stored. Its version is lower than before if Redis has lost its data. Returns whether something is
-    /// new.
+    /// Records the settings that Redis has stored. Their version is lower than before if Redis has lost its data. Returns whether
+    /// the settings have changed.
     pub(super) fn read(&self, stored: Known) -> bool {
         self.record(stored, |known| stored != *known)
     }

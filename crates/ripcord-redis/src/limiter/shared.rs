@@ -1,4 +1,4 @@
-//! What the clones of a limiter share: the decisions and the commands.
+//! The state that the clones of a limiter share, its decisions and its commands.
 
 use std::panic::Location;
 use std::pin::Pin;
@@ -37,7 +37,7 @@ pub(super) struct Shared {
     pub(super) promises: AtomicU64,
 }
 
-/// A bucket: its key, and its quota as the builder sets it.
+/// A bucket: its key, and the quota that its builder has set.
 #[derive(Clone)]
 pub(super) struct Bucket {
     pub(super) key: String,
@@ -65,7 +65,7 @@ impl Shared {
 
     /// Claims tokens: from Redis, or as [`OnOutage`] says.
     pub(super) async fn claim(self: Arc<Self>, bucket: Bucket, tokens: u32, longest: Option<Duration>) -> Claimed {
-        // While every request is granted or refused, no command is saved.
+        // During an outage, `Open` and `Closed` send no command that could be saved.
         let is_decided = self.client.is_available() || self.on_outage == OnOutage::Local;
         if is_decided && let Some(left) = self.denied.check(&bucket.key, bucket.quota, tokens, longest) {
             bump(&self.counts.saved);
@@ -149,7 +149,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Stores settings, and tells all processes.
+    /// Stores settings, and publishes them to all processes.
     pub(super) async fn set(&self, values: &[(&str, String)]) -> Result<(), Error> {
         // The bucket of a limiter without keys changes at once. The script does not need its quota.
         let quota = Quota::new(Rate::ZERO, 1).expect("a valid quota");
@@ -165,7 +165,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Returns the quota of a bucket as this process last heard of it.
+    /// Returns the last quota of a bucket that this process knows.
     pub(super) fn known_quota(&self, bucket: &Bucket) -> Quota {
         if bucket.has_own_quota { bucket.quota } else { self.settings.apply(bucket.quota) }
     }
@@ -204,7 +204,7 @@ impl Subscriber for Shared {
     fn connected(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async {
             let _unavailable = self.read_settings().await;
-            // A waiter whose question was not answered asks again.
+            // A waiter that got no answer to its question asks again.
             self.settings.changes.send_replace(());
         })
     }

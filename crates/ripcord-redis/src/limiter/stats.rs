@@ -4,30 +4,33 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Where a [`Limiter`](super::Limiter) decides.
+/// How a [`Limiter`](super::Limiter) decides. Part of [`LimiterStats`]. `Display` prints `connected`, `open`, `closed` or `local`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Mode {
     /// Redis decides.
     Connected,
-    /// Redis is unavailable, and every request is granted.
+    /// Redis is unavailable, and every request is granted: [`OnOutage::Open`](super::OnOutage::Open).
     Open,
-    /// Redis is unavailable, and every request is refused.
+    /// Redis is unavailable, and every request is refused: [`OnOutage::Closed`](super::OnOutage::Closed).
     Closed,
-    /// Redis is unavailable, and this process decides with its share of the rate.
+    /// Redis is unavailable, and this process decides with its share of the rate: [`OnOutage::Local`](super::OnOutage::Local).
     Local,
 }
 
-/// Statistics of a [`Limiter`](super::Limiter). Returned by [`Limiter::stats`](super::Limiter::stats). The statistics of the
-/// requests themselves are those of the [`RateLimiter`](ripcord_policy::RateLimiter).
+/// Statistics of a [`Limiter`](super::Limiter) and its clones. Returned by [`Limiter::stats`](super::Limiter::stats). Counters only
+/// go up. Gauges are marked.
+///
+/// [`RateLimiter::stats`](ripcord_policy::RateLimiter::stats) counts the requests and their results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LimiterStats {
-    /// Where the limiter decides now.
+    /// How the limiter decides now.
     pub mode: Mode,
-    /// The time until the next attempt to connect, while Redis is unavailable.
+    /// The time until the next attempt to connect. `None` while Redis is available.
     pub retry_after: Option<Duration>,
-    /// The number of clients that share the limits in the mode [`Local`](Mode::Local), as it was last seen: a gauge.
+    /// The number of clients with the same prefix, by which the mode [`Local`](Mode::Local) divides the limits: a gauge. During an
+    /// outage, this is the number before the outage.
     pub peers: usize,
     /// Decisions of Redis.
     pub connected: u64,
@@ -37,11 +40,11 @@ pub struct LimiterStats {
     pub closed: u64,
     /// Decisions of this process in the mode [`Local`](Mode::Local).
     pub local: u64,
-    /// Requests denied without a command, because Redis had denied the key until a later time.
+    /// Requests denied without a command, because Redis had denied an earlier request for the key and its next token is not due.
     pub saved: u64,
-    /// Keys that are known to be denied: a gauge.
+    /// Keys for which requests are denied without a command: a gauge.
     pub denied_keys: usize,
-    /// Commands that Redis did not answer, or answered with an error. Commands that were not sent, because Redis was known to be
+    /// Commands that Redis did not answer, or answered with an error. Commands that were not sent, because Redis was already
     /// unavailable, do not count.
     pub failures: u64,
 }
