@@ -1,4 +1,4 @@
-//! What a cache sends to Redis.
+//! The commands and scripts of a cache.
 //!
 //! A value is stored as `token:extra:json`. The token is random and identifies the write. Redis keeps the value for `extra`
 //! milliseconds after its TTL, and such a value is never returned. So the expiry in Redis, which looks like a change to the
@@ -54,7 +54,7 @@ static FIND: LazyLock<Script> = LazyLock::new(|| {
 });
 
 /// Stores a value. KEYS: value, lease. ARGV: the stored text, its lifetime in milliseconds (0: no end), the token of the lease
-/// that must still hold (empty: no lease needed).
+/// that must still hold (empty: no lease is needed).
 static STORE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "if ARGV[3] ~= '' and redis.call('GET', KEYS[2]) ~= ARGV[3] then return 0 end
@@ -65,8 +65,8 @@ static STORE: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Removes a value. KEYS: value, lease. If there was no value, a short-lived one makes the server report the key to the processes
-/// that hold a value which Redis does not have.
+/// Removes a value. KEYS: value, lease. If there is no value, the script writes and deletes an empty value. So the server reports
+/// the key to the processes that have a value in memory.
 static REMOVE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local found = redis.call('DEL', KEYS[1])
@@ -133,7 +133,7 @@ pub(super) async fn find(
     let duration = |left: i64| Duration::from_millis(u64::try_from(left).unwrap_or(0));
     Ok(match answer {
         (kind, value, left) if kind == "value" => {
-            // The time of the answer's way counts as passed.
+            // The duration of the round trip is subtracted.
             let ttl = (left >= 0).then(|| duration(left).saturating_sub(start.elapsed()));
             let json = value.splitn(3, ':').nth(2).unwrap_or_default().to_owned();
             Found::Value { json, ttl }
@@ -183,7 +183,7 @@ pub(super) async fn current_token(shared: &Shared, name: &str) -> Result<String,
 
 /// Removes all keys of the cache, then tells the other processes.
 ///
-/// The leases go first. Then no load that began before can store its value behind the scan of the values.
+/// The leases are removed first. So a load that has begun earlier cannot store its value after the scan of the values.
 pub(super) async fn clear(shared: &Shared, names: &Names, event: &str) -> Result<(), Error> {
     let mut masters = limited(shared, shared.connect_to_masters()).await?;
     for pattern in names.patterns() {
@@ -213,7 +213,7 @@ pub(super) async fn clear(shared: &Shared, names: &Names, event: &str) -> Result
     Ok(())
 }
 
-/// Waits for the answer of a connection that has no limit of its own.
+/// Waits for the answer of a connection that has no time limit.
 async fn limited<T>(shared: &Shared, answer: impl Future<Output = Result<T, RedisError>>) -> Result<T, Error> {
     let error = match tokio::time::timeout(shared.timeout(), answer).await {
         Ok(Ok(answer)) => return Ok(answer),

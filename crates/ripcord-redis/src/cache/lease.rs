@@ -1,4 +1,4 @@
-//! The permission to load a key, which one process of all has.
+//! The permission to load a key. At most one process has it at a time.
 
 use std::marker::PhantomData;
 use std::sync::Arc;

@@ -44,10 +44,11 @@ use writes::Writes;
 /// The shortest duration of a lease.
 const MIN_LEASE: Duration = Duration::from_millis(10);
 
-/// The second level of a [`Cache`](ripcord_policy::Cache) in Redis, which the caches of the same name in all processes share.
+/// The second level of a [`Cache`](ripcord_policy::Cache): values in Redis, which the caches of all processes share. The cache in
+/// each process keeps its own copies in memory.
 ///
-/// Keys and values are stored as JSON. A key must be equal to itself after it was written and read. Equal keys must have equal
-/// JSON, so a key must not contain a `HashMap`.
+/// Keys and values are stored as JSON. Equal keys must have equal JSON, so a key must not contain a `HashMap`. A key that is
+/// written as JSON and read again must be equal to the original key.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -66,9 +67,9 @@ const MIN_LEASE: Duration = Duration::from_millis(10);
 ///     .second_level(CacheLevel::builder(&redis, "users").build()?)
 ///     .build(&ctx)?;
 ///
-/// // One process of all loads the user.
+/// // Of all processes that ask for this user, one calls `load`.
 /// let user = users.get_or_load(&ctx, 7, |_ctx| load(7)).await?;
-/// // No process returns the old value any more, after a round trip.
+/// // Within about one round trip, the value leaves the memory of all processes.
 /// users.remove(&ctx, &7)?;
 /// # Ok(())
 /// # }
@@ -77,26 +78,29 @@ const MIN_LEASE: Duration = Duration::from_millis(10);
 /// # Loads
 ///
 /// A process that loads a key holds a *lease* of the key, which it extends while the load runs. The other processes wait for the
-/// value. The lease is released at once if the load fails or is canceled. If the process dies, the lease ends with its
-/// [time](CacheLevelBuilder::lease), and another process loads the key. If another process inserts or removes the key during the
-/// load, the lease is lost: the callers of the load get its value, and no cache stores it.
+/// value, and each of their callers waits at most until its own context ends. If the load fails or is canceled, the process
+/// releases the lease, and a waiting process loads the key. If the process dies, the lease ends after its
+/// [duration](CacheLevelBuilder::lease).
+///
+/// If a process inserts or removes the key during the load, the lease is lost. The callers that wait for the load then still get
+/// its value, but no cache stores the value.
 ///
 /// # Changes
 ///
-/// Redis reports each changed key to every process (client tracking in broadcast mode), which removes the key from its memory. So
-/// a process returns an old value for at most the time of this message. If the connection that brings the messages is lost, the
-/// process empties its memory when it notices, and again when the connection is back.
+/// Redis reports each changed key to every process (client tracking in broadcast mode). The process then removes the key from its
+/// memory. So a process may return an old value until it receives the report. If the connection for the reports is lost, the
+/// process removes all keys from its memory when it notices the loss, and again when it has connected again.
 ///
 /// # When Redis is unavailable
 ///
-/// Processes load for themselves, without a lease. They keep the values in memory for at most
-/// [`ttl_while_disconnected`](CacheLevelBuilder::ttl_while_disconnected), because they do not hear of changes. Inserts and removals
-/// are sent after the outage, unless the process ends before. If more than 10,000 keys were changed in the meantime, all keys of
-/// the cache are removed from Redis instead.
+/// Each process loads for itself, without a lease. It keeps the values in memory for at most
+/// [`ttl_while_disconnected`](CacheLevelBuilder::ttl_while_disconnected), because it does not learn of changes by other processes.
+/// Inserts and removals are sent after the outage, unless the process ends before. If more than 10,000 keys were changed during the
+/// outage, all keys of the cache are removed from Redis instead.
 ///
-/// The client notices that a server does not answer within [`retry_every`](crate::ClientBuilder::retry_every) and
-/// [`timeout`](crate::ClientBuilder::timeout). Until then, a process may return values that have changed elsewhere, but never
-/// after their TTL.
+/// A server that stops answering is noticed after at most the sum of [`retry_every`](crate::ClientBuilder::retry_every) and
+/// [`timeout`](crate::ClientBuilder::timeout). Until then, a process may return values that another process has changed, but no
+/// values whose TTL has ended.
 pub struct CacheLevel<K: Key, V> {
     state: Arc<State<K>>,
     value: PhantomData<fn(V) -> V>,
@@ -113,8 +117,8 @@ pub struct CacheLevelBuilder {
 }
 
 impl CacheLevel<(), ()> {
-    /// Creates a builder. Caches with the same `name` share their values. Their keys must have the same type, and their values
-    /// too.
+    /// Creates a builder of a second level in the Redis of `client`. Caches with the same `name` share their values. They must have
+    /// the same type of keys and the same type of values. The name must not be empty or contain a brace.
     pub fn builder(client: &Client, name: impl Into<String>) -> CacheLevelBuilder {
         CacheLevelBuilder {
             client: client.clone(),
@@ -141,7 +145,8 @@ impl CacheLevelBuilder {
         self
     }
 
-    /// Builds the second level. Pass it to [`CacheBuilder::second_level`](ripcord_policy::cache::CacheBuilder::second_level).
+    /// Builds the second level of one cache. Pass it to
+    /// [`CacheBuilder::second_level`](ripcord_policy::cache::CacheBuilder::second_level). Does not wait for Redis.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! What the server reports about the keys of a cache, and what follows.
+//! The server's reports of changed keys, and the reactions of the cache.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -32,7 +32,7 @@ impl<K: Key + DeserializeOwned> State<K> {
         serde_json::to_string(&event).unwrap_or_else(|_| unreachable!("texts are JSON"))
     }
 
-    /// Does what the table of writes has decided.
+    /// Carries out a decision of the table of writes.
     pub(super) fn act(self: &Arc<Self>, name: &str, action: Action) {
         match action {
             Action::Nothing => {}
@@ -60,7 +60,7 @@ impl<K: Key + DeserializeOwned> State<K> {
         let Some(first) = self.first.get() else { return };
         match self.names.key(name) {
             Some(key) => first.invalidate(&key),
-            // Another type of keys wrote it. It is not known which key of this process it equals.
+            // A cache with another type of keys has written the key. It is unknown which key of this process it equals.
             None => first.invalidate_all(),
         }
     }

@@ -1,4 +1,4 @@
-//! What a cache's operations, its background task and the reports of the server share.
+//! The state that a cache's operations, its background task and the reports of the server share.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ use super::waiters::Waiters;
 use super::writes::{Next, Writes};
 use crate::client::{Client, Shared};
 
-/// The time between two questions of a load that waits for another process, while changes are not reported.
+/// The time after which a load that waits for another process asks Redis again, while changes are not reported.
 const POLL: Duration = Duration::from_millis(200);
 
 /// The shortest wait for another process.
@@ -83,7 +83,7 @@ impl<K: Key + Serialize + DeserializeOwned> State<K> {
             // Registered before the question, so that no change after the answer is missed.
             let mut changed = pin!(waiter.changed.notified());
             changed.as_mut().enable();
-            // If this future is dropped during the question, the lease may have been taken.
+            // If this future is dropped before the answer, the lease may have been taken.
             let lease = MaybeLease::new(self, &name);
             match commands::find(self.shared(), ctx, &name, &lease.token, self.lease_for, &known).await {
                 Ok(Found::Value { json, ttl }) => {
@@ -147,7 +147,7 @@ impl<K: Key + Serialize + DeserializeOwned> State<K> {
         }
     }
 
-    /// Sends writes until the cache is dropped and its writes are sent, or Redis is unavailable then. Runs on the client's thread.
+    /// Sends writes on the client's thread. Ends after the cache was dropped, when all writes are sent or Redis is unavailable.
     pub(super) async fn send_writes(self: Arc<Self>) {
         loop {
             let sent = self.send_batch().await;

@@ -11,7 +11,7 @@ pub(super) struct Waiters {
     waiting: Mutex<HashMap<String, (Arc<Notify>, usize)>>,
 }
 
-/// A load that may wait. Dropping it ends the interest in the key.
+/// A load that may wait. Dropping it removes the load from the waiters of the key.
 pub(super) struct Waiter<'a> {
     waiters: &'a Waiters,
     name: &'a str,

@@ -1,17 +1,17 @@
-//! The writes of one process, on their way to Redis.
+//! The writes of one process that Redis has not confirmed yet.
 //!
 //! A caller does not wait for Redis. A write is put into a table, and a task sends it. After an outage, the task sends it again.
 //!
-//! The server reports a change to all processes, also to the process that made it. So this process must find out whether a report
-//! concerns only its own write, after which its first level is right, or another write too, after which it is wrong.
+//! The server reports a change to all processes, including the process that made it. So this process must find out whether a report
+//! concerns only its own write, or also a write of another process. In the second case, its first level has an outdated value.
 //!
 //! # Invariants
 //!
-//! 1. The table has at most one write per key: the last. It is put there under the lock of the first level's shard, at the moment at
-//!    which the first level changes. So the first level has the value of the write in the table, or none.
+//! 1. The table has at most one write per key: the last. It is put there under the lock of the first level's shard, at the moment
+//!    at which the first level changes. So the first level has the value of the write in the table, or none.
 //! 2. The task sends one batch at a time. So a key's writes reach Redis in their order.
-//! 3. A write stays in the table until Redis has answered it and the server's report of it was checked. A report that comes before
-//!    the answer is checked after it.
+//! 3. A write stays in the table until Redis has answered it and the server's report of it was checked. A report that arrives
+//!    before the answer is checked after the answer.
 //! 4. The check compares the token in Redis with the token of the write. If they are equal, nobody has written the key since, and a
 //!    later write will be reported again. If not, the key is removed from the first level.
 //! 5. If the connection that brings the reports is lost, the first level is emptied, and no report is awaited any more.
@@ -52,7 +52,7 @@ struct Write {
     stage: Stage,
 }
 
-/// Where a write is on its way.
+/// The progress of a write.
 enum Stage {
     /// It is sent, or will be sent. `is_reported`: the server has reported a change of the key meanwhile.
     Sending { operation: Operation, is_reported: bool },
@@ -62,14 +62,14 @@ enum Stage {
     Checking { again: bool },
 }
 
-/// What to send next.
+/// The next commands to send.
 pub(super) enum Next {
     Nothing,
     Clear(u64),
     Batch(Vec<(String, Token, Operation)>),
 }
 
-/// What to do about a report or an answer.
+/// The reaction to a report or an answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Action {
     Nothing,

@@ -35,7 +35,7 @@ impl<J> QueueBuilder<J> {
         }
     }
 
-    /// Sets the client. Required.
+    /// Sets the client of the Redis that has the queue. Required.
     pub fn client(mut self, client: &Client) -> Self {
         self.client = Some(client.clone());
         self
@@ -64,7 +64,7 @@ impl<J> QueueBuilder<J> {
         self
     }
 
-    /// Builds the queue. Sends nothing to Redis yet.
+    /// Builds the queue. Sends nothing to Redis.
     ///
     /// # Errors
     ///

@@ -8,31 +8,34 @@ use super::{Inner, JobId, Queue, scripts, unexpected};
 use crate::error::{Error, Kind};
 use crate::hub::marker::Marker;
 
-/// What [`Queue::cancel`] did.
+/// The effect of [`Queue::cancel`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CancelOutcome {
     /// The job had not started, and is deleted.
     Removed,
-    /// The job runs. Its context ends within about one round trip. It was canceled by this call or by an earlier one.
+    /// The job runs, and was canceled by this call or by an earlier call. Its context ends within about one round trip.
     Signaled,
-    /// There is no such job: it is over, or there never was one.
+    /// The queue has no job with this ID: the job is over, or there never was one.
     Missing,
-    /// The job is a dead letter, which does not run. It stays.
+    /// The job is a dead letter, which does not run. The call has no effect. Use [`Queue::delete`] to delete it.
     Dead,
 }
 
 impl<J> Queue<J> {
-    /// Cancels a job. A job that has not started never runs. The context of a running job ends with a
-    /// [`RemoteCancel`](crate::RemoteCancel) as its cause, within about one round trip, or within a third of the lease if the
-    /// worker's connection is broken at that moment. A canceled job does not run again, even if its worker dies.
+    /// Cancels the job with this ID. If the job has not started, it is deleted and never runs. If the job runs, its context ends
+    /// with a [`RemoteCancel`](crate::RemoteCancel) as its cause, within about one round trip, or within a third of the lease if
+    /// the worker's connection is broken at that moment. A canceled job does not run again, even if its worker dies.
     ///
-    /// If several callers cancel a running job, the first one wins. If the handler returns `Ok` in spite of the cancel, the job
-    /// counts as done.
+    /// If several callers cancel a running job, the context ends with the cause of the first caller. If the handler returns `Ok` in
+    /// spite of the cancel, the job counts as done.
     ///
     /// # Errors
     ///
-    /// `ctx` ended, or Redis is unavailable or refused the command.
+    /// * `ctx` was canceled or its deadline passed ([`Error::context_error`]).
+    /// * Redis is unavailable ([`Error::is_unavailable`]), or answered with an error ([`Error::code`]).
+    ///
+    /// After an error, the cancel may have happened.
     #[track_caller]
     pub fn cancel<'a>(
         &'a self,

@@ -11,7 +11,7 @@ use super::list::list;
 use super::{BATCH, Inner, JobId, Queue, scripts};
 use crate::error::Error;
 
-/// A job that failed. Returned by [`Queue::dead_letters`].
+/// A job that failed and stays in Redis until it is resent or deleted. Returned by [`Queue::dead_letters`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DeadLetter {
@@ -19,27 +19,28 @@ pub struct DeadLetter {
     pub id: JobId,
     /// Why the job is a dead letter.
     pub reason: DeadReason,
-    /// The error of the last attempt, or a sentence about the reason.
+    /// The error of the last attempt, or a sentence that explains the [`reason`](DeadLetter::reason).
     pub error: String,
     /// The job as JSON.
     pub json: String,
-    /// The failed attempts.
+    /// The number of failed attempts.
     pub attempts: u32,
     /// The time since the job was submitted.
     pub age: Duration,
 }
 
-/// Why a job is a dead letter.
+/// Why a job is a dead letter. `Display` prints `failed`, `deadline`, `deliveries` or `malformed`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeadReason {
-    /// The handler failed or panicked, and the [`Retry`](ripcord_policy::Retry) of the worker makes no further attempt.
+    /// The handler returned an error or panicked, and the [`Retry`](ripcord_policy::Retry) of the worker allows no further attempt.
     Failed,
-    /// The deadline of the job passed before the job started, or while it ran.
+    /// The deadline of the job passed before the job started or while it ran. A waiting job becomes a dead letter when a worker
+    /// finds that its deadline has passed.
     Deadline,
     /// Too many workers lost the job: see [`max_deliveries`](crate::QueueBuilder::max_deliveries).
     Deliveries,
-    /// The job's JSON does not have the form that the worker expects.
+    /// The job's JSON cannot be read as the job type of the worker's [`Queue`].
     Malformed,
 }
 
@@ -61,11 +62,13 @@ impl fmt::Display for DeadReason {
 }
 
 impl<J> Queue<J> {
-    /// Returns the dead letters, the oldest first, at most `limit` of them.
+    /// Returns the dead letters. The job that became a dead letter first comes first. Returns at most `limit` of them, and at most
+    /// 10,000.
     ///
     /// # Errors
     ///
-    /// `ctx` ended, or Redis is unavailable or refused the command.
+    /// * `ctx` was canceled or its deadline passed ([`Error::context_error`]).
+    /// * Redis is unavailable ([`Error::is_unavailable`]), or answered with an error ([`Error::code`]).
     #[track_caller]
     pub fn dead_letters<'a>(
         &'a self,
@@ -98,8 +101,10 @@ impl<J> Queue<J> {
     ///
     /// # Errors
     ///
-    /// `ctx` ended, or Redis is unavailable or refused the command. After an error, it is possible that some of the jobs already
-    /// wait again.
+    /// * `ctx` was canceled or its deadline passed ([`Error::context_error`]).
+    /// * Redis is unavailable ([`Error::is_unavailable`]), or answered with an error ([`Error::code`]).
+    ///
+    /// After an error, it is possible that some of the jobs already wait again.
     #[track_caller]
     pub fn resend<'a>(
         &'a self,
@@ -124,8 +129,10 @@ impl<J> Queue<J> {
     ///
     /// # Errors
     ///
-    /// `ctx` ended, or Redis is unavailable or refused the command. After an error, it is possible that some of the dead letters
-    /// are already deleted.
+    /// * `ctx` was canceled or its deadline passed ([`Error::context_error`]).
+    /// * Redis is unavailable ([`Error::is_unavailable`]), or answered with an error ([`Error::code`]).
+    ///
+    /// After an error, it is possible that some of the dead letters are already deleted.
     #[track_caller]
     pub fn delete<'a>(
         &'a self,

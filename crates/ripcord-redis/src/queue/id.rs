@@ -36,7 +36,7 @@ impl fmt::Debug for JobId {
     }
 }
 
-/// The error of a text that is not the ID of a job.
+/// The error of [`str::parse`] for a text that is not a [`JobId`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidJobId(());
 

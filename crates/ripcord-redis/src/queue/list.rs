@@ -9,31 +9,32 @@ use ripcord::Context;
 use super::{Inner, JobId, Queue, scripts};
 use crate::error::{Error, Kind};
 
-/// A job that is not over. Returned by [`Queue::list`].
+/// A job that waits, runs or is delayed. Returned by [`Queue::list`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct JobSummary {
     /// The ID of the job.
     pub id: JobId,
-    /// Whether the job waits, runs, or waits for its time.
+    /// Whether the job waits for a worker, runs, or is delayed.
     pub state: JobState,
     /// The job as JSON.
     pub json: String,
-    /// The failed attempts.
+    /// The number of failed attempts.
     pub failed_attempts: u32,
     /// The time since the job was submitted.
     pub age: Duration,
     /// The time to the deadline, or `None` if the job has no deadline.
     pub remaining: Option<Duration>,
-    /// The worker that runs the job.
+    /// The worker that runs the job: the [name](crate::Client::name) of its client, a hyphen and a random number. `None` if the job
+    /// does not run.
     pub worker: Option<String>,
-    /// The error of the last attempt.
+    /// The error of the last failed attempt. `None` if no attempt has failed.
     pub error: Option<String>,
-    /// Whether the job was canceled while it ran.
+    /// Whether the job was canceled while it ran, and has not ended yet.
     pub is_canceled: bool,
 }
 
-/// The state of a job that is not over.
+/// The state of a job in a [`JobSummary`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum JobState {
@@ -41,17 +42,20 @@ pub enum JobState {
     Waiting,
     /// A worker runs the job.
     Running,
-    /// The job waits until its delay is over.
+    /// The job waits until its delay is over: the delay of its [`Submission`](crate::Submission), or the delay before a retry.
     Delayed,
 }
 
 impl<J> Queue<J> {
-    /// Returns the jobs that wait, run or are delayed, at most `limit` of them: first the waiting and running jobs by age, then the
-    /// delayed jobs in the order in which they are due.
+    /// Returns the jobs that wait, run or are delayed, but no dead letters. Returns at most `limit` jobs, and at most 10,000.
+    ///
+    /// The waiting and running jobs come first, in the order in which they began to wait. The delayed jobs follow, in the order in
+    /// which they are due.
     ///
     /// # Errors
     ///
-    /// `ctx` ended, or Redis is unavailable or refused the command.
+    /// * `ctx` was canceled or its deadline passed ([`Error::context_error`]).
+    /// * Redis is unavailable ([`Error::is_unavailable`]), or answered with an error ([`Error::code`]).
     #[track_caller]
     pub fn list<'a>(
         &'a self,

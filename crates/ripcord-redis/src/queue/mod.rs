@@ -6,7 +6,7 @@
 //!    Each [script](scripts) moves it from one place to another in one step. So no crash loses a job.
 //! 2. The version of a job grows with every start. A run changes its job only if the version is still the one that the run got. So
 //!    a worker that has lost a job cannot end it.
-//! 3. All times in Redis are the server's, and only durations travel. So the clocks of the machines do not matter.
+//! 3. All times in Redis are the server's, and only durations are sent. So the clocks of the machines do not matter.
 //! 4. The local lease of a run is counted from the moment before it is asked for, so it ends before the lease in Redis.
 
 mod builder;
@@ -50,8 +50,8 @@ const BATCH: usize = 200;
 
 /// A durable queue of jobs in Redis. Any machine submits jobs, and any machine runs them.
 ///
-/// A job is a value that serde writes as JSON. It survives restarts of the workers, and restarts of Redis as far as the
-/// persistence of Redis goes.
+/// A job is a value of the type `J`, which serde writes as JSON. It survives restarts of the workers. It survives a restart of
+/// Redis if Redis has written it to disk. It may be lost if a master of Redis fails before a replica has a copy.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -71,7 +71,7 @@ const BATCH: usize = 200;
 /// // On any machine:
 /// let ctx = Context::background().with_timeout(Duration::from_secs(600));
 /// let id = emails.submit(&ctx, Email { to: "a@example.com".into(), text: "hello".into() }).await?;
-/// emails.cancel(&ctx, id, "the user changed the text").await?;
+/// emails.cancel(&ctx, id, "the user changed the text").await?; // only if the job must not run
 ///
 /// // On the machines that do the work:
 /// let shutdown = Shutdown::builder().build();
@@ -88,12 +88,17 @@ const BATCH: usize = 200;
 ///
 /// # Delivery
 ///
-/// A job is delivered *at least once*. It runs more than once if a worker dies, is paused, or loses Redis after it has done the
-/// work and before Redis has recorded this. Write handlers that can run twice, for example by writing the [`JobId`] with the
-/// result. Jobs start roughly in the order of their submission, but they run concurrently, and a job that runs again goes to the
-/// end.
+/// A job is delivered *at least once*. It runs again if its worker dies, is paused or loses its connection after the handler has
+/// done the work and before Redis has recorded the end of the job. So write handlers that may run twice for one job: for example,
+/// store the [`JobId`] together with the result, and do nothing if it is already stored.
+///
+/// Jobs start roughly in the order of their submission, but they run concurrently. A job that runs again goes to the end of the
+/// queue.
 ///
 /// # How a job ends
+///
+/// The context of a job ends when the job is canceled, at its deadline, when the worker's context ends, and when the worker loses
+/// the lease of the job. The handler is then dropped at its next `.await`, after the [`grace`](Worker::grace) of the worker.
 ///
 /// | the handler | the job |
 /// |---|---|
@@ -101,27 +106,31 @@ const BATCH: usize = 200;
 /// | returns `Err` or panics | runs again after a delay, as the [`Retry`](ripcord_policy::Retry) of the worker says, or becomes a dead letter |
 /// | is dropped because the job was [canceled](Queue::cancel) | is deleted, and does not run again |
 /// | is dropped because the job's deadline passed | becomes a dead letter |
-/// | is dropped because the worker's context ended | waits again for another worker, at once |
+/// | is dropped because the worker's context ended | waits for another worker |
 /// | is dropped because its worker lost the lease, or its process died | runs again on another worker |
 ///
 /// If the handler returns `Ok` although its context has ended, the job is done.
 ///
-/// A *dead letter* is a job that failed. It stays in Redis until it is [sent again](Queue::resend) or
-/// [deleted](Queue::delete). A job also becomes a dead letter if its deadline has passed before it starts, if its JSON does not
-/// have the form of `J`, and if too many workers died while they ran it
-/// ([`max_deliveries`](QueueBuilder::max_deliveries)).
+/// A *dead letter* is a job that failed. It stays in Redis until it is [resent](Queue::resend) or [deleted](Queue::delete). A job
+/// also becomes a dead letter in these cases:
+///
+/// * Its deadline has passed before it starts.
+/// * Its JSON cannot be read as a `J`.
+/// * Too many workers died while they ran it ([`max_deliveries`](QueueBuilder::max_deliveries)).
 ///
 /// # Deadline and trace
 ///
-/// A job has the deadline of the context that submitted it, unless the [`Submission`] sets another. The time left is counted on
-/// the clock of Redis. The job's context also has the `traceparent`, the baggage and the request ID of that context.
+/// A job has the deadline of the context that submitted it, unless the [`Submission`] sets another deadline. The clock of Redis
+/// measures the time left. The job's context also has the trace (`traceparent`), the baggage and the request ID of the context that
+/// submitted the job, as the types of the crate `ripcord-http`. The job's span is a child of the submitter's span.
 ///
 /// # When Redis is unavailable
 ///
-/// [`submit`](Queue::submit) fails with [`Error::is_unavailable`]. A worker waits until Redis is available again. A running job
-/// continues until its lease is over, and is then canceled, because another worker may run it.
+/// The methods that return a future fail with [`Error::is_unavailable`], except for [`work`](Queue::work). A worker waits until
+/// Redis is available again. A running job continues until its [`lease`](QueueBuilder::lease) is over. Then its context ends with
+/// the cause [`LeaseLost`], because another worker may run the job.
 ///
-/// A clone is another handle to the same queue.
+/// Clones are handles to the same queue.
 pub struct Queue<J> {
     inner: Arc<Inner>,
     job: PhantomData<fn(J) -> J>,
@@ -138,7 +147,9 @@ struct Inner {
 }
 
 impl<J> Queue<J> {
-    /// Creates a builder of the queue with this name. The [`client`](QueueBuilder::client) is required.
+    /// Creates a builder of the queue with this name. The [`client`](QueueBuilder::client) is required. The name must not be empty
+    /// or contain a brace. Queues with the same name share their jobs, if their clients have the same
+    /// [prefix](crate::ClientBuilder::prefix).
     pub fn builder(name: impl Into<String>) -> QueueBuilder<J> {
         QueueBuilder::new(name.into())
     }
@@ -152,14 +163,17 @@ impl<J> Queue<J> {
 impl<J: Serialize + DeserializeOwned + Send> Queue<J> {
     /// Submits a job, and returns its ID when Redis has stored the job.
     ///
-    /// The job gets the time left of `ctx` as its deadline. To set another deadline, a delay or an idempotency key, use
-    /// [`job`](Queue::job).
+    /// The deadline of `ctx` becomes the deadline of the job. A cancel of `ctx` after the submission does not cancel the job. To
+    /// set another deadline, a delay or an idempotency key, use [`job`](Queue::job).
     ///
     /// # Errors
     ///
-    /// `ctx` ended ([`Error::context_error`]), Redis is unavailable ([`Error::is_unavailable`]), Redis refused the command
-    /// ([`Error::code`]), or the job cannot be written as JSON. If the answer of Redis was lost, the job may have been submitted:
-    /// use an idempotency key to submit it again.
+    /// * `ctx` was canceled or its deadline passed ([`Error::context_error`]). The job may have been submitted.
+    /// * Redis is unavailable ([`Error::is_unavailable`]). The job may have been submitted.
+    /// * Redis answered with an error ([`Error::code`]).
+    /// * The job cannot be written as JSON.
+    ///
+    /// To try again without the risk of a second job, use [`submit_with_key`](Queue::submit_with_key).
     ///
     /// # Cancel safety
     ///
@@ -172,8 +186,8 @@ impl<J: Serialize + DeserializeOwned + Send> Queue<J> {
         self.job(job).submit(ctx)
     }
 
-    /// Submits a job with an idempotency key. If a job with the same key was submitted within the last 24 hours (see
-    /// [`keep_keys`](QueueBuilder::keep_keys)), adds no job and returns the ID of that job, even if it is over.
+    /// Submits a job with an idempotency key. If a job with the same `key` was submitted to this queue within the last 24 hours
+    /// (see [`keep_keys`](QueueBuilder::keep_keys)), adds no job and returns the ID of the earlier job, even if this job is over.
     ///
     /// # Errors
     ///
@@ -191,7 +205,8 @@ impl<J: Serialize + DeserializeOwned + Send> Queue<J> {
         self.job(job).key(key).submit(ctx)
     }
 
-    /// Submits many jobs with few commands, and returns their IDs in the same order.
+    /// Submits many jobs with few commands, and returns their IDs in the order of `jobs`. The deadline of `ctx` becomes the
+    /// deadline of each job.
     ///
     /// # Errors
     ///
@@ -210,18 +225,19 @@ impl<J: Serialize + DeserializeOwned + Send> Queue<J> {
         submission::submit(&self.inner, ctx, location, jobs)
     }
 
-    /// Creates a submission of one job, to set its deadline, its delay or its idempotency key.
+    /// Creates a [`Submission`] of one job, with which you can set the deadline, a delay and an idempotency key of the job. Sends
+    /// nothing until [`Submission::submit`] is called.
     pub fn job(&self, job: J) -> Submission<'_> {
         Submission::new(&self.inner, &job)
     }
 
-    /// Creates a worker, which runs jobs of this queue.
+    /// Creates a worker, which runs jobs of this queue once [`Worker::run`] is called. `E` is the error type of the handler.
     pub fn worker<E>(&self) -> Worker<J, E> {
         Worker::new(self.clone())
     }
 
-    /// Runs jobs one at a time, until `ctx` ends or drains. A failed job becomes a dead letter at once. This is short for
-    /// [`worker`](Queue::worker)`().run(ctx, handler)`.
+    /// Runs jobs one at a time, until `ctx` ends or [drains](Context::draining). A failed job becomes a dead letter without a
+    /// retry. This is short for [`worker`](Queue::worker)`().run(ctx, handler)`: see [`Worker::run`].
     ///
     /// # Errors
     ///

@@ -7,9 +7,9 @@ use ripcord::Context;
 use super::{Inner, Queue, scripts};
 use crate::error::Error;
 
-/// Statistics of a [`Queue`]. Returned by [`Queue::stats`]. Redis keeps them for all machines.
+/// Statistics of a [`Queue`] on all machines, which Redis keeps. Returned by [`Queue::stats`].
 ///
-/// The first four fields are gauges. The others count events since the queue was created.
+/// The first four fields are gauges. The other fields count events since the queue was first used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueueStats {
@@ -21,19 +21,19 @@ pub struct QueueStats {
     pub delayed: u64,
     /// Dead letters: a gauge.
     pub dead: u64,
-    /// Jobs submitted. A job with the key of an earlier job does not count.
+    /// Jobs submitted. A submission with the idempotency key of an earlier job adds no job and does not count.
     pub submitted: u64,
     /// Jobs whose handler returned `Ok`.
     pub done: u64,
-    /// Failed attempts that another attempt followed.
+    /// Failed attempts after which the job was delayed for another attempt.
     pub retried: u64,
     /// Jobs that became dead letters.
     pub buried: u64,
-    /// Dead letters that were sent again.
+    /// Dead letters that were put back into the queue by [`Queue::resend`] or [`Queue::resend_all`].
     pub resent: u64,
-    /// Jobs canceled.
+    /// Jobs that were deleted because they were canceled.
     pub canceled: u64,
-    /// Starts of a job that another worker had not finished.
+    /// Times that a worker took over a job that another worker had started and not finished.
     pub taken_over: u64,
     /// Runs that ended because their worker lost the lease.
     pub lost_leases: u64,
@@ -43,11 +43,12 @@ pub struct QueueStats {
 const COUNTERS: [&str; 8] = ["submitted", "done", "retried", "dead", "resent", "canceled", "taken_over", "lost_leases"];
 
 impl<J> Queue<J> {
-    /// Returns the statistics of the queue.
+    /// Reads the statistics of the queue in Redis.
     ///
     /// # Errors
     ///
-    /// `ctx` ended, or Redis is unavailable or refused the command.
+    /// * `ctx` was canceled or its deadline passed ([`Error::context_error`]).
+    /// * Redis is unavailable ([`Error::is_unavailable`]), or answered with an error ([`Error::code`]).
     #[track_caller]
     pub fn stats<'a>(&'a self, ctx: &'a Context) -> impl Future<Output = Result<QueueStats, Error>> + Send + 'a {
         read(&self.inner, ctx, Location::caller())
@@ -87,14 +88,15 @@ pub(super) async fn read(
 
 #[cfg(feature = "metrics")]
 impl QueueStats {
-    /// Copies the statistics to the recorder of the crate `metrics`. `queue` becomes the label `queue` of each metric.
+    /// Copies the statistics to the recorder of the crate `metrics`. `queue` becomes the label `queue` of each metric. Pass the
+    /// name of the queue.
     ///
     /// | metric | type | labels |
     /// |---|---|---|
     /// | `ripcord_queue_jobs` | gauge | `queue`, `state`: `waiting`, `running`, `delayed`, `dead` |
     /// | `ripcord_queue_events_total` | counter | `queue`, `event`: `submitted`, `done`, `retried`, `buried`, `resent`, `canceled`, `taken_over`, `lost_lease` |
     ///
-    /// Redis keeps the statistics for all machines, so one process per queue is enough.
+    /// The statistics are the same on all machines, so it is enough if one process per queue calls this method.
     pub fn record_metrics(&self, queue: &str) {
         let states =
             [("waiting", self.waiting), ("running", self.running), ("delayed", self.delayed), ("dead", self.dead)];

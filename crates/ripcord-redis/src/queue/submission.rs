@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::{BATCH, Inner, JobId, milliseconds_down, milliseconds_up, scripts, trace, unexpected};
 use crate::error::{Error, Kind};
 
-/// A job to submit. Create it with [`Queue::job`](crate::Queue::job).
+/// A job to submit, with its settings. Create it with [`Queue::job`](crate::Queue::job), and call [`submit`](Submission::submit).
 #[derive(Debug)]
 #[must_use = "a job is not submitted until `submit` is called"]
 pub struct Submission<'a> {
@@ -34,32 +34,34 @@ impl<'a> Submission<'a> {
         Submission { queue, json, key: None, delay: Duration::ZERO, deadline: Deadline::OfContext }
     }
 
-    /// Sets an idempotency key: see [`Queue::submit_with_key`](crate::Queue::submit_with_key).
+    /// Sets an idempotency key. If a job with the same key was submitted to the queue within the time
+    /// [`keep_keys`](crate::QueueBuilder::keep_keys), no job is added. Default: no key.
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
     }
 
-    /// Sets the time after which the job may start. Default: at once.
+    /// Sets the time from the submission until the job may start. Default: zero.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
     }
 
-    /// Sets the time from now to the job's deadline. This time may be longer than the time left of the context. Default: the time
-    /// left of the context.
+    /// Sets the time from the submission to the job's deadline. It may be longer than the time left of the context passed to
+    /// [`submit`](Submission::submit). Default: the deadline of this context.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.deadline = Deadline::After(timeout);
         self
     }
 
-    /// Gives the job no deadline, even if the context has a deadline.
+    /// Gives the job no deadline, even if the context passed to [`submit`](Submission::submit) has a deadline.
     pub fn no_deadline(mut self) -> Self {
         self.deadline = Deadline::None;
         self
     }
 
-    /// Submits the job, and returns its ID.
+    /// Submits the job, and returns its ID when Redis has stored the job. If a job has the same idempotency key, returns the ID of
+    /// that job.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The values of a context that travel with a job: its trace, its baggage and the ID of its request.
+//! The values of a context that are stored with a job: the trace, the baggage and the request ID.
 
 use http::HeaderValue;
 use ripcord::Context;
@@ -6,7 +6,7 @@ use ripcord_http::RequestId;
 use ripcord_http::trace_context::{Baggage, Traceparent, Tracestate};
 use serde::{Deserialize, Serialize};
 
-/// The values, each as the header of its name.
+/// The values, each in the format of the HTTP header with its name.
 #[derive(Default, Serialize, Deserialize)]
 struct Headers {
     #[serde(skip_serializing_if = "Option::is_none")]

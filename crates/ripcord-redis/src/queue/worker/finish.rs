@@ -47,8 +47,8 @@ pub(super) async fn run(holder: Arc<Holder>, mut finished: mpsc::Receiver<Finish
     }
 }
 
-/// Reports a batch. While Redis is unavailable, repeats this until the worker's context has ended. If the report is lost, the leases
-/// end, and other workers run the jobs again.
+/// Reports a batch. While Redis is unavailable, repeats this until the worker's context has ended. If the report is lost, the
+/// leases end, and other workers run the jobs again.
 async fn report(holder: &Holder, batch: &[Finished]) {
     let mut script = holder.queue.prepare(&scripts::FINISH);
     for run in batch {

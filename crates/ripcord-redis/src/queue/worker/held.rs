@@ -17,12 +17,13 @@ use crate::client::Subscriber;
 use crate::hub::RemoteCancel;
 use crate::hub::marker::Marker;
 
-/// The cause of the end of a job's context, if the worker has lost the lease of the job.
+/// The [cause](ripcord::Error::cause) of the end of a job's context, if the worker has lost the lease of the job. Another worker
+/// may run the job at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LeaseLost {
-    /// Redis did not extend the lease within this time: the worker was paused, or Redis was unavailable. Another worker may run the
-    /// job.
+    /// The worker could not extend the lease within its duration, because the worker was paused or Redis was unavailable. The value
+    /// is the [duration of the lease](crate::QueueBuilder::lease).
     Expired(Duration),
     /// Another worker has taken the job over.
     TakenOver,

@@ -23,7 +23,7 @@ pub(super) struct Started {
     pub(super) version: u64,
     /// The time to the deadline at `sent`, if there is a deadline.
     pub(super) left: Option<Duration>,
-    /// When the start was sent. What is counted from it ends no later than in Redis.
+    /// The time at which the start was sent. Durations are counted from this time, so they end no later than in Redis.
     pub(super) sent: Instant,
     pub(super) valid_until: Instant,
     pub(super) attempts: u32,
@@ -117,7 +117,7 @@ where
         self.failed(&job, &ctx, error)
     }
 
-    /// Decides what becomes of a failed job.
+    /// Decides what happens to a failed job.
     fn failed(&self, job: &Started, ctx: &Context, failure: Failure<E>) -> How {
         match self.holder.ended(job.id) {
             Some(EndedBy::Canceled(_)) => return How::Canceled,

@@ -2,9 +2,9 @@
 //!
 //! # Tasks
 //!
-//! The [reader](reader) reads jobs as far as there are free slots, and starts a task for each of them, on the caller's runtime. These
-//! tasks report how the job ended to the [finisher](finish), which tells Redis. The finisher, the [leases](lease) and the
-//! [upkeep](upkeep) run on the client's thread, so that a handler that blocks its thread keeps its lease.
+//! The [reader](reader) reads jobs while there are free slots, and starts a task for each job on the caller's runtime. This task
+//! reports the end of the job to the [finisher](finish), which records it in Redis. The finisher, the [leases](lease) and the
+//! [upkeep](upkeep) run on the client's thread, so a handler that blocks its thread keeps its lease.
 //!
 //! # Invariants
 //!
@@ -41,9 +41,9 @@ use held::Holder;
 
 pub use held::LeaseLost;
 
-/// Runs jobs of a [`Queue`]. Create it with [`Queue::worker`].
+/// Runs jobs of a [`Queue`]. Create it with [`Queue::worker`], and call [`run`](Worker::run). The page of [`Queue`] has an example.
 ///
-/// `E` is the error type of the handler. A program can run several workers of one queue, in one process or on many machines.
+/// `E` is the error type of the handler. Any number of workers can run jobs of one queue, in one process or on many machines.
 #[must_use = "a worker does nothing until `run` is awaited"]
 pub struct Worker<J, E> {
     queue: Queue<J>,
@@ -52,21 +52,22 @@ pub struct Worker<J, E> {
     retry: Option<Retry<E>>,
 }
 
-/// The job that a context belongs to. Returned by [`JobInfo::get`].
+/// Information about the job that a handler runs. Returned by [`JobInfo::get`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct JobInfo {
     /// The ID of the job.
     pub id: JobId,
-    /// The number of the attempt, from 0: the failed attempts so far.
+    /// The number of failed attempts before this attempt: 0 at the first attempt.
     pub attempt: u32,
-    /// How often the job was delivered since its last failed attempt, from 1. A number above 1 means that another worker lost the
-    /// job.
+    /// How often a worker has started this attempt, from 1. A number above 1 means that a worker has started this attempt and lost
+    /// the job, for example because the process of the worker died.
     pub delivery: u32,
 }
 
 impl JobInfo {
-    /// Returns the job that `ctx` belongs to, or `None` outside of jobs.
+    /// Returns the information about the job whose context is `ctx` or an ancestor of `ctx`. Returns `None` if `ctx` does not
+    /// belong to a job.
     pub fn get(ctx: &Context) -> Option<&JobInfo> {
         ctx.value::<JobInfo>()
     }
@@ -83,7 +84,7 @@ impl<J, E> Worker<J, E> {
         Worker { queue, concurrency: 1, grace: Duration::ZERO, retry: None }
     }
 
-    /// Sets the maximum number of jobs that the worker runs at once. At least 1. Default: 1.
+    /// Sets the maximum number of jobs that the worker runs at the same time. At least 1. Default: 1.
     pub fn concurrency(mut self, jobs: usize) -> Self {
         self.concurrency = jobs;
         self
@@ -92,15 +93,15 @@ impl<J, E> Worker<J, E> {
     /// Sets the retry that decides whether a failed job runs again, and after which delay. Default: no retry, so a failed job
     /// becomes a dead letter.
     ///
-    /// The number of attempts and the last delay are kept with the job, so it does not matter which worker makes the next attempt.
-    /// The queue uses only the decisions of the retry, as [`Retry::next_delay`] makes them: the retry itself makes no call.
+    /// Redis keeps the number of attempts and the last delay of each job, so any worker can make the next attempt. The worker only
+    /// asks the retry for its decision ([`Retry::next_delay`]). The delay does not occupy the worker.
     pub fn retry(mut self, retry: Retry<E>) -> Self {
         self.retry = Some(retry);
         self
     }
 
-    /// Sets the time for which a handler may continue after its context has ended, to clean up. Default: zero. The handler is then
-    /// dropped when it next waits at an `.await`.
+    /// Sets the time for which a handler may continue after its context has ended, for example to clean up. After this time, the
+    /// handler is dropped at its next `.await`. Default: zero.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
@@ -114,26 +115,30 @@ where
 {
     /// Runs jobs until `ctx` ends or [drains](Context::draining).
     ///
-    /// `handler` gets the context of the job and the job. The context is derived from `ctx`: it also ends when the job is
-    /// [canceled](Queue::cancel), at the deadline of the job, and when the worker loses the lease of the job. Its name is the name
-    /// of the queue. [`JobInfo::get`] returns the ID of the job and the number of the attempt. The table in
-    /// [`Queue`](Queue#how-a-job-ends) shows what the result means.
+    /// `handler` is called for each job, with the context of the job and the job. The table in [`Queue`](Queue#how-a-job-ends)
+    /// shows what happens to the job after the handler has returned or was dropped.
     ///
-    /// While `ctx` is draining, the worker takes no new jobs, and returns when its running jobs have finished. When `ctx` ends, the
-    /// jobs are dropped, and wait again for other workers, at once.
+    /// The context of the job is derived from `ctx`. It also ends when the job is [canceled](Queue::cancel), at the deadline of the
+    /// job, and when the worker loses the lease of the job ([`LeaseLost`]). Its name is the name of the queue. [`JobInfo::get`]
+    /// returns the ID of the job and the number of the attempt.
     ///
-    /// Call this method on a tokio runtime, with its time driver. The handlers run on this runtime.
+    /// While `ctx` is draining, the worker takes no new jobs, and returns `Ok` when its running jobs have finished. When `ctx`
+    /// ends, the running handlers are dropped after the [`grace`](Worker::grace), and their jobs wait for other workers.
+    ///
+    /// Call this method on a tokio runtime that has the time driver. The handlers run on this runtime.
     ///
     /// # Errors
     ///
-    /// * `ctx` ended ([`Error::context_error`]). The jobs have been returned to the queue, if Redis was available.
-    /// * `concurrency` is 0 ([`Error::config_error`]), or Redis refused to create the queue ([`Error::code`]).
+    /// * `ctx` was canceled or its deadline passed ([`Error::context_error`]). If Redis is available, the running jobs wait for
+    ///   other workers when this method returns.
+    /// * [`concurrency`](Worker::concurrency) is 0 ([`Error::config_error`]).
+    /// * Redis answered with an error when the worker created the queue ([`Error::code`]).
     ///
-    /// While Redis is unavailable, the worker waits for it.
+    /// An outage of Redis is not an error: the worker waits until Redis is available again.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the jobs are canceled and returned to the queue in the background.
+    /// If the future is dropped, the contexts of the running jobs end, and the jobs return to the queue in the background.
     #[track_caller]
     pub fn run<H, Fut>(
         self,

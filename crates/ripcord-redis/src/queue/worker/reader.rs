@@ -17,18 +17,18 @@ use super::job::{Jobs, Started};
 use crate::client::Connection;
 use crate::error::Error;
 
-/// The time for which one read waits for jobs. It is also the time after which a drain is noticed.
+/// The time for which one read waits for jobs. The worker notices a drain after at most this time.
 const BLOCK: Duration = Duration::from_millis(100);
 
 pub(super) struct Reader<J, E, H> {
     jobs: Jobs<J, E, H>,
     slots: Arc<Semaphore>,
     concurrency: usize,
-    /// A connection of its own, because a read blocks it.
+    /// A separate connection, because a read blocks it.
     connection: Option<Connection>,
     /// Whether Redis may have delivered entries that the worker does not hold.
     is_recovering: bool,
-    /// When to look for the jobs of dead workers, and where the last look stopped.
+    /// The time of the next search for jobs of dead workers, and the entry at which the last search stopped.
     claim_at: Instant,
     claim_from: String,
 }
@@ -177,7 +177,7 @@ where
         let Some(connection) = &mut self.connection else { return Err(Failed::Connection) };
         let holder = &self.jobs.holder;
         let limit = BLOCK + holder.queue.shared().timeout();
-        // A connection to a machine that is gone answers never.
+        // A connection to a machine that has crashed never answers.
         let limited = holder.commands.with_timeout_at(limit, holder.location);
         match limited.run(command.query_async::<T>(connection)).await {
             Ok(Ok(answer)) => Ok(answer),

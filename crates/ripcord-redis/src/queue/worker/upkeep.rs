@@ -1,4 +1,4 @@
-//! Work for all workers of a queue, which each worker does: moving delayed jobs that are due, and forgetting dead workers.
+//! Work that every worker does for the whole queue: moving delayed jobs that are due, and removing dead workers.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use super::super::{BATCH, milliseconds_up, scripts};
 use super::held::Holder;
 
-/// The longest time between two looks at the delayed jobs. A worker looks sooner if a job is due sooner, or if it has delayed a job
-/// itself.
+/// The longest time between two checks of the delayed jobs. A worker checks earlier if a job is due earlier, or if the worker has
+/// delayed a job.
 const LOOK: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(holder: Arc<Holder>) {
@@ -25,7 +25,7 @@ pub(super) async fn run(holder: Arc<Holder>) {
     }
 }
 
-/// Moves the jobs that are due. Returns the time until the next job is due. A failure is repaired by the next look.
+/// Moves the jobs that are due. Returns the time until the next job is due. After a failure, the next check moves the jobs.
 async fn promote(holder: &Holder) -> Option<Duration> {
     let mut script = holder.queue.prepare(&scripts::PROMOTE);
     script.arg(BATCH);
@@ -33,7 +33,7 @@ async fn promote(holder: &Holder) -> Option<Duration> {
     u64::try_from(next).ok().map(Duration::from_millis)
 }
 
-/// Forgets workers that hold nothing and have asked for nothing for a long time, and the worker `name`.
+/// Removes the workers that hold no jobs and have not asked for jobs for a long time, and the worker `name`.
 async fn forget(holder: &Holder, name: &str) {
     // A worker asks for jobs several times a second, but it may be paused or cut off for a while.
     let silent = holder.queue.lease.saturating_mul(10).max(Duration::from_secs(600));
