@@ -207,15 +207,14 @@ impl<C> CircuitBreakerBuilder<C> {
         self
     }
 
-    /// Shares the state of the breaker with other processes, whose breakers have the same name. Default: not shared.
+    /// Shares the state of the breaker with the breakers of the same name in other processes. Use `ripcord_redis::SharedBreaker`,
+    /// or your own implementation of [`SharedState`]. Default: not shared.
     ///
     /// When a breaker opens, the breakers of the other processes open too. When a breaker closes after a successful probe or by
     /// [`reset`](CircuitBreaker::reset), the other breakers close too. [`force_open`](CircuitBreaker::force_open) opens only this
-    /// breaker, and the other breakers do not close it. A breaker makes no request to admit a call.
+    /// breaker, and the other breakers do not close it. A call does not wait for other processes.
     ///
     /// The hook [`on_state_change`](Self::on_state_change) then also runs on a thread of `state`, where it must not block.
-    ///
-    /// The crate `ripcord-redis` has an implementation of [`SharedState`].
     pub fn shared(mut self, state: impl SharedState + 'static) -> Self {
         self.settings.shared = Some(Arc::new(state));
         self

@@ -8,28 +8,32 @@ use super::shared::Shared;
 use crate::panics::shielded;
 
 /// Shares the state of breakers with other processes. Set it with
-/// [`CircuitBreakerBuilder::shared`](super::CircuitBreakerBuilder::shared).
+/// [`CircuitBreakerBuilder::shared`](super::CircuitBreakerBuilder::shared). The crate `ripcord-redis` has an implementation,
+/// `SharedBreaker`.
 ///
-/// The crate `ripcord-redis` has an implementation, `SharedBreaker`. An implementation tells the other processes what
-/// [`announcement`](BreakerHandle::announcement) returns, and calls [`open_for`](BreakerHandle::open_for) and
-/// [`close`](BreakerHandle::close) when it hears of their changes. It must deliver the changes of one breaker in one order to all
-/// processes.
+/// When a breaker changes, an implementation sends the [`announcement`](BreakerHandle::announcement) of the breaker to the other
+/// processes. When it receives an announcement of another process, it calls [`open_for`](BreakerHandle::open_for) or
+/// [`close`](BreakerHandle::close) for the breaker with the same name. All processes must receive the announcements for a name in
+/// the same order.
 pub trait SharedState: Send + Sync {
-    /// Connects a breaker that was just built. Returns a function that the breaker calls after it has opened or closed. The breaker
-    /// does not call it for a change that another process caused.
+    /// Connects a breaker. The builder of the breaker calls this method once. `breaker` is the handle to the new breaker.
     ///
-    /// The function runs on the thread that changed the state, outside of all locks. It must neither block nor panic.
+    /// Returns a function that the breaker calls each time it has opened or closed, except for changes by
+    /// [`open_for`](BreakerHandle::open_for) and [`close`](BreakerHandle::close). The function runs on the thread that changed the
+    /// state, outside of all locks. It must neither block nor panic.
     fn connect(&self, breaker: BreakerHandle) -> Box<dyn Fn() + Send + Sync>;
 }
 
-/// A handle by which a [`SharedState`] reads and changes a breaker. It does not keep the breaker in memory.
+/// A handle with which a [`SharedState`] reads and changes a breaker. It does not keep the breaker in memory. If the breaker is no
+/// longer in memory, the handle changes nothing.
 #[derive(Clone)]
 pub struct BreakerHandle {
     name: Arc<str>,
     breaker: Weak<Shared>,
 }
 
-/// The state that a breaker announces to other processes. This enum is complete.
+/// The state of a breaker that a [`SharedState`] sends to other processes. Returned by [`BreakerHandle::announcement`]. No variant
+/// will be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Announcement {
     /// The breaker is closed.
@@ -53,25 +57,27 @@ impl BreakerHandle {
         self.breaker.strong_count() > 0
     }
 
-    /// Returns the current state for other processes. Returns `None` if the breaker is half-open, was opened by
-    /// [`force_open`](super::CircuitBreaker::force_open), or is no longer in memory.
+    /// Returns the current state of the breaker, to send it to other processes. Returns `None` if the breaker is half-open, was
+    /// opened by [`force_open`](super::CircuitBreaker::force_open), or is no longer in memory.
     pub fn announcement(&self) -> Option<Announcement> {
         self.breaker.upgrade()?.announcement()
     }
 
-    /// Opens the breaker for `duration`, because a breaker of another process has opened. Returns whether this changed anything.
+    /// Opens the breaker for `duration`, because a breaker of another process has opened. Returns `false` if this changes nothing:
+    /// the breaker already stays open for at least this time, or was opened by
+    /// [`force_open`](super::CircuitBreaker::force_open).
     ///
-    /// Changes nothing if the breaker is open for at least this time, or was opened by
-    /// [`force_open`](super::CircuitBreaker::force_open). The hook
-    /// [`on_state_change`](super::CircuitBreakerBuilder::on_state_change) runs on this thread. A panic of the hook is discarded.
+    /// The hook [`on_state_change`](super::CircuitBreakerBuilder::on_state_change) runs on the thread of the caller. A panic of the
+    /// hook is discarded.
     pub fn open_for(&self, duration: Duration) -> bool {
         self.change(|breaker| breaker.open_by_peer(duration))
     }
 
-    /// Closes the breaker, because a breaker of another process has closed. Returns whether this changed anything.
+    /// Closes the breaker, because a breaker of another process has closed. Returns `false` if this changes nothing: the breaker is
+    /// already closed, or was opened by [`force_open`](super::CircuitBreaker::force_open).
     ///
-    /// Changes nothing if the breaker was opened by [`force_open`](super::CircuitBreaker::force_open). The hook runs as for
-    /// [`open_for`](BreakerHandle::open_for).
+    /// The hook [`on_state_change`](super::CircuitBreakerBuilder::on_state_change) runs on the thread of the caller. A panic of the
+    /// hook is discarded.
     pub fn close(&self) -> bool {
         self.change(Shared::close_by_peer)
     }

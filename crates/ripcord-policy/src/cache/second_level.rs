@@ -28,27 +28,29 @@ use super::shared::Shared;
 use super::stats::Count;
 use super::{CacheValue, Eviction, Key};
 
-/// A write of a second level that is prepared. The cache calls it under a lock, at the moment at which the first level changes.
-/// It gives the write its place in the order of writes, and must return at once: it must not wait, and must not use the cache. If
-/// it is dropped instead, the write does not happen.
+/// A prepared write of a [`SecondLevel`]: a function that puts the write into the second level's order of writes.
+///
+/// The cache calls the function under a lock, at the moment at which the first level changes. The function must not wait and must
+/// not use the cache. If the cache drops the function instead, the write must not happen.
 pub type Write = Box<dyn FnOnce() + Send>;
 
-/// A store that the caches of several processes share, such as Redis. A [`Cache`](super::Cache) is then the first level in front
-/// of it: see [`CacheBuilder::second_level`](super::CacheBuilder::second_level).
+/// A store that the caches of several processes share, such as Redis. Set it with
+/// [`CacheBuilder::second_level`](super::CacheBuilder::second_level). The [`Cache`](super::Cache) in the memory of each process is
+/// then the *first level*. The crate `ripcord-redis` has an implementation, `CacheLevel`.
 ///
-/// Callers of a cache's methods do not notice the second level, except that a value may come from another process. So a second
-/// level reports no errors. It counts them, and answers as the documentation of each method says.
+/// A second level reports no errors to the callers of the cache. If it does not work, [`find`](SecondLevel::find) returns
+/// [`Answer::Unavailable`], and writes are sent later or counted with [`FirstLevel::count_failed_write`].
 pub trait SecondLevel<K, V>: Send + Sync + 'static {
-    /// Passes the handle with which the second level removes values from the first level. The cache calls this method once,
+    /// Receives the handle with which the second level removes values from the first level. The cache calls this method once,
     /// before all other methods.
     fn attach(&self, first: FirstLevel<K>);
 
-    /// Asks for the value of `key`. `ctx` is the context of the load. The cache drops the future when this context ends.
+    /// Finds the value of `key`, or gets the permission to load it. If another process loads the key, the future waits for the end
+    /// of that load. `ctx` is the context of the load in this process. The cache drops the future when this context ends.
     ///
-    /// If `reload` is true, a value that was stored before the call is not an answer. If another process loads the key, the
-    /// future waits for the end of that load.
+    /// If `reload` is `true`, the value must not be a value that was stored before the call.
     ///
-    /// The answer must be at least as new as the last [`Write`] of this cache for the key.
+    /// The value must not be older than the last [`Write`] of this cache for the key.
     fn find<'a>(
         &'a self,
         ctx: &'a Context,
@@ -56,27 +58,29 @@ pub trait SecondLevel<K, V>: Send + Sync + 'static {
         reload: bool,
     ) -> Pin<Box<dyn Future<Output = Answer<V>> + Send + 'a>>;
 
-    /// Prepares to store `value`. A load of the key in another process must not store its result afterwards. If `ttl` is zero,
-    /// the value has expired already, and no process may find it.
+    /// Prepares to store `value`. After the write, a load of the key that is in flight in another process must not store its
+    /// result. `ttl` is the time until the value expires; `None` means never. If `ttl` is zero, no process may find the value.
     fn insert(&self, key: &K, value: &V, ttl: Option<Duration>) -> Write;
 
-    /// Prepares to remove the value of `key`. A load of the key in another process must not store its result afterwards.
+    /// Prepares to remove the value of `key`. After the write, a load of the key that is in flight in another process must not
+    /// store its result.
     fn remove(&self, key: &K) -> Write;
 
-    /// Prepares to remove the values of all keys. Loads in other processes must not store their results afterwards.
+    /// Prepares to remove the values of all keys. After the write, loads that are in flight in other processes must not store their
+    /// results.
     fn clear(&self) -> Write;
 
-    /// Waits until all writes so far have happened.
+    /// Waits until the store has received all writes that were made before the call.
     fn sync(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 
-    /// Returns how long the first level may keep a value whose TTL is `ttl`. The cache asks after it has got the value. A second
-    /// level that would not hear of a change shortens the TTL.
+    /// Returns how long the first level may keep a value whose TTL is `ttl`. The cache calls this method after it has received the
+    /// value. A second level returns a shorter time while it would not learn of changes by other processes. Default: `ttl`.
     fn first_level_ttl(&self, ttl: Option<Duration>) -> Option<Duration> {
         ttl
     }
 }
 
-/// The answer of a [`SecondLevel`].
+/// The answer of [`SecondLevel::find`].
 #[non_exhaustive]
 pub enum Answer<V> {
     /// The second level has a value.
@@ -88,19 +92,21 @@ pub enum Answer<V> {
     },
     /// The second level has no value, and no other process loads it. This process must load it.
     Load(Box<dyn Lease<V>>),
-    /// The second level does not answer. The value is loaded, and not stored in the second level.
+    /// The second level does not answer. The cache loads the value without a lease, and does not store it in the second level.
     Unavailable,
 }
 
-/// The permission of one process to load a key. Dropping it without a store gives the permission to another process.
+/// The permission to load a key, which at most one process has at a time. Dropping the lease without [`store`](Lease::store) allows
+/// another process to load the key.
 pub trait Lease<V>: Send {
-    /// Prepares to store the loaded value. The value must not be stored if the key was inserted, removed or cleared by another
-    /// process since the lease began.
+    /// Prepares to store the loaded value, which expires after `ttl`; `None` means never. The value must not be stored if another
+    /// process has inserted or removed the key since the lease began.
     fn store(self: Box<Self>, value: &V, ttl: Option<Duration>) -> Write;
 }
 
-/// The handle with which a [`SecondLevel`] removes values from the cache in front of it, because they have changed elsewhere. It
-/// does not keep the cache open.
+/// The handle with which a [`SecondLevel`] removes values from the cache in this process, because they have changed in another
+/// process. Passed to [`SecondLevel::attach`]. It does not keep the cache open. After the cache was dropped, its methods have no
+/// effect.
 pub struct FirstLevel<K> {
     cache: Weak<dyn Invalidate<K>>,
     stale_for: Duration,
@@ -113,7 +119,7 @@ impl<K: Key> FirstLevel<K> {
         Self { cache, stale_for }
     }
 
-    /// Removes `key` from the first level. A load of the key that has read an older value does not store it.
+    /// Removes `key` from the first level. A load of the key that has already read a value does not store this value.
     pub fn invalidate(&self, key: &K) {
         if let Some(cache) = self.cache.upgrade() {
             cache.invalidate(key);
@@ -127,21 +133,22 @@ impl<K: Key> FirstLevel<K> {
         }
     }
 
-    /// Counts a load that waits for the load of another process: [`CacheStats::waited`](super::CacheStats::waited).
+    /// Counts a load that waits for the load of another process in [`CacheStats::waited`](super::CacheStats::waited).
     pub fn count_wait(&self) {
         if let Some(cache) = self.cache.upgrade() {
             cache.count(Count::Waited);
         }
     }
 
-    /// Counts a write that the second level has given up: [`CacheStats::failed_writes`](super::CacheStats::failed_writes).
+    /// Counts a write that the second level has given up in [`CacheStats::failed_writes`](super::CacheStats::failed_writes).
     pub fn count_failed_write(&self) {
         if let Some(cache) = self.cache.upgrade() {
             cache.count(Count::FailedWrite);
         }
     }
 
-    /// Returns how long the first level still returns an expired value: [`CacheBuilder::stale_for`](super::CacheBuilder::stale_for).
+    /// Returns the setting [`CacheBuilder::stale_for`](super::CacheBuilder::stale_for): the time for which the first level still
+    /// returns an expired value. It is zero if `stale_for` is not set.
     pub fn stale_for(&self) -> Duration {
         self.stale_for
     }

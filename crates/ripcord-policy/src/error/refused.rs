@@ -178,8 +178,8 @@ impl Refused {
         matches!(&*self.0, Reason::Limited { .. } | Reason::ExceedsBurst { .. })
     }
 
-    /// Returns whether a limiter refused the operation because its
-    /// [`backend`](crate::limiter::RateLimiterBuilder::backend) is unavailable.
+    /// Returns whether a limiter refused the operation because its [`backend`](crate::limiter::RateLimiterBuilder::backend), such
+    /// as Redis, is unavailable.
     pub fn is_unavailable(&self) -> bool {
         matches!(&*self.0, Reason::Unavailable { .. })
     }

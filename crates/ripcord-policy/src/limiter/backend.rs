@@ -1,8 +1,8 @@
 //! Buckets outside of the process, which several processes share.
 //!
 //! Set a [`Backend`] with [`RateLimiterBuilder::backend`](super::RateLimiterBuilder::backend) or
-//! [`KeyedLimiterBuilder::backend`](super::KeyedLimiterBuilder::backend). The crate `ripcord-redis` has one. Implement the trait
-//! for a server of your own. Code that uses a limiter does not depend on the backend.
+//! [`KeyedLimiterBuilder::backend`](super::KeyedLimiterBuilder::backend). The crate `ripcord-redis` has a backend, its type
+//! `Limiter`. To keep the buckets in another server, implement the trait. Code that uses a limiter does not depend on the backend.
 
 use std::fmt;
 use std::future::{Future, pending};
@@ -12,41 +12,43 @@ use std::time::Duration;
 use super::{Quota, Rate};
 use crate::ConfigError;
 
-/// A boxed future, as the methods of a [`Backend`] return it.
+/// The type of the futures that the methods of [`Backend`] and [`Promise`] return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Receives the number of tokens that returned to a bucket.
+/// A function that [`Promise::refund`] calls with the number of tokens that returned to the bucket.
 pub type Refunded = Box<dyn FnOnce(u32) + Send>;
 
-/// Holds the buckets of limiters.
+/// Keeps the buckets of limiters outside of the process.
 ///
-/// The synchronous methods of a limiter, such as [`allow`](super::RateLimiter::allow), block their thread until the future is
-/// ready. So the futures must not need the runtime of the caller, and must end within a time limit of the backend.
+/// The methods of a limiter that are not `async`, such as [`allow`](super::RateLimiter::allow), block their thread until the future
+/// of the backend is ready. So a backend must set a time limit for its futures, and they must not need the caller's runtime.
 pub trait Backend: fmt::Debug + Send + Sync {
     /// Claims `tokens` tokens of a bucket.
     ///
-    /// Takes the tokens if they are available now, or in a time shorter than `longest_wait`. `None` means that any wait will do.
-    /// Otherwise takes nothing.
+    /// If the tokens are available now, takes them. If they become available in less than `longest_wait`, takes them too, and
+    /// returns the delay. If `longest_wait` is `None`, takes them with any delay. Otherwise takes no tokens.
     ///
     /// If the future is dropped after the claim was sent, the backend must return the tokens to the bucket.
     fn claim<'a>(&'a self, bucket: BucketId<'a>, tokens: u32, longest_wait: Option<Duration>)
     -> BoxFuture<'a, Claimed>;
 
-    /// Sets the rate of all buckets without a quota of their own, for all processes.
+    /// Sets the rate for all processes. It applies to the buckets whose key has no quota of its own
+    /// ([`BucketId::has_own_quota`]).
     ///
     /// # Errors
     ///
     /// [`ConfigError`] with the field `rate` if the rate could not be stored.
     fn set_rate(&self, rate: Rate) -> BoxFuture<'_, Result<(), ConfigError>>;
 
-    /// Sets the burst of all buckets without a quota of their own, for all processes.
+    /// Sets the burst for all processes. It applies to the buckets whose key has no quota of its own
+    /// ([`BucketId::has_own_quota`]).
     ///
     /// # Errors
     ///
     /// [`ConfigError`] with the field `burst` if the burst could not be stored.
     fn set_burst(&self, burst: u32) -> BoxFuture<'_, Result<(), ConfigError>>;
 
-    /// Returns the current quota of a bucket.
+    /// Returns the current quota of a bucket: the quota of its key, or the rate and the burst that were set last.
     fn quota<'a>(&'a self, bucket: BucketId<'a>) -> BoxFuture<'a, Quota>;
 
     /// Returns the number of tokens in a bucket. The number is negative if waiters and reservations need more tokens than the
@@ -58,33 +60,34 @@ pub trait Backend: fmt::Debug + Send + Sync {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct BucketId<'a> {
-    /// The name of the key of a [`KeyedLimiter`](super::KeyedLimiter). Empty for a [`RateLimiter`](super::RateLimiter).
+    /// The name of the key, as the function passed to [`KeyedLimiterBuilder::backend`](super::KeyedLimiterBuilder::backend) returns
+    /// it. Empty for a [`RateLimiter`](super::RateLimiter).
     pub key: &'a str,
-    /// The quota of the bucket, as the limiter's builder sets it.
+    /// The quota that the limiter's builder has set for the bucket.
     pub quota: Quota,
     /// Whether the key has a quota of its own, which [`Backend::set_rate`] and [`Backend::set_burst`] do not change.
     pub has_own_quota: bool,
 }
 
-/// The answer of a [`Backend`] to a claim.
+/// The answer of a [`Backend`] to a [claim](Backend::claim).
 #[derive(Debug)]
 pub enum Claimed {
     /// The tokens were taken.
     Granted {
-        /// The time after which the tokens may be used: zero if they may be used now, and `None` if they are never available at
-        /// the present rate.
+        /// The time after which the tokens may be used. It is zero if they may be used now, and `None` if they never become
+        /// available at the current rate.
         delay: Option<Duration>,
-        /// Returns the tokens if they are not used. `None` if there is nothing to return.
+        /// The handle with which the limiter returns the tokens if they are not used. `None` if the tokens need not be returned.
         promise: Option<Box<dyn Promise>>,
     },
-    /// The tokens were not taken, because they are available only after this time. `None` means never at the present rate.
+    /// The tokens were not taken, because they become available only after this time. `None` means never, at the current rate.
     Late(Option<Duration>),
-    /// The tokens were not taken, because the bucket never holds this many.
+    /// The tokens were not taken, because the claim is for more tokens than the burst.
     ExceedsBurst {
         /// The current burst of the bucket.
         burst: u32,
     },
-    /// The tokens were not taken, because the waiters and reservations of the bucket need too many tokens already.
+    /// The tokens were not taken, because the waiters and reservations of the bucket already need too many tokens.
     Full,
     /// The backend is unavailable, and refuses the claim.
     Unavailable {
@@ -93,16 +96,16 @@ pub enum Claimed {
     },
 }
 
-/// Tokens that were granted and are not used yet. Dropping it does not return the tokens.
+/// Tokens that a [`Backend`] has granted and that are not used yet. Dropping a promise does not return its tokens.
 pub trait Promise: fmt::Debug + Send + Sync {
-    /// Waits until the time of the tokens has changed, because the rate was changed. Returns the new delay, as in
-    /// [`Claimed::Granted`]. The limiter calls this again when the future was ready. A change since the claim must not be missed.
-    /// Default: the time never changes.
+    /// Waits until the tokens may be used at another time than before, because the rate was changed. Returns the new delay, as in
+    /// [`Claimed::Granted`]. The limiter calls this method again after each change. The future must also be ready for a change
+    /// between the claim and the call. Default: never ready.
     fn moved(&mut self) -> BoxFuture<'_, Option<Duration>> {
         Box::pin(pending())
     }
 
-    /// Starts to return the tokens to the bucket, and returns at once. Calls `then` with the number of tokens that returned to the
-    /// bucket, on any thread, or drops `then` if the number is not known.
+    /// Starts to return the tokens to the bucket, and does not wait for the end. The backend then calls `then` on any thread, with
+    /// the number of tokens that returned to the bucket. If this number is unknown, it drops `then` instead.
     fn refund(self: Box<Self>, then: Refunded);
 }

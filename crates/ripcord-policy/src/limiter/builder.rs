@@ -52,15 +52,16 @@ impl RateLimiterBuilder {
         self
     }
 
-    /// Keeps the bucket in `backend`, so that several processes share it. Default: the bucket is in this process.
+    /// Keeps the bucket in `backend`, such as `ripcord_redis::Limiter`, so that several processes share the bucket. Default: the
+    /// bucket is in this process.
     ///
-    /// The bucket then has the backend's name, and the backend's clock. All methods keep their meaning, with these differences:
+    /// The bucket then earns tokens by the backend's clock. All methods keep their meaning, with these differences:
     ///
-    /// * The synchronous methods, such as [`allow`](RateLimiter::allow), block their thread until the backend answers. Async code
-    ///   should use [`wait`](RateLimiter::wait) and [`run`](RateLimiter::run).
-    /// * If the backend is unavailable, it decides what the limiter does. If it refuses, `wait` fails
+    /// * The methods that are not `async`, such as [`allow`](RateLimiter::allow), block their thread until the backend answers.
+    ///   Async code should use [`wait`](RateLimiter::wait) and [`run`](RateLimiter::run).
+    /// * If its server is unavailable, the backend decides whether requests are granted. If it refuses them, `wait` fails
     ///   ([`Refused::is_unavailable`](crate::Refused::is_unavailable)), `allow` returns `false`, and the
-    ///   [`delay`](super::Reservation::delay) of a reservation is `Duration::MAX`. `set_rate` and `set_burst` fail.
+    ///   [`delay`](super::Reservation::delay) of a reservation is `Duration::MAX`. `set_rate` and `set_burst` always fail then.
     /// * A rate or burst that was set with [`set_rate`](RateLimiter::set_rate) or [`set_burst`](RateLimiter::set_burst) is stored
     ///   in the backend and applies to all processes. It takes precedence over the settings of this builder.
     pub fn backend(mut self, backend: impl Backend + 'static) -> Self {

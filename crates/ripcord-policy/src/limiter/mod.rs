@@ -190,6 +190,8 @@ impl RateLimiter {
     ///   wait can end with this error too.
     /// * The waiters and reservations, including this wait, would need more than 2^36 (69 billion) tokens
     ///   ([`Refused::is_limited`]).
+    /// * The [`backend`](RateLimiterBuilder::backend) of the limiter is unavailable, and refuses requests
+    ///   ([`Refused::is_unavailable`]).
     ///
     /// # Cancel safety
     ///
@@ -219,15 +221,16 @@ impl RateLimiter {
         }
     }
 
-    /// Takes a token and returns `true` if the bucket has a token. Otherwise returns `false`. Never waits.
+    /// Takes a token and returns `true` if the bucket has a token. Otherwise returns `false`. Never waits for a token. With a
+    /// [`backend`](RateLimiterBuilder::backend), blocks the thread until the backend answers.
     #[inline]
     #[doc(alias("Allow"))]
     pub fn allow(&self) -> bool {
         self.allow_n(1)
     }
 
-    /// Takes `n` tokens and returns `true` if the bucket has `n` tokens. Otherwise takes no token and returns `false`. Never
-    /// waits.
+    /// Takes `n` tokens and returns `true` if the bucket has `n` tokens. Otherwise takes no token and returns `false`. Never waits
+    /// for tokens. With a [`backend`](RateLimiterBuilder::backend), blocks the thread until the backend answers.
     ///
     /// If `n` is above the [`burst`](RateLimiter::burst), always returns `false`, unless the rate is [`Rate::INFINITE`].
     #[inline]
@@ -245,7 +248,8 @@ impl RateLimiter {
         granted
     }
 
-    /// Reserves a token without waiting. If the bucket has no token, the reserved token may be used only after a delay.
+    /// Reserves a token without waiting for it. If the bucket has no token, the reserved token may be used only after a delay. With
+    /// a [`backend`](RateLimiterBuilder::backend), blocks the thread until the backend answers.
     ///
     /// Sleep for the time [`Reservation::delay`], and then make the call. If you do not make the call, return the token to
     /// the bucket with [`Reservation::cancel`]. Dropping the reservation does not return the token.
@@ -272,7 +276,8 @@ impl RateLimiter {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if `rate` is negative, NaN or has a period of zero. The limiter then keeps its old rate.
+    /// [`ConfigError`] if `rate` is negative, NaN or has a period of zero, or if the [`backend`](RateLimiterBuilder::backend) of
+    /// the limiter could not store the rate. The limiter then keeps its old rate.
     #[doc(alias("SetRate"))]
     pub fn set_rate(&self, rate: Rate) -> Result<(), ConfigError> {
         let rate = rate.check()?;
@@ -290,7 +295,8 @@ impl RateLimiter {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if `burst` is 0. The limiter then keeps its old burst.
+    /// [`ConfigError`] if `burst` is 0, or if the [`backend`](RateLimiterBuilder::backend) of the limiter could not store the
+    /// burst. The limiter then keeps its old burst.
     #[doc(alias("SetBurst"))]
     pub fn set_burst(&self, burst: u32) -> Result<(), ConfigError> {
         let burst = at_least_one("burst", burst)?;

@@ -61,10 +61,10 @@ impl<K: Hash + Eq + Clone> KeyedLimiterBuilder<K> {
         self
     }
 
-    /// Keeps the buckets in `backend`, so that several processes share them. `name` returns the name of a key, under which all
-    /// processes find its bucket. Default: the buckets are in this process.
+    /// Keeps the buckets in `backend`, such as `ripcord_redis::Limiter`, so that several processes share them. `name` returns the
+    /// name of a key, by which all processes find its bucket. Default: the buckets are in this process.
     ///
-    /// See [`RateLimiterBuilder::backend`] for the differences. The limiter then keeps no keys in memory:
+    /// [`RateLimiterBuilder::backend`] lists how the methods then differ. The limiter keeps no keys in memory:
     /// [`len`](KeyedLimiter::len) returns 0.
     ///
     /// Two keys with the same name share a bucket. Every operation on a key calls `name`, outside all locks.
