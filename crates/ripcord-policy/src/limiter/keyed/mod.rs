@@ -167,6 +167,8 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     ///   wait, the wait can end with this error too.
     /// * The waiters and reservations of the key, including this wait, would need more than 2^36 (69 billion) tokens
     ///   ([`Refused::is_limited`]).
+    /// * The [`backend`](KeyedLimiterBuilder::backend) of the limiter is unavailable, and refuses requests
+    ///   ([`Refused::is_unavailable`]).
     ///
     /// # Cancel safety
     ///
@@ -196,13 +198,14 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
         self.limiter(key).wait_n(ctx, n).await
     }
 
-    /// Takes a token and returns `true` if the bucket of `key` has a token. Otherwise returns `false`. Never waits.
+    /// Takes a token and returns `true` if the bucket of `key` has a token. Otherwise returns `false`. Never waits for a token.
+    /// With a [`backend`](KeyedLimiterBuilder::backend), blocks the thread until the backend answers.
     pub fn allow(&self, key: &K) -> bool {
         self.allow_n(key, 1)
     }
 
     /// Takes `n` tokens and returns `true` if the bucket of `key` has `n` tokens. Otherwise takes no token and returns `false`.
-    /// Never waits.
+    /// Never waits for tokens. With a [`backend`](KeyedLimiterBuilder::backend), blocks the thread until the backend answers.
     ///
     /// If `n` is above the [`burst`](KeyedLimiter::burst) of the key, always returns `false`, unless the rate of the key is
     /// [`Rate::INFINITE`].
@@ -210,14 +213,14 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
         self.limiter(key).allow_n(n)
     }
 
-    /// Reserves a token of `key` without waiting. If the bucket of `key` has no token, the reserved token may be used only
+    /// Reserves a token of `key` without waiting for it. If the bucket of `key` has no token, the reserved token may be used only
     /// after a delay. See [`RateLimiter::reserve`].
     pub fn reserve(&self, key: &K) -> Reservation {
         self.limiter(key).reserve()
     }
 
-    /// Reserves `n` tokens of `key` without waiting. If the bucket of `key` has fewer tokens, the reserved tokens may be used
-    /// only after a delay. See [`RateLimiter::reserve`].
+    /// Reserves `n` tokens of `key` without waiting for them. If the bucket of `key` has fewer tokens, the reserved tokens may be
+    /// used only after a delay. See [`RateLimiter::reserve`].
     ///
     /// # Errors
     ///
