@@ -1,14 +1,15 @@
-//! What a limiter over Redis does while Redis is killed in the middle of a load, as a chart.
+//! Draws a chart of a limiter over Redis. Redis is killed while requests arrive.
 //!
-//! Four processes of a service (four clients in this program) share a limit of 400 requests per second, and get twice as many
-//! requests. After 3 seconds Redis is killed, and after 6 seconds it is started again. `OnOutage::Local` divides the rate among the
-//! four. The program prints an SVG file with the granted requests per second and the slowest decision of each tenth of a second:
+//! Four clients, which stand for four processes, share a limit of 400 requests per second. Together they get 800 requests per
+//! second. After 3 seconds Redis is killed, and after 6 seconds it is started again. `OnOutage::Local` divides the rate among the
+//! four clients. The program prints an SVG file with the granted requests per second and the slowest decision in each tenth of a
+//! second:
 //!
 //! ```sh
 //! cargo run --release -p ripcord-redis --example outage > crates/ripcord-redis/docs/outage.svg
 //! ```
 //!
-//! It needs redis-server in the PATH, and uses a free port of the loopback interface.
+//! The program needs redis-server in the PATH, and uses a free port of the loopback interface.
 
 #![expect(clippy::print_stdout, reason = "the chart is the output")]
 
@@ -29,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 const KILLED: Duration = Duration::from_secs(3);
 const STARTED: Duration = Duration::from_secs(6);
 const END: Duration = Duration::from_secs(9);
-/// The time for which one point of the chart stands.
+/// The duration that one point of the chart covers.
 const STEP: Duration = Duration::from_millis(100);
 const STEPS: usize = (END.as_millis() / STEP.as_millis()) as usize;
 

@@ -27,22 +27,22 @@ struct Target {
     #[arg(long, value_name = "NAME")]
     queue: String,
 
-    /// Start of every key in Redis
+    /// Prefix of all keys in Redis, as in the programs that use the queue
     #[arg(long, value_name = "TEXT", default_value = "ripcord")]
     prefix: String,
 
-    /// Time limit
+    /// Time limit of the command
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
     timeout: Duration,
 
-    /// Print JSON
+    /// Print JSON instead of text
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// List the jobs that wait, run or are delayed, the oldest first
+    /// List the jobs that wait or run, and then the delayed jobs
     List {
         #[command(flatten)]
         target: Target,
@@ -50,7 +50,7 @@ enum Action {
         #[arg(long, value_name = "N", default_value_t = 100)]
         limit: usize,
     },
-    /// List the dead letters, the oldest first
+    /// List the dead letters: the jobs that failed and are not retried
     Dead {
         #[command(flatten)]
         target: Target,
@@ -58,7 +58,7 @@ enum Action {
         #[arg(long, value_name = "N", default_value_t = 100)]
         limit: usize,
     },
-    /// Make dead letters wait for a worker again, without their deadlines
+    /// Put dead letters back into the queue, without their deadlines
     Resend {
         #[command(flatten)]
         target: Target,
@@ -79,7 +79,7 @@ enum Action {
         /// ID of the job
         #[arg(value_name = "ID")]
         id: JobId,
-        /// Cause, which the context of a running job ends with
+        /// Cause with which the context of a running job ends
         #[arg(long, value_name = "TEXT", default_value = "canceled with ripcord queue")]
         cause: String,
     },

@@ -17,10 +17,10 @@ use serde::{Deserialize, Serialize};
 use super::Service;
 use crate::search::{Query, Search};
 
-/// The time that a job has, with the time that it waits.
+/// The time from the submission of a job to its deadline.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The number of jobs that a service runs at once.
+/// Maximum number of jobs that a service runs at the same time.
 const CONCURRENCY: usize = 4;
 
 /// The queue of searches that all services of a fleet share.
@@ -41,14 +41,16 @@ struct Queued {
 }
 
 impl Jobs {
+    /// Creates the queue in the Redis of `client`.
+    ///
     /// # Errors
     ///
-    /// Returns an error if the client's prefix is not valid.
+    /// Returns an error if a setting of the queue is invalid.
     pub(super) fn new(client: &Client) -> Result<Jobs, Error> {
         Ok(Jobs { queue: Queue::builder("searches").client(client).build()? })
     }
 
-    /// Runs jobs until `ctx` ends or drains. A search without any answer is tried again.
+    /// Runs jobs until `ctx` ends or drains. A search without any answer is retried.
     pub(super) async fn work(&self, ctx: &Context, search: Search) {
         let retry = Retry::builder().max_attempts(3).build().expect("the settings are within their bounds");
         let work = self.queue.worker().concurrency(CONCURRENCY).retry(retry).run(ctx, move |ctx, job: Job| {

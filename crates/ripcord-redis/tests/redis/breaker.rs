@@ -12,7 +12,7 @@ use crate::server::{Server, until};
 
 const OPEN_FOR: Duration = Duration::from_secs(30);
 
-/// What one machine has.
+/// One machine: a breaker that it shares with the other machines, on a manual clock.
 struct Machine {
     shared: SharedBreaker,
     breaker: CircuitBreaker,
@@ -35,7 +35,7 @@ impl Machine {
         machine
     }
 
-    /// Waits until the machine hears of the others: a breaker of another name opens and closes until it does.
+    /// Waits until the machine receives messages: a breaker of another name opens and closes until its own messages arrive.
     fn settle(&self) {
         let probe = CircuitBreaker::builder("probe").shared(self.shared.clone()).build().expect("valid settings");
         let before = self.shared.stats().received;

@@ -22,7 +22,7 @@ fn hub(url: String, name: &str) -> Hub {
 
 /// Waits until the hub hears of cancels, and has read all markers.
 fn settle(hub: &Hub, ctx: &Context) {
-    // A probe of its own is heard only if the server sends messages.
+    // The hub receives its own cancel only if the server sends messages.
     until("cancels are heard", || {
         let heard = hub.stats().received;
         cancel(hub, &format!("probe:{heard}:{:?}", Instant::now()), "a probe").is_ok() && hub.stats().received > heard
@@ -133,7 +133,7 @@ pub(crate) fn connection_cut_between_subscribe_and_read_misses_no_cancel() {
     let ctx = Context::background().bind(&near, "order");
     assert_eq!(cause(&ctx).cause(), "while disconnected");
     assert!(proxy.is_cut());
-    // And a context that was bound, and whose marker was read, long before.
+    // The same for a context whose marker was read long before the cut.
     let ctx = Context::background().bind(&near, "second");
     settle(&near, &ctx);
     proxy.cut_at("ROLE", move || {
@@ -281,7 +281,7 @@ pub(crate) fn hung_master_of_a_cluster_is_replaced_for_the_listener() {
     let cluster = Cluster::start();
     let key = "ripcord:cancel:order";
     let hung = cluster.master_of(key);
-    // The client knows the node that hangs first.
+    // The first node that the client knows hangs.
     let mut urls = cluster.urls();
     urls.swap(0, hung);
     let hub = |name: &str| {

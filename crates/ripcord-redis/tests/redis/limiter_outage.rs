@@ -10,7 +10,7 @@ use ripcord_redis::{Client, Mode, OnOutage};
 use crate::limiter::{BUCKET, SLOW, client, limiter};
 use crate::server::{Server, until};
 
-/// Longest time by which a call may end after its deadline on a busy machine.
+/// Maximum delay of the end of a call after its deadline on a busy machine.
 const LATE: Duration = Duration::from_secs(2);
 
 pub(crate) fn open_limiter_grants_everything_during_an_outage() {

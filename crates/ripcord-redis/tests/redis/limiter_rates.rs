@@ -1,4 +1,4 @@
-//! The rate of four processes together, measured from outside. Each process writes one byte for each token.
+//! The rate of four processes together. Each process writes one byte for each token, and the test counts the bytes.
 
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
@@ -22,7 +22,7 @@ const WINDOW: Duration = Duration::from_secs(10);
 
 /// Takes tokens until the reader of the standard output has gone. Writes one byte for each token.
 pub(crate) fn work(url: &str) {
-    // A busy machine is no outage.
+    // A slow answer of a busy machine must not count as an outage.
     let builder = Client::builder().url(url).timeout(Duration::from_secs(10)).retry_every(Duration::from_secs(1));
     let client = builder.build().expect("valid settings");
     let (limiter, _) = limiter(&client, Rate::per_second(RATE), BURST, OnOutage::Local);
@@ -35,7 +35,7 @@ pub(crate) fn work(url: &str) {
                 let ctx = Context::background();
                 loop {
                     limiter.wait(&ctx).await.expect("a token");
-                    // A share of the processor for the other tasks, also if every token is there at once.
+                    // The other tasks must run too, even if every token is available immediately.
                     tokio::task::yield_now().await;
                     let mut output = std::io::stdout();
                     if output.write_all(b".").and_then(|()| output.flush()).is_err() {

@@ -56,7 +56,7 @@ impl Proxy {
     }
 }
 
-/// Passes bytes on between the two.
+/// Passes bytes on between the client and the server.
 fn connect(state: &Arc<Mutex<State>>, client: TcpStream, server: TcpStream) {
     let mut open = lock(state);
     if open.is_closed {

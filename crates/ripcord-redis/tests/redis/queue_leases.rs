@@ -96,7 +96,7 @@ pub(crate) fn taken_over_job_ends_at_its_old_worker_with_a_cause() {
         let id = setup.queue.submit(&ctx, 1).await.expect("a server");
         let (worker, mut ends, seen) = watched(&setup);
         seen.until_count(1).await;
-        // What a take-over changes. The connection is cut, so that the worker looks at once.
+        // These are the changes of a takeover. The connection is cut, so that the worker immediately reads them.
         setup.server.command(&["HINCRBY", &format!("ripcord:queue:{{numbers}}:job:{id}"), "version", "1"]);
         setup.server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
         let end = ends.recv().await.expect("an end");

@@ -12,7 +12,7 @@ use crate::queue_process::{self, Process};
 use crate::queue_setup::block_on;
 use crate::server::Server;
 
-/// The number of jobs, if it is not 20,000.
+/// The environment variable with the number of jobs. Default: 20,000.
 const JOBS: &str = "RIPCORD_REDIS_JOBS";
 const LEASE: Duration = Duration::from_secs(2);
 /// Maximum number of jobs that wait.
@@ -30,7 +30,7 @@ impl Memory {
         self.0.entry(process).or_default().extend(size.filter(|size| *size > 0));
     }
 
-    /// Asserts that the process needs no more memory at the end than in its first half, but for a quarter and 16 MiB.
+    /// Asserts that the memory of the process has grown since its first half by at most a quarter and 16 MiB.
     fn assert_flat(&self, process: u32, name: &str) {
         let samples = &self.0[&process];
         let largest = |samples: &[u64]| samples.iter().copied().max().unwrap_or_default();
@@ -58,7 +58,7 @@ pub(crate) fn each_job_is_done_although_a_worker_is_killed_again_and_again() {
     };
     let (mut memory, mut kills, mut printed) = (Memory::default(), 0, Instant::now());
     let began = Instant::now();
-    // A busy disk may hold up the server for a while. The workers cope with that, and the test waits.
+    // A busy disk may delay the server. The workers tolerate this, and the test waits.
     let client = ripcord_redis::Client::builder().url(server.url()).timeout(Duration::from_secs(30)).build();
     let queue = ripcord_redis::Queue::<u64>::builder("numbers").client(&client.expect("valid settings")).lease(LEASE);
     let queue = queue.build().expect("valid settings");
@@ -71,7 +71,7 @@ pub(crate) fn each_job_is_done_although_a_worker_is_killed_again_and_again() {
             if stats.done == jobs {
                 return stats;
             }
-            // Nothing may stand still for longer than some leases.
+            // No job may be stuck for longer than a few leases.
             if last != (stats.done, next) {
                 (last, moved) = ((stats.done, next), Instant::now());
             }

@@ -58,7 +58,7 @@ impl Process {
         self.child.try_wait().expect("a child of this process").is_some()
     }
 
-    /// Returns the numbers for which the handler of the process has run, as far as they are written.
+    /// Returns the numbers for which the handler of the process has run and which it has already written.
     pub(crate) fn numbers(&self) -> Vec<u64> {
         let bytes = std::fs::read(&self.file).expect("the file of the process");
         bytes.chunks_exact(8).map(|bytes| u64::from_le_bytes(bytes.try_into().expect("8 bytes"))).collect()
@@ -91,7 +91,7 @@ async fn work(url: &str, mode: &str, lease: Duration, file: &Path, concurrency: 
         None => client.url(url),
     };
     let client = client.retry_every(Duration::from_millis(50)).build().expect("valid settings");
-    // Workers that are killed at random must not make a dead letter of a job.
+    // A job must not become a dead letter because the test kills its workers at random.
     let deliveries = if mode == "die" { 3 } else { 100 };
     let queue = Queue::<u64>::builder("numbers").client(&client).lease(lease).max_deliveries(deliveries);
     let queue = queue.build().expect("valid settings");

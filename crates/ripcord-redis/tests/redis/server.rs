@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// When to give up on a condition that soon holds.
+/// Time limit of a condition that holds soon.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Returns whether a server can be started here.
@@ -15,7 +15,7 @@ pub(crate) fn is_installed() -> bool {
     Command::new("redis-server").arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
-/// Waits until `condition` holds. Another process makes it hold, so there is nothing to wait on.
+/// Polls until `condition` holds. Another process makes it hold, so no event in this process announces it.
 #[track_caller]
 pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
@@ -152,7 +152,7 @@ impl Server {
         assert!(status.expect("the command kill").success());
     }
 
-    /// Sends one command, and returns the answer as it comes over the wire.
+    /// Sends one command, and returns the answer in the format of the protocol.
     #[track_caller]
     pub(crate) fn command(&self, words: &[&str]) -> String {
         self.try_command(words).expect("the server answers")

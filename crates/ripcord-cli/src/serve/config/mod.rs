@@ -103,8 +103,8 @@ struct Flags {
     database_url: Option<Hidden>,
 
     /// URL of a Redis that several services share, as redis://USER:PASSWORD@HOST:PORT. They share the limits of backends, cached
-    /// answers, the states of circuit breakers, and cancels; /debug/fleet shows all of them. To hide the password from other users
-    /// of this machine, set the URL in the file [default: none]
+    /// answers, the states of circuit breakers, cancels, and jobs. /debug/fleet shows the requests of all services. To hide the
+    /// password from other users of this machine, set the URL in the file [default: none]
     #[arg(long, value_name = "URL")]
     redis: Option<Hidden>,
 
@@ -116,7 +116,7 @@ struct Flags {
     #[arg(long, value_name = "NAME")]
     redis_name: Option<String>,
 
-    /// Start of every key in Redis; services with the same prefix belong together [default: ripcord]
+    /// Prefix of all keys in Redis. Only services with the same prefix share anything [default: ripcord]
     #[arg(long, value_name = "PREFIX")]
     redis_prefix: Option<String>,
 
@@ -197,11 +197,11 @@ impl From<HalfClose> for server::HalfClose {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum RedisOutage {
-    /// Requests to backends are not limited.
+    /// The number of requests to backends is not limited.
     Open,
     /// No request is sent to a backend.
     Closed,
-    /// Each service limits its own requests, to the rate divided by the number of services last seen.
+    /// Each service limits its own requests: to the rate divided by the number of services before the outage.
     #[default]
     Local,
 }

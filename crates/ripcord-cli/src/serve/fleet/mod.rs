@@ -31,10 +31,10 @@ use crate::search::Sharing;
 /// The time between two reports.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// The time for which a report counts. A service that ends without a word is shown until then.
+/// The lifetime of a report. A service that was killed is shown until its last report ends.
 const LIFETIME: Duration = Duration::from_secs(5);
 
-/// The time that a service has to remove its report at its end.
+/// Time limit for the removal of the report when the service ends.
 pub(super) const LEAVE_TIME: Duration = Duration::from_secs(1);
 
 /// The longest wait for Redis.
@@ -99,11 +99,11 @@ struct Page {
 }
 
 impl Fleet {
-    /// Connects to the Redis that the services share. `address` is the address of this service.
+    /// Connects to the Redis that the services share, in the background. `address` is the address of this service.
     ///
     /// # Errors
     ///
-    /// Returns an error if a setting is invalid. Redis may be unavailable.
+    /// Returns an error if a setting is invalid. An outage of Redis is not an error.
     pub fn new(settings: &RedisSettings, address: SocketAddr) -> Result<Fleet, Error> {
         let name = settings.name.clone().unwrap_or_else(|| address.to_string());
         let client = settings.client.clone().name(name).build()?;
@@ -116,7 +116,7 @@ impl Fleet {
         &self.jobs
     }
 
-    /// Returns the Redis in which the services share the state of policies.
+    /// Returns the handle with which the policies of backends share their state over Redis.
     pub(super) fn sharing(&self) -> Sharing {
         Sharing::new(&self.client, self.outage.into())
     }
@@ -133,7 +133,7 @@ impl Fleet {
     pub(super) async fn report(&self, ctx: &Context, inspector: &Inspector) {
         while ctx.check().is_ok() {
             let report = self.own_report(inspector);
-            // An outage of Redis ends by itself. The page and the metrics show it.
+            // The next report is sent after the outage. The page and the metrics show the outage.
             let _unavailable = self.members.publish(&ctx.with_timeout(PATIENCE), &report, LIFETIME).await;
             if ctx.sleep(INTERVAL).await.is_err() {
                 break;

@@ -10,7 +10,7 @@ use crate::serve::RedisOutage;
 /// Maximum number of contexts in flight in a report.
 const MAX_LIVE: usize = 100;
 
-/// Maximum number of contexts that ended early in a report.
+/// Maximum number of contexts in a report that ended early.
 const MAX_ENDED: usize = 20;
 
 /// The contexts of a service.
