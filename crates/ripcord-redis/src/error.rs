@@ -115,7 +115,7 @@ impl fmt::Display for Error {
             Kind::Refused(error) => write!(f, "Redis answered: {error}")?,
             Kind::Config(error) => write!(f, "{error}")?,
             Kind::Thread(error) => write!(f, "the client's thread could not be started: {error}")?,
-            Kind::Json(error) => write!(f, "not JSON of the expected form: {error}")?,
+            Kind::Json(error) => write!(f, "the value cannot be written or read as JSON: {error}")?,
         }
         if f.alternate() {
             write!(f, " (at {location})")?;

@@ -112,7 +112,7 @@ async fn watched(
     let role: Vec<Value> = redis::cmd("ROLE").query_async(&mut connect_to(&node, step(timeout), None).await?).await?;
     match role.first() {
         Some(Value::BulkString(role)) if role == b"master" => Ok(node),
-        _ => Err(RedisError::from((redis::ErrorKind::Client, "the sentinels name a node that is no master"))),
+        _ => Err(RedisError::from((redis::ErrorKind::Client, "the sentinels name a node that is not a master"))),
     }
 }
 

@@ -92,7 +92,8 @@ pub(super) const FIELDS: [&str; 4] = ["version", "tokens", "period", "burst"];
 impl FromRedisValue for Known {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
         let [version, tokens, period, burst]: [Option<String>; 4] = FromRedisValue::from_redis_value(value)?;
-        known(version, tokens, period, burst).ok_or_else(|| "settings of a limiter".to_owned().into())
+        known(version, tokens, period, burst)
+            .ok_or_else(|| "the stored settings of the limiter are malformed".to_owned().into())
     }
 }
 

@@ -305,8 +305,9 @@ const MAX_MILLISECONDS: u64 = 1000 * 365 * 86_400 * 1000;
 
 /// Returns the error of an answer that a script never gives.
 fn unexpected(operation: &'static str, location: &'static Location<'static>, answer: &str) -> Error {
-    let text = format!("unexpected answer {answer:?}");
-    let error = redis::RedisError::from((redis::ErrorKind::UnexpectedReturnType, "of a script", text));
+    let answer = format!("{answer:?}");
+    let error =
+        redis::RedisError::from((redis::ErrorKind::UnexpectedReturnType, "unexpected answer of a script", answer));
     Error::new(operation, location, Kind::Refused(error))
 }
 
