@@ -89,7 +89,8 @@ static LEAVE: LazyLock<Script> = LazyLock::new(|| {
 /// # }
 /// ```
 ///
-/// If Redis is unavailable, all methods fail with [`Error::is_unavailable`].
+/// If Redis is unavailable, [`publish`](Fleet::publish), [`members`](Fleet::members) and [`leave`](Fleet::leave) fail with
+/// [`Error::is_unavailable`].
 ///
 /// Clones share the client.
 #[derive(Clone)]

@@ -51,7 +51,7 @@ use stats::Counters;
 /// # What is shared
 ///
 /// Each breaker counts its own calls. When its own rules open a breaker, the other breakers with its name open too. A breaker
-/// that is built during this time opens for the rest of the time.
+/// that is built while the others are open opens for the rest of their time.
 ///
 /// [`CircuitBreaker::reset`](ripcord_policy::CircuitBreaker::reset) closes the breakers of all processes.
 /// [`force_open`](ripcord_policy::CircuitBreaker::force_open) opens one breaker, which then ignores the others until it is reset.

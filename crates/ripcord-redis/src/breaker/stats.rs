@@ -16,9 +16,9 @@ pub struct SharedBreakerStats {
     /// Messages about changes that Redis sent to this process, including messages about its own changes. In a cluster, each
     /// master sends a message about each change.
     pub received: u64,
-    /// Times that another process opened a breaker of this process, or kept it open for longer.
+    /// How often another process opened a breaker of this process, or kept it open for longer.
     pub opened: u64,
-    /// Times that another process closed a breaker of this process.
+    /// How often another process closed a breaker of this process.
     pub closed: u64,
 }
 

@@ -27,8 +27,8 @@ impl HubBuilder {
     /// Sets the time for which Redis keeps a cancel, measured by the server's clock. The time must be longer than zero. Default: 1
     /// hour.
     ///
-    /// A context that is bound later than this time after the cancel does not end. Neither does a context whose machine was
-    /// disconnected for longer than this time.
+    /// After this time, the cancel ends no more contexts: neither a context that is bound later, nor a context on a machine that
+    /// was disconnected from Redis during this time.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
         self

@@ -40,7 +40,7 @@ use reader::Wakers;
 use registry::{Entry, Registry};
 use stats::Counters;
 
-/// Cancels contexts by an ID, on all machines that share a Redis and a prefix.
+/// Cancels contexts by an ID, on all machines that share a Redis and a [prefix](crate::ClientBuilder::prefix).
 ///
 /// [`ContextExt::bind`] binds a context to an ID. [`cancel`](Hub::cancel) cancels all contexts with that ID.
 ///

@@ -85,8 +85,8 @@ use shared::Shared;
 ///
 /// [`set_rate`](ripcord_policy::RateLimiter::set_rate) and [`set_burst`](ripcord_policy::RateLimiter::set_burst) store the new
 /// value in Redis. The value applies to the next decision of every process. After a change of the rate, the waiters of every
-/// process get their tokens earlier or later. The stored value has no end, and takes precedence over the values of the builders.
-/// Processes that share a limiter should set the same values in their builders.
+/// process get their tokens earlier or later. Redis keeps the value forever, and it takes precedence over the values of the
+/// builders. Processes that share a limiter should set the same values in their builders.
 ///
 /// A keyed limiter applies a new rate to each bucket when the bucket is next used. If the rate was lowered, and the bucket would be
 /// full by then under the old rate, the bucket is full.

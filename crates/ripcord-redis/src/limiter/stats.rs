@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How a [`Limiter`](super::Limiter) decides. Part of [`LimiterStats`]. `Display` prints `connected`, `open`, `closed` or `local`.
+///
+/// The modes other than `Connected` also apply while Redis answers with an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Mode {

@@ -12,7 +12,7 @@ use crate::hub::marker::Marker;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CancelOutcome {
-    /// The job had not started, and is deleted.
+    /// The job waited or was delayed. It is deleted and does not run.
     Removed,
     /// The job runs, and was canceled by this call or by an earlier call. Its context ends within about one round trip.
     Signaled,
@@ -23,9 +23,9 @@ pub enum CancelOutcome {
 }
 
 impl<J> Queue<J> {
-    /// Cancels the job with this ID. If the job has not started, it is deleted and never runs. If the job runs, its context ends
-    /// with a [`RemoteCancel`](crate::RemoteCancel) as its cause, within about one round trip, or within a third of the lease if
-    /// the worker's connection is broken at that moment. A canceled job does not run again, even if its worker dies.
+    /// Cancels the job with this ID. If the job waits or is delayed, it is deleted and does not run. If the job runs, its context
+    /// ends with a [`RemoteCancel`](crate::RemoteCancel) as its cause, within about one round trip, or within a third of the lease
+    /// if the worker's connection is broken at that moment. A canceled job does not run again, even if its worker dies.
     ///
     /// If several callers cancel a running job, the context ends with the cause of the first caller. If the handler returns `Ok` in
     /// spite of the cancel, the job counts as done.

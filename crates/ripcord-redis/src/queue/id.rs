@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The ID of a job of a [`Queue`](crate::Queue): a random number of 128 bits. `Display` prints 32 hex digits, and
-/// [`str::parse`] reads them.
+/// The ID of a job of a [`Queue`](crate::Queue): a random number of 128 bits. `Display` prints 32 lowercase hex
+/// digits, and [`str::parse`] reads them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(u128);
 

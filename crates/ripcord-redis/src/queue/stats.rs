@@ -7,7 +7,7 @@ use ripcord::Context;
 use super::{Inner, Queue, scripts};
 use crate::error::Error;
 
-/// Statistics of a [`Queue`] on all machines, which Redis keeps. Returned by [`Queue::stats`].
+/// Statistics of a [`Queue`] for all machines together. Returned by [`Queue::stats`]. Redis keeps them.
 ///
 /// The first four fields are gauges. The other fields count events since the queue was first used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct QueueStats {
     pub resent: u64,
     /// Jobs that were deleted because they were canceled.
     pub canceled: u64,
-    /// Times that a worker took over a job that another worker had started and not finished.
+    /// How often a worker took over a job that another worker had started and not finished.
     pub taken_over: u64,
     /// Runs that ended because their worker lost the lease.
     pub lost_leases: u64,
