@@ -20,7 +20,7 @@ use crate::error::{Error, Kind};
 /// How long Redis keeps a value after its TTL and its stale window.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// The pause after a command that failed on a connection of its own.
+/// The pause after a command failed on a connection that [`clear`] has opened.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// A random text that identifies a write or a lease.

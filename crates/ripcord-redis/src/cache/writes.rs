@@ -54,11 +54,11 @@ struct Write {
 
 /// The progress of a write.
 enum Stage {
-    /// It is sent, or will be sent. `is_reported`: the server has reported a change of the key meanwhile.
+    /// The write is sent, or will be sent. `is_reported`: the server has reported a change of the key since the write was added.
     Sending { operation: Operation, is_reported: bool },
-    /// Redis has answered. The report has not come yet.
+    /// Redis has answered. The report has not arrived yet.
     Sent,
-    /// The report has come and is checked. `again`: another report has come since.
+    /// The report has arrived and is checked. `again`: another report has arrived during the check.
     Checking { again: bool },
 }
 

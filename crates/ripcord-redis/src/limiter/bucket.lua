@@ -1,4 +1,4 @@
--- The bucket of a key, at the time of this server. Every script of the limiter begins with this part.
+-- Reads the bucket of a key, at the time of the server's clock. Every script of the limiter contains this part.
 --
 -- KEYS: the bucket, its promises, and the settings of all buckets of the limiter.
 -- ARGV: the tokens per period (-1 is infinite), the period in nanoseconds, the burst, and whether the key has its own quota.
@@ -32,7 +32,7 @@ if is_found and not is_infinite then
     if tokens ~= old_tokens or period ~= old_period or burst ~= old_burst then
         local change = math.min(math.max(changed_at, seen), now)
         base, anchor = base + (change - anchor) * old_tokens / old_period, change
-        -- Tokens beyond the old burst were lost. They do not come back under a larger burst.
+        -- Tokens above the old burst are lost. A larger burst does not restore them.
         spent = math.max(spent, base - math.min(old_burst, burst))
     end
     earned = base + (now - anchor) * tokens / period

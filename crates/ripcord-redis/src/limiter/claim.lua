@@ -1,7 +1,7 @@
 
 -- Takes tokens. ARGV: the number of tokens, the longest wait in microseconds (-1 is any), and the ID for a promise.
--- Returns 1 and the delay if the tokens were taken, 0 and the delay if they come too late, 2 and the burst if there are never
--- this many, and 3 if too many tokens are promised.
+-- Returns 1 and the delay if the tokens were taken, 0 and the delay if they would come too late, 2 and the burst if the number
+-- is above the burst, and 3 if too many tokens are promised.
 local wanted, longest = tonumber(ARGV[5]), tonumber(ARGV[6])
 if is_infinite then return {1, 0} end
 if wanted > burst then return {2, burst} end

@@ -6,7 +6,7 @@ local returned = 0
 local stop = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[6]))
 if stop then redis.call('ZREM', KEYS[2], ARGV[6]) end
 if stop and stop > earned then
-    -- The tokens are free if no promise is behind. So are those before, down to the next promise.
+    -- The tokens are free if no later promise exists. So are the tokens before them, back to the previous promise.
     local last = redis.call('ZRANGE', KEYS[2], -1, -1, 'WITHSCORES')
     local before = math.max(tonumber(last[2]) or floor, floor)
     if before < stop then
@@ -19,5 +19,5 @@ else
     spent = spent - returned
 end
 save()
--- A part of a token was earned again meanwhile, if the bucket is full now.
+-- The number has a fraction if the bucket is full now, because a part of a token was earned again meanwhile.
 return math.ceil(returned)

@@ -10,7 +10,7 @@ do
     }
     redis.call('PUBLISH', ARGV[5], cjson.encode(event))
 
-    -- What is not set stays as the bucket has it.
+    -- A setting that is not stored stays as the bucket has it.
     local own = redis.call('HMGET', KEYS[1], 'tokens', 'period', 'burst')
     if own[1] then ARGV[1], ARGV[2], ARGV[3] = own[1], own[2] * 1000, own[3] end
 end

@@ -1,4 +1,4 @@
-//! The programs that change a queue. Redis runs each of them as one step, with its own clock.
+//! The scripts that read and change a queue. Redis runs each script as one step. The scripts read the server's clock.
 
 use std::sync::LazyLock;
 
@@ -30,7 +30,7 @@ scripts! {
     CANCEL = "cancel.lua";
     /// Moves delayed jobs that are due to the waiting jobs.
     PROMOTE = "promote.lua";
-    /// Forgets workers that are gone.
+    /// Removes workers that have ended.
     FORGET = "forget.lua";
     /// Lists jobs or dead letters.
     LIST = "list.lua";

@@ -20,7 +20,7 @@ fn hub(url: String, name: &str) -> Hub {
     Hub::new(&client)
 }
 
-/// Waits until the hub hears of cancels, and has read all markers.
+/// Waits until the hub receives messages about cancels, and has read all markers.
 fn settle(hub: &Hub, ctx: &Context) {
     // The hub receives its own cancel only if the server sends messages.
     until("cancels are heard", || {
@@ -270,7 +270,7 @@ pub(crate) fn cancels_survive_a_failover_of_a_cluster() {
     cluster.settle();
     cancel_at_last(&far, "3", "after the restart");
     assert_eq!(cause(&bound[3]).cause(), "after the restart");
-    // Many cancels at once, which are read and not heard if the connection is gone.
+    // Many cancels. If the connection is lost, the hub does not receive their messages but reads their markers.
     for (number, ctx) in bound.iter().enumerate().skip(4) {
         cancel_at_last(&far, &number.to_string(), "all");
         assert_eq!(cause(ctx).cause(), "all");
@@ -335,7 +335,7 @@ pub(crate) fn registration_ends_with_its_context() {
     assert!(root.bind(&hub, "order").is_done() && hub.stats().contexts == 0, "an ended context is not registered");
 }
 
-/// Runs in a process of its own, because other tests of this process need memory too.
+/// Runs in a separate process, because other tests of this process need memory too.
 pub(crate) fn a_million_binds_leave_nothing_behind() {
     const ALONE: &str = "RIPCORD_TEST_ALONE";
     if std::env::var_os(ALONE).is_none() {

@@ -22,7 +22,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 pub(crate) const BUCKET: &str = "ripcord:{limiter:api}:bucket:";
 const PROMISES: &str = "ripcord:{limiter:api}:promises:";
 
-/// Creates a client that waits long for a busy machine. A server that was killed refuses connections at once.
+/// Creates a client with a long timeout, because the machine may be busy. A server that was killed refuses connections immediately.
 pub(crate) fn client(server: &Server) -> Client {
     patient(Client::builder().url(server.url()))
 }
@@ -130,7 +130,7 @@ pub(crate) fn canceled_wait_returns_its_token() {
     let (ctx, canceler) = Context::background().with_cancel();
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| block_on(two.wait(&ctx)));
-        // Redis keeps the promise before the waiter knows of it. The other test drops the wait in between.
+        // The wait is canceled when the waiter knows its promise. Another test drops a wait before the answer of Redis.
         until("the waiter knows its promise", || {
             server.command(&["ZCARD", PROMISES]).starts_with(":1") && two.stats().waiters == 1
         });

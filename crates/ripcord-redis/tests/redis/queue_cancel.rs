@@ -121,7 +121,7 @@ pub(crate) fn cancel_survives_a_cut_connection() {
         for n in 0..10 {
             let id = setup.queue.submit(&ctx, n).await.expect("a server");
             seen.until_count(n + 1).await;
-            // The connection is cut before the cancel. When it is open again, the worker reads what it has missed.
+            // The connection is cut before the cancel. When it is open again, the worker reads the cancels that it has missed.
             setup.server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
             while setup.queue.cancel(&ctx, id, "cut").await.is_err() {}
             let (canceled, end) = ends.recv().await.expect("an end");

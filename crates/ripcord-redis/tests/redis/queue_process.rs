@@ -13,7 +13,7 @@ use ripcord_redis::{Client, Queue};
 use crate::server::Server;
 
 /// The settings of a worker process, separated by spaces: the URL, the mode, the lease in milliseconds, the file for the numbers,
-/// and the number of jobs at once.
+/// and the concurrency of the worker.
 const VARIABLE: &str = "RIPCORD_REDIS_TEST_WORKER";
 
 /// A worker process. It is killed when this is dropped.
@@ -22,7 +22,7 @@ pub(crate) struct Process {
     file: PathBuf,
 }
 
-/// Starts a worker process. Its mode is `count` (each job is done at once), `block` (no job ends), or `die` (the process ends).
+/// Starts a worker process. Its mode is `count` (each job ends immediately), `block` (no job ends), or `die` (the process ends).
 pub(crate) fn start(server: &Server, mode: &str, lease: Duration) -> Process {
     start_with(&server.url(), mode, lease, 4)
 }

@@ -62,7 +62,7 @@ impl Watched {
         self.servers.iter().position(|server| named(server.port) >= 2)
     }
 
-    /// Returns what the master says about its replica.
+    /// Returns the master's description of its replica.
     pub(crate) fn master_info(&self) -> String {
         self.servers[self.master().expect("a master")].command(&["INFO", "replication"])
     }

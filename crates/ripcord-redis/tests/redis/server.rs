@@ -94,7 +94,7 @@ impl Server {
         directory
     }
 
-    /// Returns `None` if the server ends at once, for example because its port is in use.
+    /// Returns `None` if the server ends immediately, for example because its port is in use.
     fn launch(port: u16, directory: PathBuf, arguments: Vec<String>) -> Option<Server> {
         let process = spawn(&arguments);
         let mut server = Server { process, port, directory, arguments };
@@ -125,7 +125,7 @@ impl Server {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Ends the server at once, with SIGKILL.
+    /// Kills the server with SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.process.kill().expect("a child of this process");
         self.process.wait().expect("a child of this process");

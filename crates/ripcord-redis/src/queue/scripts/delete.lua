@@ -1,4 +1,4 @@
--- ARGV: the IDs of dead letters, or nothing for the oldest 1,000. Returns how many of them are deleted.
+-- ARGV: the IDs of dead letters, or nothing for the oldest 1,000. Returns the number of deleted jobs.
 local ids = ARGV
 if #ids == 0 then ids = redis.call('ZRANGE', dead, 0, 999) end
 local n = 0

@@ -1,5 +1,5 @@
 -- ARGV: the worker; then for each job that it runs: its ID and the version of the run.
--- Returns for each job: 1 if its lease starts again, 0 if the worker has lost it, or the cancel.
+-- Returns for each job: 1 if its lease was extended, 0 if the worker has lost the job, or the marker of a cancel.
 local answers, entries = {}, {}
 for i = 2, #ARGV, 2 do
   local h = redis.call('HMGET', job_key(ARGV[i]), 'version', 'state', 'entry', 'cancel')

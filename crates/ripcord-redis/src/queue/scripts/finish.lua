@@ -1,7 +1,7 @@
 -- ARGV: for each run: the ID of the job, the version of the run, how it ended, a number and a text.
 -- `done`: the job is over. `retry`: the number is the delay in milliseconds, and the text is the error. `dead`: the text is the
--- reason, a colon and the error. `canceled`: the job is over. `release`: the job waits again. `lost`: the same, if nobody has
--- taken the job over.
+-- reason, a colon and the error. `canceled`: the job is over. `release`: the job waits again. `lost`: the job waits again, unless
+-- another worker has taken it over.
 local counts = { done = 0, retried = 0, canceled = 0, lost_leases = 0 }
 for i = 1, #ARGV, 5 do
   local id, version, kind, text = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 4]

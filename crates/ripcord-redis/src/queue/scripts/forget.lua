@@ -1,4 +1,4 @@
--- Forgets the workers that hold no job and have not asked for one for ARGV[1] milliseconds, and the worker ARGV[2].
+-- Removes the workers that hold no job and have not asked for jobs for ARGV[1] milliseconds, and the worker ARGV[2].
 for _, info in ipairs(redis.call('XINFO', 'CONSUMERS', jobs, group)) do
   local worker = {}
   for i = 1, #info, 2 do worker[info[i]] = info[i + 1] end

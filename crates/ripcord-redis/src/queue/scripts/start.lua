@@ -28,7 +28,7 @@ for i = 3, #ARGV, 2 do
       remove(entry)
       bury(id, 'deliveries', deliveries .. ' workers have lost the job')
     else
-      -- A worker that reads its own job again has not failed in between.
+      -- A worker that reads its own job again has not failed, so this start is not a new delivery.
       if is_other or not was_running then deliveries = deliveries + 1 end
       local version = tonumber(h[7] or 0) + 1
       redis.call('HSET', job, 'state', 'running', 'worker', worker, 'version', version, 'deliveries', deliveries)

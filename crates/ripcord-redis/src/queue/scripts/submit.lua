@@ -6,7 +6,7 @@ for i = 2, #ARGV, 6 do
   if key ~= '' then
     first = redis.call('SET', base .. ':key:' .. key, id, 'NX', 'GET', 'PX', ARGV[1])
   end
-  -- The client sends a command again if the connection was lost before the answer.
+  -- The job exists if the client sends this command again because the connection was lost before the answer.
   if not first and redis.call('EXISTS', job_key(id)) == 0 then
     local job = job_key(id)
     redis.call('HSET', job, 'job', ARGV[i + 1], 'submitted', time)

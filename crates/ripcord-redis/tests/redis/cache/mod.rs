@@ -21,7 +21,7 @@ use crate::server::{PATIENCE, Server, until};
 /// A duration that is longer than any test.
 const LONG: Duration = Duration::from_secs(3600);
 
-/// A machine: a client of its own with a cache of its own.
+/// A machine: a client and a cache, which no other machine uses.
 #[derive(Clone)]
 pub(crate) struct Machine {
     pub(crate) ctx: Context,
@@ -32,7 +32,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Starts a machine that hears of changes.
+    /// Starts a machine, and waits until it receives the reports of changed keys.
     pub(crate) fn start(server: &Server) -> Machine {
         Machine::with(&client(server), |level| level, |cache| cache)
     }

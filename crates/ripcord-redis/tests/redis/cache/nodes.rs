@@ -1,4 +1,4 @@
-//! The cache in a cluster, and behind sentinels.
+//! The cache in a cluster, and with a master that sentinels watch.
 
 use std::time::Duration;
 

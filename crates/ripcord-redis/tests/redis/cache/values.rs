@@ -62,7 +62,7 @@ pub(crate) fn own_writes_stay_in_memory() {
             assert_eq!(one.get_or_load(100 + key, 3).await, 3);
         }
         one.sync().await;
-        // The other machine hears of this write after all reports to the first machine were sent.
+        // The server reports this write to the other machine after it has sent all reports to the first machine.
         two.get_or_load(49, 0).await;
         for key in 0..50 {
             assert_eq!((one.get(key), one.get(100 + key)), (Some(2), Some(3)), "key {key}");
@@ -102,7 +102,7 @@ pub(crate) fn value_keeps_the_time_that_is_left() {
         assert_eq!(two.get_or_load(1, 0).await, 10);
         // The other machine's own TTL is an hour.
         until("the value expires", || two.get(1).is_none());
-        // In memory, the time of the answer's way counts too, so Redis may still have the value for a moment.
+        // In memory, the duration of the round trip counts too, so Redis may still have the value for a moment.
         while two.get_or_load(1, 11).await == 10 {}
         assert_eq!((two.get(1), two.loads()), (Some(11), 1), "Redis does not return the expired value");
         assert_eq!(two.get_or_load(2, 12).await, 12, "a TTL of zero is a removal");
