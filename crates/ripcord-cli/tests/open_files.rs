@@ -31,7 +31,7 @@ fn silent_clients_with_every_descriptor_block_others_for_at_most_the_head_timeou
     drop(silent);
     server.terminate();
     let (code, log) = server.wait();
-    assert_eq!(code, Some(0));
+    assert_eq!(code, Some(0), "{log:#?}");
     let repeated = log.iter().filter(|line| line.contains("Cannot accept")).count();
     assert!(repeated as u64 <= started.elapsed().as_secs(), "at most one line per second: {log:#?}");
 }

@@ -41,7 +41,7 @@ async fn client(address: std::net::SocketAddr, open: &mut Vec<File>) -> TcpStrea
 }
 
 #[tokio::test]
-async fn server_without_descriptors_pauses_reports_it_once_and_accepts_again() {
+async fn server_without_descriptors_pauses_reports_it_once_accepts_again_and_shuts_down() {
     let (clock, time) = Clock::manual();
     let shutdown = Shutdown::builder().context(&Context::background().with_clock(clock)).build();
     let listener = ripcord_http::listen("127.0.0.1:0").await.expect("a free port");
@@ -84,6 +84,18 @@ async fn server_without_descriptors_pauses_reports_it_once_and_accepts_again() {
         assert!(answer.ends_with("here"), "{answer:?}");
     }
     assert!(reports.lock().expect("no panic").iter().all(|report| report.contains("Too many open files")));
+
+    // The shutdown begins while the server cannot accept connections.
+    let mut open = open_all();
+    let client = client(address, &mut open).await;
+    tokio::time::timeout(PATIENCE, async {
+        while reported() < 3 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("the server reports that it cannot accept");
+    drop((open, client));
     shutdown.begin("the end of the test");
     tokio::time::timeout(PATIENCE, serving).await.expect("it ends").expect("no panic");
 }

@@ -63,7 +63,7 @@ fn term_under_load_loses_nothing() {
     }
     // The grace is an hour, so the process ends because the last request has ended.
     let (code, log) = server.wait();
-    assert_eq!(code, Some(0));
+    assert_eq!(code, Some(0), "{log:#?}");
     assert!(log.iter().any(|line| line.contains("Every request has been answered")), "{log:#?}");
 }
 
@@ -76,7 +76,7 @@ fn ctrl_c_ends_an_idle_server() {
 
     server.interrupt();
     let (code, log) = server.wait();
-    assert_eq!(code, Some(0));
+    assert_eq!(code, Some(0), "{log:#?}");
     assert!(log.iter().any(|line| line.contains("SIGINT")));
 }
 

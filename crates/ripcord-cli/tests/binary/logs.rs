@@ -68,7 +68,7 @@ fn inspector_token_is_never_logged() {
         server.request("/no/such").answer();
         server.terminate();
         let (code, log) = server.wait();
-        assert_eq!(code, Some(0));
+        assert_eq!(code, Some(0), "{log:#?}");
         assert!(log.iter().any(|line| line.contains("Request answered")), "{log:#?}");
         assert!(!log.iter().any(|line| line.contains(token)), "{log:#?}");
     }

@@ -59,13 +59,8 @@ pub(super) async fn serve<S: HttpService>(serve: Serve<S>) {
     // The error code of the last `accept`. An error that repeats every second is reported once.
     let mut reported = None;
     loop {
-        let mut next = pin!(next(&listener, &server.permits));
-        // The shutdown is polled first, so that many new connections cannot keep the listener open.
-        let accepted = poll_fn(|task| match close_listener.as_mut().poll(task) {
-            Poll::Ready(()) => Poll::Ready(None),
-            Poll::Pending => next.as_mut().poll(task).map(Some),
-        });
-        match accepted.await {
+        let next = next(&listener, &server.permits);
+        match unless(close_listener.as_mut(), next).await {
             None => break,
             Some(Ok((stream, peer, permit))) => {
                 reported = None;
@@ -80,12 +75,9 @@ pub(super) async fn serve<S: HttpService>(serve: Serve<S>) {
                     on_accept_error(&error);
                 }
                 reported = error.raw_os_error();
-                let mut pause = pin!(clock.sleep(ACCEPT_PAUSE));
-                poll_fn(|task| match close_listener.as_mut().poll(task) {
-                    Poll::Ready(()) => Poll::Ready(()),
-                    Poll::Pending => pause.as_mut().poll(task).map(drop),
-                })
-                .await;
+                if unless(close_listener.as_mut(), clock.sleep(ACCEPT_PAUSE)).await.is_none() {
+                    break;
+                }
             }
         }
     }
@@ -93,6 +85,17 @@ pub(super) async fn serve<S: HttpService>(serve: Serve<S>) {
     close.cancel();
     drop(listening);
     finished(&connections).await;
+}
+
+/// Waits for `future`, or returns `None` if `close` ends first. Then `close` must not be polled again. `close` is polled before
+/// `future`, so that many new connections cannot keep the listener open.
+async fn unless<T>(mut close: Pin<&mut impl Future<Output = ()>>, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|task| match close.as_mut().poll(task) {
+        Poll::Ready(()) => Poll::Ready(None),
+        Poll::Pending => future.as_mut().poll(task).map(Some),
+    })
+    .await
 }
 
 /// Waits for a permit, then accepts a connection.
