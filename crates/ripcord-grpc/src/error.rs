@@ -124,7 +124,7 @@ impl Error {
     /// | error | code |
     /// |---|---|
     /// | the server responded with a status | the code of that status |
-    /// | a deadline or an idle timeout passed, or too little time was left to send the call | [`DeadlineExceeded`](Code::DeadlineExceeded) |
+    /// | a deadline or an idle timeout passed, or no time was left to send the call | [`DeadlineExceeded`](Code::DeadlineExceeded) |
     /// | the context was canceled | [`Cancelled`](Code::Cancelled) |
     /// | on a server: the request stream failed, usually because the client has reset it | [`Cancelled`](Code::Cancelled) |
     /// | on a client: the server has reset the stream, feature `h2` | the code that gRPC defines for the reason of the reset |
@@ -149,7 +149,7 @@ impl Error {
 
     /// Returns the error of the context in this process that ended the call. Returns `None` if no such context ended the call.
     ///
-    /// If the call was not sent because too little time was left, the context had not ended yet, and the result is `None`.
+    /// If the call was not sent because no time was left, the result is `None`, because the context itself had not ended yet.
     pub fn context_error(&self) -> Option<&ripcord::Error> {
         match &self.0.inside {
             Inside::Client(error) => error.context_error(),
@@ -160,8 +160,8 @@ impl Error {
 
     /// Returns whether the [`code`](Error::code) is [`DeadlineExceeded`](Code::DeadlineExceeded).
     ///
-    /// An error has this code if the deadline or an idle timeout of a context in this process passed, if too little time was left
-    /// to send the call, or if the server responded with this code.
+    /// An error has this code if the deadline or an idle timeout of a context in this process passed, if no time was left to send
+    /// the call, or if the server responded with this code.
     pub fn is_deadline_exceeded(&self) -> bool {
         self.code() == Code::DeadlineExceeded
     }

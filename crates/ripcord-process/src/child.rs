@@ -146,21 +146,24 @@ pub struct ChildHandle {
 }
 
 impl ChildHandle {
-    /// Sends a signal to the command's process group. Returns `Ok(false)` if the command and all of its descendants have already
-    /// ended.
+    /// Sends a signal to all processes in the command's process group. If the command
+    /// [shares the group](crate::Command::share_group) of this process, only the processes of the command receive the signal.
     ///
-    /// The command is not killed if it ignores the signal. To end the command, use [`end`](ChildHandle::end) or
+    /// Returns `Ok(false)` if the command and all of its descendants have already ended.
+    ///
+    /// If the command ignores the signal, it continues. To end the command, use [`end`](ChildHandle::end) or
     /// [`kill`](ChildHandle::kill).
     ///
     /// # Errors
     ///
-    /// Returns an error if this process may not signal any process of the group, because they belong to another user.
+    /// Returns an error if all of these processes belong to another user, and this process has no permission to signal them.
     pub fn signal(&self, signal: Signal) -> io::Result<bool> {
         self.shared.with_tree(|tree| tree.signal_group(signal)).transpose().map(|sent| sent.is_some())
     }
 
-    /// Starts to end the command. Sends `signal` to the command's process group now and, after the
-    /// [grace period](crate::Command::grace), `SIGKILL` to all remaining processes. Returns immediately.
+    /// Starts to end the command, and returns immediately. Sends `signal` now, to the same processes as
+    /// [`signal`](ChildHandle::signal). After the [grace period](crate::Command::grace), all remaining processes of the command
+    /// receive `SIGKILL`.
     ///
     /// Returns `Ok(false)` if the command and all of its descendants have already ended.
     ///
@@ -169,7 +172,7 @@ impl ChildHandle {
     ///
     /// # Errors
     ///
-    /// Returns an error if this process may not signal any process of the group, because they belong to another user.
+    /// Returns the errors of [`signal`](ChildHandle::signal).
     pub fn end(&self, signal: Signal) -> io::Result<bool> {
         self.shared.request(Request::StartGrace);
         self.shared.with_tree(|tree| tree.ask_to_end(signal)).transpose().map(|sent| sent.is_some())

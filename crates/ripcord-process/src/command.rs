@@ -55,19 +55,20 @@ use crate::tree::{MARK, Scope, Tree};
 ///
 /// A context ends when it is canceled or when its deadline passes. When the context of a command ends:
 ///
-/// 1. The command's process group receives `SIGTERM`.
+/// 1. The command's process group receives `SIGTERM`. If the command [shares the group](Command::share_group) of this process, only
+///    the processes of the command receive it.
 /// 2. When the command itself has exited, its remaining processes outside of the group receive `SIGTERM`.
 /// 3. After the [grace period](Command::grace), all remaining processes of the command receive `SIGKILL`.
-/// 4. When no process of the command is left, or 5 seconds after `SIGKILL` at the latest, `output`, `status` or [`Child::wait`]
-///    returns an [`Error`]. The `Error` contains the error of the context and, for `output`, the output that the command wrote
-///    before its end.
+/// 4. When no process of the command is left, `output`, `status` or [`Child::wait`] returns an [`Error`]. If a process is still
+///    left 5 seconds after `SIGKILL`, they return then. The `Error` contains the error of the context and, for `output`, the output
+///    that the command wrote before its end.
 ///
 /// If the command exits before its context ends, the processes that it left running receive `SIGTERM` immediately, and `SIGKILL`
 /// after the grace period.
 ///
 /// # Which processes belong to the command
 ///
-/// * the command's process group
+/// * all processes in the command's process group, unless the command [shares the group](Command::share_group) of this process
 /// * all descendants of the command
 /// * every process whose environment contains the command's mark, a unique text that `Command` adds to the variable
 ///   `RIPCORD_COMMAND`

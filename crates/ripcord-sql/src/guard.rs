@@ -78,9 +78,10 @@ impl<C, D: FnOnce(C)> ConnectionGuard<C, D> {
         ConnectionGuard { parts: Some((connection, discard)), is_unfinished: false }
     }
 
-    /// Calls `work` with the connection and awaits the future that `work` returns, until `grace` after the end of `ctx` at the
-    /// latest. Returns the future's output, even if `ctx` has ended in the meantime. [`Context::run_with_grace`] describes the
-    /// details.
+    /// Calls `work` with the connection, awaits the future that `work` returns, and returns the future's output.
+    ///
+    /// If `ctx` ends first, the future has `grace` more time. If it is ready within this time, this method returns its output
+    /// instead of an error. [`Context::run_with_grace`] describes the details.
     ///
     /// # Errors
     ///
@@ -92,7 +93,8 @@ impl<C, D: FnOnce(C)> ConnectionGuard<C, D> {
     ///
     /// # Cancel safety
     ///
-    /// If the future that this method returns is dropped before it is ready, the connection is unfinished.
+    /// If the future that this method returns is dropped after `work` was called and before the future is ready, the connection is
+    /// unfinished.
     pub async fn run<T>(
         &mut self,
         ctx: &Context,

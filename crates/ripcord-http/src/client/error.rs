@@ -14,9 +14,12 @@ use crate::RemoteCause;
 
 pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// The error of a failed call. The context of the call ended, too little time was left to send the call, the client (a tower
-/// service or reqwest) failed, or [`error_for_status`](super::reqwest::Response::error_for_status) rejected the status of the
-/// response.
+/// The error of a failed call. The call failed for one of these reasons:
+///
+/// - The context of the call ended.
+/// - Less time was left than the unit of the deadline header, 1 ms by default, so the call was not sent.
+/// - The wrapped client, a tower service or reqwest, failed.
+/// - [`error_for_status`](super::reqwest::Response::error_for_status) rejected the status of the response.
 ///
 /// ```
 /// use std::time::Duration;
@@ -50,7 +53,7 @@ pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
 /// | question | method |
 /// |---|---|
 /// | Is it safe to send the request again, even a POST? | [`is_not_sent`](Error::is_not_sent) |
-/// | Did the connection to the server fail? | [`is_connect`](Error::is_connect) |
+/// | Was it impossible to connect to the server? | [`is_connect`](Error::is_connect) |
 /// | Did a deadline or a timeout end the call? | [`is_timeout`](Error::is_timeout) |
 /// | What did the server answer? | [`status`](Error::status) and [`headers`](Error::headers) |
 ///
@@ -160,8 +163,11 @@ impl Error {
         self.context_error().is_some_and(ripcord::Error::is_canceled)
     }
 
-    /// Returns whether a context ended the call because its deadline or an idle timeout passed, or whether the call was not sent
-    /// because too little time was left.
+    /// Returns whether the call ended because the deadline or an idle timeout of a context passed. This is the context of the call,
+    /// or another context whose error the wrapped client returned.
+    ///
+    /// The result is also `true` if the call was not sent because too little time was left: less than the unit of the deadline
+    /// header, which is 1 ms by default.
     ///
     /// The wrapped client's own timeouts do not count. [`is_timeout`](Error::is_timeout) includes them.
     pub fn is_deadline_exceeded(&self) -> bool {
@@ -173,7 +179,8 @@ impl Error {
     ///
     /// This is the context of the call, or another context whose error is among the sources of the wrapped client's error.
     ///
-    /// If the call was not sent because too little time was left, the context had not ended yet, and the result is `None`.
+    /// If the call was not sent because [too little time](Error::is_deadline_exceeded) was left, the result is `None`, because the
+    /// context had not ended yet.
     pub fn context_error(&self) -> Option<&ripcord::Error> {
         match &self.0.kind {
             Kind::Context(error) => Some(error),
@@ -225,8 +232,9 @@ impl Error {
         }
     }
 
-    /// Returns whether a deadline, an idle timeout, or a timeout of the wrapped client ended the call, or whether the call was not
-    /// sent because too little time was left.
+    /// Returns whether a deadline, an idle timeout, or a timeout of the wrapped client ended the call.
+    ///
+    /// The result is also `true` if the call was not sent because [too little time](Error::is_deadline_exceeded) was left.
     pub fn is_timeout(&self) -> bool {
         match &self.0.kind {
             Kind::Client(error) if !self.is_deadline_exceeded() => sources::is_timeout(&**error),

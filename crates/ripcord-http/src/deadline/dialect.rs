@@ -104,8 +104,10 @@ impl Dialect {
         }
     }
 
-    /// Returns the value of this dialect's header. `left` is the time left until the deadline. It is rounded down to the unit of
-    /// the header.
+    /// Returns the value of this dialect's header. `left` is the time left until the deadline.
+    ///
+    /// The time is rounded down to whole milliseconds. For `grpc-timeout`, it is rounded down to a unit that depends on the time:
+    /// see [`grpc_timeout::encode`]. A time above the maximum of the header becomes the maximum.
     ///
     /// Returns `None` if the result would be zero, or if the dialect is [absolute](Dialect::is_absolute).
     pub fn encode(self, left: Duration) -> Option<Encoded> {

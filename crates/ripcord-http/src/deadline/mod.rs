@@ -20,8 +20,8 @@
 //! digits than the dialect allows is malformed. If the dialect allows any number of digits, a value that is too large becomes the
 //! maximum.
 //!
-//! The functions `encode` round down. They return `None` if the result would be zero. In that case, do not send the request,
-//! because no time is left.
+//! The functions `encode` round down, and a time above the maximum of the header becomes the maximum. They return `None` if the
+//! result would be zero. In that case, do not send the request, because no time is left.
 //!
 //! A deadline in a header can only shorten the deadline of the server: see [`TrustPolicy`](crate::TrustPolicy).
 

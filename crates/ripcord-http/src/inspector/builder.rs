@@ -76,9 +76,11 @@ impl InspectorBuilder {
     /// Sets the maximum number of finished entries that the page shows for each range of latencies. An entry is a request or
     /// [watched](Inspector::watch) work. Default: 10.
     ///
-    /// There are nine ranges, such as 10 ms to 50 ms. The inspector keeps the latest entries of each range. It also keeps as many
-    /// of the latest entries, from all ranges, that were canceled, exceeded their deadline, panicked, or have a status of 500 or
-    /// above.
+    /// There are nine ranges, such as 10 ms to 50 ms. The inspector keeps the latest entries of each range. Of successful entries
+    /// below 1 ms, it keeps at most `max_kept` per 100 ms.
+    ///
+    /// One more list, with the same maximum, contains the latest entries from all ranges that were canceled, exceeded their
+    /// deadline, panicked, or have a status of 500 or above.
     pub fn max_kept(self, max_kept: usize) -> Self {
         InspectorBuilder { max_kept, ..self }
     }

@@ -70,9 +70,12 @@ pub use self::{limits::Limits, listen::listen, service::PeerAddr};
 /// # Connections
 ///
 /// Every connection is [watched](crate::server::connection). If a client disconnects, the contexts of its requests end. If a client
-/// sends no request, sends an incomplete request, or stops reading, the connection is closed after a timeout. The response to a
-/// malformed request contains the reason. If a connection cannot be accepted, for example because too many files are open, the
-/// server tries again every second.
+/// sends no request or an incomplete request, the connection is closed after a timeout, which [`Limits`] sets. If a client stops
+/// reading a response, the connection is dropped or the HTTP/2 stream is reset when the request has ended. If hyper has already
+/// buffered the end of the response, the connection is dropped when the client has read nothing for 30 seconds.
+///
+/// The response to a malformed request contains the reason. If a connection cannot be accepted, for example because too many files
+/// are open, the server tries again every second.
 ///
 /// # Shutdown
 ///
@@ -137,7 +140,8 @@ pub struct Serve<S> {
 
 type OnAcceptError = Arc<dyn Fn(&io::Error) + Send + Sync>;
 
-/// The refusal of a malformed or too large HTTP/1 request. Passed to the function of [`Serve::on_refusal`].
+/// The refusal of an HTTP/1 request that is malformed or whose head is too large (see [`Limits::max_head`]). Passed to the function
+/// of [`Serve::on_refusal`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refusal {
@@ -162,7 +166,8 @@ impl<S> Serve<S> {
         Serve { shutdown: Some(shutdown.clone()), ..self }
     }
 
-    /// Sets a function that is called for each malformed or too large HTTP/1 request. Use it for logs and metrics. Default: none.
+    /// Sets a function that is called for each HTTP/1 request that is malformed or whose head is too large (see
+    /// [`Limits::max_head`]). Use it for logs and metrics. Default: none.
     ///
     /// The server responds to such a request itself, and the request does not reach the service. The function runs in the task of
     /// the connection, so it must not block.

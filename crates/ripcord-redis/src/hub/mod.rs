@@ -71,16 +71,17 @@ use stats::Counters;
 /// # Which cancel counts
 ///
 /// The first cancel of an ID wins, and all machines see its cause. Redis keeps the cancel for the [`ttl`](HubBuilder::ttl), 1 hour
-/// by default. A context that is bound during this time ends a moment after its bind. After this time, the ID is like a new ID.
-/// Use an ID for one piece of work only.
+/// by default. A context that is bound to the ID during this time ends a moment later. After this time, Redis forgets the cancel,
+/// and the ID is like a new ID. Use an ID for one piece of work only.
 ///
 /// # When Redis is unavailable
 ///
 /// Bound contexts continue. When Redis is available again, the hub reads the cancels that it has missed, and ends the contexts
 /// with these IDs. [`cancel`](Hub::cancel) fails.
 ///
-/// A master of Redis answers before its replicas have a copy of a write. If the master fails at this moment, a cancel can be lost
-/// for the machines that have not received its message.
+/// Redis stores a cancel and sends it to all machines as a message. The master of Redis answers `cancel` before its replicas have a
+/// copy of the cancel. If the master fails before a replica has the copy, the stored cancel is lost, and contexts on machines that
+/// have not received the message continue.
 ///
 /// # Clones
 ///
@@ -96,10 +97,10 @@ pub trait ContextExt {
     /// contexts may have the same ID.
     ///
     /// The [cause](ripcord::Error::cause) of the child's end is then a [`RemoteCancel`]. It contains the cause that was passed to
-    /// `cancel`, the name of the client that canceled, and its line of code.
+    /// `cancel`, the name of the client that called `cancel`, and the line of code of that call.
     ///
-    /// This method neither waits for Redis nor fails. If the ID was canceled earlier, the child ends a moment after this call. If
-    /// Redis is unavailable, the child ends after the outage.
+    /// This method neither waits for Redis nor fails. If the ID was canceled earlier, the child ends a moment after this call, or
+    /// after the outage if Redis is unavailable.
     ///
     /// An ID has 1 to 256 bytes. If `id` is empty or longer, the child ends only with its parent, and
     /// [`HubStats::invalid_ids`] counts the ID. [`cancel`](Hub::cancel) refuses such IDs.

@@ -48,8 +48,8 @@ impl CopyIn {
 
     /// Ends the data, waits until the server has stored the data, and returns the number of rows.
     ///
-    /// If the context ends in the meantime, the COPY is canceled in the server, and the future waits for the outcome, at most for
-    /// the [grace period](super::PoolBuilder::grace).
+    /// If the context ends in the meantime, the COPY is canceled in the server. The future waits for the outcome, but not longer
+    /// than the [grace period](super::PoolBuilder::grace).
     ///
     /// # Errors
     ///

@@ -7,7 +7,7 @@
 //! | when the context ends | the call | the connection |
 //! |---|---|---|
 //! | while the call waits for a connection | returns an error immediately | |
-//! | while the call waits for the response to a statement or to `commit` | cancels the statement in the server, and waits for the outcome, at most for the [grace period](PoolBuilder::grace). Returns a result if the statement has succeeded in the meantime | is clean when the call returns |
+//! | while the call waits for the response to a statement or to `commit` | cancels the statement in the server, and waits for the outcome, but not longer than the [grace period](PoolBuilder::grace). Returns a result if the statement has succeeded in the meantime | is clean when the call returns |
 //! | while a row stream or a COPY is open, or a transaction begins or rolls back | returns an error immediately | the statement is canceled in the background |
 //! | between two statements of a transaction | the next statement returns an error | the transaction is rolled back in the background |
 //!

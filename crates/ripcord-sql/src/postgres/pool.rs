@@ -186,7 +186,7 @@ impl PoolBuilder {
     /// make a connection clean, the pool cancels the statement in the server, waits for the response, and rolls back an open
     /// transaction. If this takes longer than the grace period, the connection is closed.
     ///
-    /// A call whose context has ended waits for the response of the server, at most for the grace period.
+    /// A call whose context has ended waits for the response of the server, but not longer than the grace period.
     pub fn grace(self, grace: Duration) -> Self {
         PoolBuilder { grace, ..self }
     }

@@ -239,9 +239,9 @@ macro_rules! statements {
             /// Runs a statement and returns all its rows. `params` contains the values of the parameters `$1`, `$2` and so on, such
             /// as `&[&id, &name]`, or `&[]` for a statement without parameters.
             ///
-            /// If the context ends first, the statement is canceled in the server. The future waits for the outcome, at most for
-            /// the [grace period](super::PoolBuilder::grace). If the statement has succeeded in the meantime, the future returns
-            /// its result.
+            /// If the context ends first, the statement is canceled in the server. The future waits for the outcome, but not longer
+            /// than the [grace period](super::PoolBuilder::grace). If the statement has succeeded in the meantime, the future
+            /// returns its result.
             ///
             /// # Errors
             ///

@@ -198,8 +198,8 @@ impl Transaction {
     /// Commits the transaction.
     ///
     /// If `ctx` or the transaction's context ends during the commit, the commit is canceled in the server, and the future waits for
-    /// the outcome, at most for the [grace period](super::PoolBuilder::grace). If the commit has succeeded in the meantime, the
-    /// future returns `Ok`.
+    /// the outcome, but not longer than the [grace period](super::PoolBuilder::grace). If the commit has succeeded in the meantime,
+    /// the future returns `Ok`.
     ///
     /// # Errors
     ///

@@ -49,7 +49,7 @@
 //! | stops reading the last part of a response, which hyper has buffered | the connection is dropped after the [send timeout](Watch::send_timeout), 30 s |
 //! | does not finish the head of a request | the connection is closed after the [head timeout](Watch::head_timeout), 30 s |
 //! | sends no further request | the connection is closed after the [idle timeout](Watch::idle_timeout), 75 s |
-//! | is still sending a body when the response is sent | the response has `Connection: close`; before the close, more data from the client is read and dropped for a short time, so that the client receives the response |
+//! | is still sending a body when the response is sent | the response has `Connection: close`; before the close, more data from the client is read and dropped for up to 10 seconds, so that the client receives the response |
 //! | upgrades the connection | the connection is watched until it is closed |
 //!
 //! Only requests that pass through a [`ContextLayer`](super::ContextLayer) are canceled. Other handlers continue after a FIN.
