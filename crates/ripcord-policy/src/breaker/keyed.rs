@@ -200,7 +200,8 @@ where
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if a setting of `each` is out of bounds. The error names the first such setting.
+    /// [`ConfigError`] if a setting of the builder passed to [`KeyedCircuitBreaker::builder`] is out of bounds. The error names
+    /// the first such setting.
     pub fn build(self) -> Result<KeyedCircuitBreaker<K, C>, ConfigError> {
         self.each.check()?;
         let breakers = Breakers { by_key: IdleMap::new(), forgotten: KeyedCircuitBreakerStats::default() };

@@ -66,14 +66,15 @@ use shared::Shared;
 /// # States
 ///
 /// * *Closed*: the breaker admits all calls and counts their results. When enough calls have failed, the breaker opens.
-/// * *Open*: the breaker refuses all calls for the time `open_for`. After this time, the breaker is half-open.
+/// * *Open*: the breaker refuses all calls for the time [`open_for`](CircuitBreakerBuilder::open_for). After this time, the
+///   breaker is half-open.
 /// * *Half-open*: the breaker admits a few calls, which are called probes, to find out whether the service works again. At most
-///   `half_open_calls` probes are in flight at a time. The breaker refuses further calls. After `half_open_successes`
-///   successful probes the breaker closes. When a probe fails, is [slow](CircuitBreakerBuilder::slow_call) or does not return
-///   within `half_open_timeout`, the breaker opens again.
+///   [`half_open_calls`](CircuitBreakerBuilder::half_open_calls) probes are in flight at a time. The breaker refuses further
+///   calls. After [`half_open_successes`](CircuitBreakerBuilder::half_open_successes) successful probes the breaker closes. When
+///   a probe fails, is [slow](CircuitBreakerBuilder::slow_call) or does not return within
+///   [`half_open_timeout`](CircuitBreakerBuilder::half_open_timeout), the breaker opens again.
 ///
-/// The builder has a method for each of these settings. See [`CircuitBreakerBuilder`] for the rules by which the breaker opens,
-/// and for the defaults.
+/// See [`CircuitBreakerBuilder`] for the rules by which the breaker opens, and for the defaults.
 ///
 /// # What counts as a failure
 ///
@@ -120,8 +121,9 @@ impl CircuitBreaker {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if `threshold` or `reset` is zero. The error shows `threshold` as `consecutive_failures` and `reset` as
-    /// `open_for`, which are the names of the builder's methods.
+    /// [`ConfigError`] if `threshold` or `reset` is zero. The error shows `threshold` as
+    /// [`consecutive_failures`](CircuitBreakerBuilder::consecutive_failures) and `reset` as
+    /// [`open_for`](CircuitBreakerBuilder::open_for), which are the names of the builder's methods.
     #[doc(alias("NewCircuitBreaker"))]
     pub fn new(name: impl Into<Cow<'static, str>>, threshold: u32, reset: Duration) -> Result<Self, ConfigError> {
         like_go(name.into(), threshold, reset).build()

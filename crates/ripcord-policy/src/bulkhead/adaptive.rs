@@ -27,10 +27,10 @@ use crate::semaphore::Semaphore;
 /// has little load. The limit shrinks when calls take longer or fail. The algorithm is a gradient limiter, like Envoy's
 /// adaptive concurrency. It is deterministic: the same calls at the same times give the same limits.
 ///
-/// The more calls of a [`window`](Self::window) fail, the more the limit shrinks, at most to about half. An attempt timeout
-/// is a failure. A call that never returns has no effect on the limit. So a [`Stack`](crate::Stack) with an adaptive
-/// bulkhead should have an attempt timeout. Calls with the outcome [`Outcome::Neutral`](crate::Outcome::Neutral) do not
-/// count.
+/// The more calls of a [`window`](Self::window) fail, the more the limit shrinks. One window lowers it at most to about half.
+/// An attempt timeout is a failure. A call that never returns has no effect on the limit. So a [`Stack`](crate::Stack) with an
+/// adaptive bulkhead should have an attempt timeout. Calls with the outcome [`Outcome::Neutral`](crate::Outcome::Neutral) do
+/// not count.
 ///
 /// At first the limit is [`min_limit`](Self::min_limit), and the bulkhead measures the unloaded latency of the first calls.
 /// The service may become permanently slower or faster, so the bulkhead measures the unloaded latency again at the interval
@@ -64,14 +64,15 @@ impl AdaptiveLimit {
     }
 
     /// Sets the minimum of the limit. The limit never shrinks below this number of calls in flight. The number must be at
-    /// least 1. Choose a number of calls that the service can certainly serve at the same time. Default: 5.
+    /// least 1 and at most the [`max_limit`](Self::max_limit). Choose a number of calls that the service can certainly serve
+    /// at the same time. Default: 5.
     pub fn min_limit(mut self, calls: usize) -> Self {
         self.min_limit = calls;
         self
     }
 
     /// Sets the maximum of the limit. The limit never grows above this number of calls in flight. The number must be at
-    /// least the [`min_limit`](Self::min_limit). Default: 1000.
+    /// least the [`min_limit`](Self::min_limit) and at most 2^61 - 1. Default: 1000.
     pub fn max_limit(mut self, calls: usize) -> Self {
         self.max_limit = calls;
         self
@@ -87,12 +88,11 @@ impl AdaptiveLimit {
         self
     }
 
-    /// Sets the minimum length of a window. A window is a period after which the limit changes. The length must be longer than
-    /// zero. Default: 100 ms.
+    /// Sets the minimum length of a window. The limit can change at the end of each window: the latencies and failures of the
+    /// calls that started in the window decide how. The length must be longer than zero. Default: 100 ms.
     ///
-    /// The latencies and failures of the calls that started in a window decide how the limit changes. If fewer than 20 calls
-    /// have started after this time, the window continues until 20 calls have started. The limit changes when nine tenths of
-    /// these calls have ended.
+    /// A window takes new calls for at least this long, and until 20 calls have started in it. The window then ends as soon as
+    /// nine tenths of its calls have ended.
     pub fn window(mut self, duration: Duration) -> Self {
         self.window = duration;
         self

@@ -195,7 +195,7 @@ impl Bulkhead {
 }
 
 impl BulkheadBuilder {
-    /// Sets the maximum number of calls in flight: the number of permits. The number must be at least 1. Required.
+    /// Sets the maximum number of calls in flight: the number of permits. The number must be from 1 to 2^61 - 1. Required.
     ///
     /// If the limit is [adaptive](Self::adaptive), this is only the initial limit, which later rises and falls. It applies as soon
     /// as the bulkhead has measured the [unloaded latency](AdaptiveLimit#how-the-limit-changes) for the first time. Until then,
@@ -240,9 +240,10 @@ impl BulkheadBuilder {
     ///
     /// [`ConfigError`] in these cases:
     ///
-    /// * The [`limit`](Self::limit) is not set, is 0, or is above the maximum. The error shows the maximum.
+    /// * The [`limit`](Self::limit) is not set, is 0, or is more than 2^61 - 1.
     /// * A setting of the [adaptive limit](Self::adaptive) is out of bounds.
-    /// * The `limit` is below the `min_limit` or above the `max_limit` of the adaptive limit.
+    /// * The `limit` is below the [`min_limit`](AdaptiveLimit::min_limit) or above the [`max_limit`](AdaptiveLimit::max_limit) of
+    ///   the adaptive limit.
     pub fn build(self) -> Result<Bulkhead, ConfigError> {
         let limit = self.limit.ok_or_else(|| ConfigError::new("limit", "at least 1", "nothing"))?;
         at_least_one("limit", limit)?;

@@ -74,7 +74,7 @@ pub trait SecondLevel<K, V>: Send + Sync + 'static {
     fn sync(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 
     /// Returns how long the first level may keep a value whose TTL is `ttl`. The cache calls this method after it has received the
-    /// value. A second level returns a shorter time while it would not learn of changes by other processes. Default: `ttl`.
+    /// value. A second level returns a shorter time while changes by other processes do not reach it. Default: `ttl`.
     fn first_level_ttl(&self, ttl: Option<Duration>) -> Option<Duration> {
         ttl
     }

@@ -33,13 +33,13 @@ pub struct CacheStats {
     pub expired: u64,
     /// Values replaced by another value of the same key.
     pub replaced: u64,
-    /// Values removed by `remove`, by `clear`, or when the cache was closed.
+    /// Values removed by [`remove`](super::Cache::remove), by [`clear`](super::Cache::clear), or when the cache was closed.
     pub removed: u64,
     /// Values that came from the [second level](super::CacheBuilder::second_level) instead of a load.
     pub second_level_hits: u64,
-    /// Questions that the second level answered without a value. A load followed.
+    /// Reads of the second level that found no value. A load followed.
     pub second_level_misses: u64,
-    /// Questions that the second level did not answer, for example during an outage. A load followed.
+    /// Reads that the second level did not answer, for example during an outage. A load followed.
     pub second_level_unavailable: u64,
     /// Loads that waited for the load of another process.
     pub waited: u64,

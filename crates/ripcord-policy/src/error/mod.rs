@@ -159,8 +159,8 @@ impl<E> Error<E> {
     }
 
     /// Returns whether a [`RateLimiter`](crate::RateLimiter) or [`KeyedLimiter`](crate::KeyedLimiter) refused the last attempt
-    /// because the attempt needed more tokens than the limiter can grant. If the wait for a token would not have ended before
-    /// the deadline, [`is_deadline_exceeded`](Error::is_deadline_exceeded) is true instead.
+    /// for one of the reasons listed for [`Refused::is_limited`]. If the wait for a token would not have ended before the
+    /// deadline, [`is_deadline_exceeded`](Error::is_deadline_exceeded) is true instead.
     pub fn is_limited(&self) -> bool {
         self.refused().is_some_and(Refused::is_limited)
     }

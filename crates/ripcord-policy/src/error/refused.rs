@@ -172,8 +172,8 @@ impl Refused {
     }
 
     /// Returns whether a [`RateLimiter`](crate::RateLimiter) or [`KeyedLimiter`](crate::KeyedLimiter) refused the operation
-    /// because the operation needs more tokens than the limiter can grant: the number is above the burst, or too many other
-    /// waiters and reservations come first.
+    /// because its number of tokens is above the burst, or because the waiters and reservations, including this operation,
+    /// would need more than 2^36 (69 billion) tokens.
     pub fn is_limited(&self) -> bool {
         matches!(&*self.0, Reason::Limited { .. } | Reason::ExceedsBurst { .. })
     }
@@ -205,7 +205,7 @@ impl Refused {
     /// Returns whether the same operation can succeed later. Returns `true` in these cases, and `false` for all other errors:
     ///
     /// * A circuit breaker refused the operation.
-    /// * A rate limiter had too many waiters and reservations.
+    /// * The waiters and reservations of a rate limiter would have needed more than 2^36 (69 billion) tokens.
     /// * The [backend](Refused::is_unavailable) of a rate limiter was unavailable.
     /// * A worker pool or bulkhead was full.
     pub fn is_transient(&self) -> bool {

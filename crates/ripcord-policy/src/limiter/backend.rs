@@ -26,7 +26,8 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// Claims `tokens` tokens of a bucket.
     ///
     /// If the tokens are available now, takes them. If they become available in less than `longest_wait`, takes them too, and
-    /// returns the delay. If `longest_wait` is `None`, takes them with any delay. Otherwise takes no tokens.
+    /// returns the delay. If `longest_wait` is `None`, takes them whatever the delay is, even if they never become available at
+    /// the current rate. Otherwise takes no tokens: [`Claimed`] lists the reasons.
     ///
     /// If the future is dropped after the claim was sent, the backend must return the tokens to the bucket.
     fn claim<'a>(&'a self, bucket: BucketId<'a>, tokens: u32, longest_wait: Option<Duration>)
@@ -74,20 +75,22 @@ pub struct BucketId<'a> {
 pub enum Claimed {
     /// The tokens were taken.
     Granted {
-        /// The time after which the tokens may be used. It is zero if they may be used now, and `None` if they never become
-        /// available at the current rate.
+        /// The time after which the tokens may be used. It is zero if they may be used now. It is `None` if they never become
+        /// available at the current rate, and the claim has no `longest_wait`.
         delay: Option<Duration>,
         /// The handle with which the limiter returns the tokens if they are not used. `None` if the tokens need not be returned.
         promise: Option<Box<dyn Promise>>,
     },
-    /// The tokens were not taken, because they become available only after this time. `None` means never, at the current rate.
+    /// The tokens were not taken, because the wait for them would not be shorter than the `longest_wait` of the claim. The value
+    /// is the length of the wait. `None` means that the tokens never become available at the current rate.
     Late(Option<Duration>),
     /// The tokens were not taken, because the claim is for more tokens than the burst.
     ExceedsBurst {
         /// The current burst of the bucket.
         burst: u32,
     },
-    /// The tokens were not taken, because the waiters and reservations of the bucket already need too many tokens.
+    /// The tokens were not taken, because the waiters and reservations of the bucket, including this claim, would need more
+    /// tokens than the backend supports.
     Full,
     /// The backend is unavailable, and refuses the claim.
     Unavailable {
@@ -98,14 +101,14 @@ pub enum Claimed {
 
 /// Tokens that a [`Backend`] has granted and that are not used yet. Dropping a promise does not return its tokens.
 pub trait Promise: fmt::Debug + Send + Sync {
-    /// Waits until the tokens may be used at another time than before, because the rate was changed. Returns the new delay, as in
-    /// [`Claimed::Granted`]. The limiter calls this method again after each change. The future must also be ready for a change
-    /// between the claim and the call. Default: never ready.
+    /// Waits until a change of the rate moves the time from which the tokens may be used. Returns the new delay, as in
+    /// [`Claimed::Granted`]. If the rate was changed between the claim and this call, returns at once. The limiter calls this
+    /// method again after each change. Default: waits forever.
     fn moved(&mut self) -> BoxFuture<'_, Option<Duration>> {
         Box::pin(pending())
     }
 
-    /// Starts to return the tokens to the bucket, and does not wait for the end. The backend then calls `then` on any thread, with
-    /// the number of tokens that returned to the bucket. If this number is unknown, it drops `then` instead.
+    /// Starts to return the tokens to the bucket, and does not wait until they have returned. The backend later calls `then` on any
+    /// thread, with the number of tokens that returned to the bucket. If this number is unknown, it drops `then` instead.
     fn refund(self: Box<Self>, then: Refunded);
 }

@@ -251,8 +251,9 @@ impl RateLimiter {
     /// Reserves a token without waiting for it. If the bucket has no token, the reserved token may be used only after a delay. With
     /// a [`backend`](RateLimiterBuilder::backend), blocks the thread until the backend answers.
     ///
-    /// Sleep for the time [`Reservation::delay`], and then make the call. If you do not make the call, return the token to
-    /// the bucket with [`Reservation::cancel`]. Dropping the reservation does not return the token.
+    /// If [`Reservation::act_at`] returns `None`, the token may never be used, for example because the rate is zero: do not make
+    /// the call. Otherwise sleep for the time [`Reservation::delay`], and then make the call. If you do not make the call, return
+    /// the token to the bucket with [`Reservation::cancel`]. Dropping the reservation does not return the token.
     #[doc(alias("Reserve"))]
     pub fn reserve(&self) -> Reservation {
         self.reserve_n(1).expect("a burst is at least 1")

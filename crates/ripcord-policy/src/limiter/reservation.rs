@@ -19,6 +19,9 @@ use crate::Refused;
 /// until [`act_at`](Reservation::act_at), and then make the call. If you do not make the call, return the tokens to the
 /// bucket with [`cancel`](Reservation::cancel). Dropping the reservation does not return the tokens.
 ///
+/// If `act_at` returns `None`, the tokens may never be used, for example because the rate is zero. The reservation then holds
+/// no tokens: do not wait, and do not make the call.
+///
 /// ```
 /// use std::time::Duration;
 /// use ripcord::Clock;
@@ -90,9 +93,12 @@ impl Reservation {
 
     /// Returns how long to wait until the tokens may be used. Returns zero if the tokens may be used already.
     ///
-    /// Returns `Duration::MAX` if the tokens may never be used, because the rate was zero or almost zero when they were
-    /// reserved, or because the [`backend`](super::RateLimiterBuilder::backend) is unavailable. The reservation then holds no
-    /// tokens.
+    /// Returns `Duration::MAX` if the tokens may never be used. The reservation then holds no tokens. This happens in these
+    /// cases:
+    ///
+    /// * The rate was zero or almost zero when the tokens were reserved.
+    /// * The waiters and reservations, including this one, would need more than 2^36 (69 billion) tokens.
+    /// * The [`backend`](super::RateLimiterBuilder::backend) was unavailable, and refused the reservation.
     pub fn delay(&self) -> Duration {
         match self.act_at {
             Some(at) => Duration::from_nanos(at.saturating_sub(self.source.time().now())),

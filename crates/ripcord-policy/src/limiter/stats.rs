@@ -13,8 +13,8 @@ use crate::tally::Tally;
 ///
 /// * `calls.succeeded` counts granted requests: the sum of `allowed`, `waited` and `reserved`.
 /// * `calls.canceled` counts waits that ended without their tokens, because the future was dropped or its context ended.
-/// * `calls.rejected` counts refused requests: `denied`, `deadline_refused`, requests above the burst, and waits whose
-///   context had ended before the wait.
+/// * `calls.rejected` counts refused requests: `denied`, `deadline_refused`, `unavailable`, waits for [too many
+///   tokens](crate::Refused::is_limited), reservations above the burst, and waits whose context had ended before the wait.
 /// * `calls.failed` is always 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

@@ -30,10 +30,10 @@ use crate::config::at_least_one;
 ///
 /// # Why a budget
 ///
-/// The setting `max_attempts` limits the attempts of one call. It does not limit the load on the service in an outage: if
-/// the calls of all callers fail, four attempts per call are four times the usual load. A budget limits this load. While
-/// most calls succeed, the returned tokens pay for the retries. In an outage, a budget with the defaults pays for at most
-/// 100 retries.
+/// The setting [`max_attempts`](super::RetryBuilder::max_attempts) limits the attempts of one call. It does not limit the load
+/// on the service in an outage: if the calls of all callers fail, four attempts per call are four times the usual load. A
+/// budget limits this load. While most calls succeed, the returned tokens pay for the retries. In an outage, a budget with
+/// the defaults pays for at most 100 retries.
 ///
 /// # Defaults
 ///

@@ -54,8 +54,9 @@ use progress::Progress;
 ///   happens during a wait, the wait ends. The retry then returns the error of the context ([`Error::context_error`]).
 /// * If the next wait would end at or after the deadline of the context, the retry does not wait. It fails at once, with
 ///   [`StopReason::Deadline`](crate::StopReason::Deadline).
-/// * A retry stops after `max_attempts` attempts, after an error that [`retry_if`](RetryBuilder::retry_if) rejects, or when its
-///   budget has too few tokens: see [`StopReason`](crate::StopReason).
+/// * A retry stops after [`max_attempts`](RetryBuilder::max_attempts) attempts, after an error that
+///   [`retry_if`](RetryBuilder::retry_if) rejects, or when its [`budget`](RetryBuilder::budget) has too few tokens: see
+///   [`StopReason`](crate::StopReason).
 /// * A retry inside an attempt of another retry makes only one attempt, so that attempts do not multiply: see
 ///   [`Attempt`](crate::Attempt).
 /// * If the context is canceled or its deadline passes during an attempt, the retry does not drop the attempt. The call must

@@ -83,8 +83,10 @@ impl Context {
     /// and this context's [clock](Context::clock) measures it.
     ///
     /// With a timeout of zero, the returned child has already ended. A timeout of more than 292 years, such as
-    /// [`Duration::MAX`], sets no deadline. If this context has an earlier deadline that cannot be moved, the method
-    /// returns a clone of this context.
+    /// [`Duration::MAX`], sets no deadline. If this context already has an earlier deadline, the timeout has no effect, and
+    /// the method returns a clone of this context. There is one exception: if the earlier deadline is
+    /// [movable](Context::with_movable_deadline) or belongs to another [clock](Context::with_clock), the method returns a
+    /// child, because that deadline can still become the later one.
     ///
     /// The child has no [`Canceler`]: only the timeout or the end of this context ends it. To be able to cancel the child,
     /// call this method on a context from [`with_cancel`](Context::with_cancel).
@@ -183,7 +185,10 @@ impl Context {
     /// Returns a child context that ends at `deadline`, or when this context ends.
     ///
     /// With a deadline in the past, the returned child has already ended. A deadline more than 292 years away has no
-    /// effect. If this context has an earlier deadline that cannot be moved, the method returns a clone of this context.
+    /// effect. If this context already has an earlier deadline, the new deadline has no effect, and the method returns a
+    /// clone of this context. There is one exception: if the earlier deadline is
+    /// [movable](Context::with_movable_deadline) or belongs to another [clock](Context::with_clock), the method returns a
+    /// child, because that deadline can still become the later one.
     ///
     /// If this context has a [manual clock](Clock::manual), compute the deadline from [`Clock::now`], not from
     /// `Instant::now`.

@@ -342,8 +342,8 @@ impl Context {
     /// Returns whether `self` and `other` refer to the same context, like `Arc::ptr_eq`.
     ///
     /// A clone refers to the same context. [`with_deadline`](Context::with_deadline) and
-    /// [`with_timeout`](Context::with_timeout) return a clone if the new deadline would have no effect, because the context
-    /// already has an earlier deadline that cannot be moved.
+    /// [`with_timeout`](Context::with_timeout) return a clone if the new deadline has no effect, because the context already
+    /// has an earlier deadline.
     ///
     /// ```
     /// use ripcord::Context;

@@ -157,7 +157,8 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
 
     /// Waits for a token of `key`, and takes it. Returns the duration of the wait.
     ///
-    /// If the token becomes available at the moment when `ctx` ends, the wait succeeds.
+    /// If the token becomes available at the moment when `ctx` ends, the wait succeeds. If the rate of the key is zero and `ctx`
+    /// has no deadline, the wait ends only when the rate is changed or `ctx` is canceled.
     ///
     /// # Errors
     ///
@@ -214,13 +215,13 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     }
 
     /// Reserves a token of `key` without waiting for it. If the bucket of `key` has no token, the reserved token may be used only
-    /// after a delay. See [`RateLimiter::reserve`].
+    /// after a delay, or never if the rate of the key is zero. See [`RateLimiter::reserve`].
     pub fn reserve(&self, key: &K) -> Reservation {
         self.limiter(key).reserve()
     }
 
     /// Reserves `n` tokens of `key` without waiting for them. If the bucket of `key` has fewer tokens, the reserved tokens may be
-    /// used only after a delay. See [`RateLimiter::reserve`].
+    /// used only after a delay, or never if the rate of the key is zero. See [`RateLimiter::reserve`].
     ///
     /// # Errors
     ///
@@ -235,7 +236,8 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if `rate` is negative, NaN or has a period of zero. All keys then keep their old rates.
+    /// [`ConfigError`] if `rate` is negative, NaN or has a period of zero, or if the [`backend`](KeyedLimiterBuilder::backend) of
+    /// the limiter could not store the rate. All keys then keep their old rates.
     pub fn set_rate(&self, rate: Rate) -> Result<(), ConfigError> {
         let rate = rate.check()?;
         match &self.shared.backend {
@@ -254,7 +256,8 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if `burst` is 0. All keys then keep their old bursts.
+    /// [`ConfigError`] if `burst` is 0, or if the [`backend`](KeyedLimiterBuilder::backend) of the limiter could not store the
+    /// burst. All keys then keep their old bursts.
     pub fn set_burst(&self, burst: u32) -> Result<(), ConfigError> {
         let burst = at_least_one("burst", burst)?;
         match &self.shared.backend {
