@@ -76,8 +76,8 @@ impl InspectorBuilder {
     /// Sets the maximum number of finished entries that the page shows for each range of latencies. An entry is a request or
     /// [watched](Inspector::watch) work. Default: 10.
     ///
-    /// There are nine ranges, such as 10 ms to 50 ms. The inspector keeps the latest entries of each range. Of successful entries
-    /// below 1 ms, it keeps at most `max_kept` per 100 ms.
+    /// There are nine ranges, such as 10 ms to 50 ms. The inspector keeps the latest entries of each range. Of the successful
+    /// entries below 1 ms that a thread starts, it keeps at most the first `max_kept` in each 100 ms.
     ///
     /// One more list, with the same maximum, contains the latest entries from all ranges that were canceled, exceeded their
     /// deadline, panicked, or have a status of 500 or above.

@@ -27,9 +27,9 @@
 //! number of spans is limited. A snapshot is taken for each HTTP request for the JSON. Open pages share snapshots: for all pages
 //! together, a snapshot is taken at most twice per [`interval`](InspectorBuilder::interval).
 //!
-//! Memory is limited. Finished requests are grouped by latency, and each group keeps its last few requests, each with a maximum
-//! number of calls. Of successful requests that took less than a millisecond, only the first few in each tenth of a second are
-//! kept, and the others are counted. A kept request does not hold its context, but it holds the causes of its errors.
+//! Memory is limited. Finished requests are grouped by latency, and [`max_kept`](InspectorBuilder::max_kept) sets how many requests
+//! each group keeps. [`max_calls`](InspectorBuilder::max_calls) sets how many calls of a request are kept. The other requests and
+//! calls are only counted. A kept request does not hold its context, but it holds the causes of its errors.
 
 mod access;
 mod builder;

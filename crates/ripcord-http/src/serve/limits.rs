@@ -8,7 +8,8 @@ use std::time::Duration;
 /// limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Maximum number of open connections. Further clients wait in the queue of the listener. Default: 16,384.
+    /// Maximum number of open connections. Further clients wait in the queue of the listener. With 0, the server accepts no
+    /// connection. Default: 16,384.
     pub max_connections: u32,
     /// Maximum size of the head of a request, in bytes. A limit below 8,192 counts as 8,192. The response to a larger head has
     /// status 431. Default: 131,072.

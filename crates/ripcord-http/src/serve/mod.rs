@@ -71,8 +71,9 @@ pub use self::{limits::Limits, listen::listen, service::PeerAddr};
 ///
 /// Every connection is [watched](crate::server::connection). If a client disconnects, the contexts of its requests end. If a client
 /// sends no request or an incomplete request, the connection is closed after a timeout, which [`Limits`] sets. If a client stops
-/// reading a response, the connection is dropped or the HTTP/2 stream is reset when the request has ended. If hyper has already
-/// buffered the end of the response, the connection is dropped when the client has read nothing for 30 seconds.
+/// reading a response, the connection is dropped or the HTTP/2 stream is reset at the deadline of the request or at the end of the
+/// server's context. If hyper has already buffered the end of the response, the connection is dropped when the client has read
+/// nothing for 30 seconds.
 ///
 /// The response to a malformed request contains the reason. If a connection cannot be accepted, for example because too many files
 /// are open, the server tries again every second.
@@ -145,7 +146,8 @@ type OnAcceptError = Arc<dyn Fn(&io::Error) + Send + Sync>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refusal {
-    /// The status of the response: 400, 414 or 431.
+    /// The status of the response: 400 for a malformed request, 414 for a path and query of more than 65,534 bytes, or 431 for a
+    /// head that is too large or has more than 100 headers.
     pub status: StatusCode,
     /// The reason in English, which is also in the body of the response.
     pub reason: String,

@@ -106,7 +106,8 @@ impl ContextLayer {
     /// When the time is over, the request's context ends, and the handler is dropped. The response has
     /// [status 504](ContextLayer::deadline_status). If the head of the response has already been sent, the body is cut short.
     ///
-    /// If the server's context or a header of the request sets an earlier deadline, the earlier deadline applies.
+    /// If the server's context or a header of the request sets an earlier deadline, the earlier deadline applies. With a timeout of
+    /// zero, every request has already ended when it arrives.
     ///
     /// When the timeout ends the context, the error of the context reports the source line that called `timeout`. Its cause is
     /// [`DeadlineSource::Local`](super::DeadlineSource::Local), or [`DeadlineSource::Clamped`](super::DeadlineSource::Clamped) if
@@ -155,6 +156,9 @@ impl ContextLayer {
     ///
     /// The deadline of the request still applies. The idle timeout is not a deadline: [`Context::deadline`] does not return it, and
     /// outgoing calls do not send it. If an inner layer sets an idle timeout too, the shorter idle timeout applies.
+    ///
+    /// Set a [`timeout`](ContextLayer::timeout) too. If the client stops reading a large response, the idle timeout ends the
+    /// context, but the connection stays open until the deadline, a disconnect or the end of the server's context.
     ///
     /// With a timeout of zero, every request has already ended when it arrives. [`Duration::MAX`] sets no limit.
     #[must_use]

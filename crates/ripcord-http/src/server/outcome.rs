@@ -32,8 +32,8 @@ pub struct Finished<'a> {
     /// 499 for a disconnect. There are two exceptions:
     ///
     /// - If the handler returned [`Ended`](super::Ended) because the client disconnected, 503 was sent, and this status is 499.
-    /// - If the response to a gRPC request reports the end of the context in its head, this is the corresponding HTTP status, such
-    ///   as 504.
+    /// - If the response to a gRPC request reports the end of the context or an [`Ended`](super::Ended) in its head, 200 was sent,
+    ///   and this status is the corresponding HTTP status, such as 504.
     pub status: StatusCode,
     /// The time from the arrival of the request to its end, measured by the clock of the server's context.
     pub took: Duration,
@@ -85,9 +85,10 @@ impl fmt::Display for Finished<'_> {
 pub enum RequestOutcome {
     /// The response was sent completely.
     Answered,
-    /// The deadline or an idle timeout passed. The response reports the end of the context, or its body was cut short.
+    /// The deadline or an idle timeout passed, or a policy of `ripcord-policy` gave up because the deadline was too near. The
+    /// response reports this, was cut short, or was not sent.
     DeadlineExceeded,
-    /// The server canceled the request's context. The response reports the end of the context, or its body was cut short.
+    /// The server canceled the request's context. The response reports this, was cut short, or was not sent.
     Canceled,
     /// The client disconnected or canceled before the request was over. A response may still have been sent.
     ClientDisconnected,

@@ -46,9 +46,11 @@ pub struct ServerStats {
     pub deadlines_received: u64,
     /// Requests whose client asked, in a well-formed header, for more time than the server's own limit.
     pub deadlines_clamped: u64,
-    /// Requests with no time left on arrival. The response has status 504, and the handler is not called.
+    /// Requests with no time left on arrival. The response has the
+    /// [status for a deadline](super::ContextLayer::deadline_status), and the handler is not called.
     pub expired: u64,
-    /// Requests that ended at their deadline or idle timeout, including [`expired`](ServerStats::expired) requests.
+    /// Requests that ended at their deadline or idle timeout, or because a policy of `ripcord-policy` gave up before the deadline.
+    /// Includes [`expired`](ServerStats::expired) requests.
     pub timed_out: u64,
     /// Requests whose context was canceled by the server: by a shutdown, by another cancel of a parent context, or from the page
     /// of the `inspector`.

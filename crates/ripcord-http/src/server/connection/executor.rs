@@ -25,8 +25,9 @@ use crate::server::{lifetime::Lifetime, on_connection::UpgradedRequest};
 /// An executor for hyper that runs each HTTP/2 stream as a tokio task. Pass it to hyper's connection builder instead of
 /// hyper-util's `TokioExecutor`.
 ///
-/// The executor resets a stream if the context of its request has ended and the client has stopped reading the response. Without a
-/// reset, such a stream would stay open until the client disconnects. The [module documentation](super) has an example.
+/// If the client has stopped reading the response, the executor resets the stream at the deadline of the request or at the end of
+/// the server's context. Without a reset, such a stream would stay open until the client disconnects. The
+/// [module documentation](super) has an example.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct StreamExecutor;

@@ -45,11 +45,11 @@
 //! |---|---|
 //! | closes the connection or its sending half | the context is canceled; a response is still sent. With [`HalfClose::Allow`](super::HalfClose::Allow): no effect |
 //! | resets the connection | the context is canceled, and the connection is dropped |
-//! | stops reading a response | when its requests have ended, the connection is dropped or the HTTP/2 stream is reset |
+//! | stops reading a response | at the deadlines of its requests or at the end of the server's context, the connection is dropped or the HTTP/2 stream is reset |
 //! | stops reading the last part of a response, which hyper has buffered | the connection is dropped after the [send timeout](Watch::send_timeout), 30 s |
 //! | does not finish the head of a request | the connection is closed after the [head timeout](Watch::head_timeout), 30 s |
 //! | sends no further request | the connection is closed after the [idle timeout](Watch::idle_timeout), 75 s |
-//! | is still sending a body when the response is sent | the response has `Connection: close`; before the close, more data from the client is read and dropped for up to 10 seconds, so that the client receives the response |
+//! | is still sending a body when the response is sent | the response has `Connection: close`; before the close, more data from the client is read and dropped, so that the client receives the response. This ends when the client closes the connection or sends nothing for 1 second, and after 10 seconds at the latest |
 //! | upgrades the connection | the connection is watched until it is closed |
 //!
 //! Only requests that pass through a [`ContextLayer`](super::ContextLayer) are canceled. Other handlers continue after a FIN.
@@ -113,7 +113,8 @@ pub fn watch(stream: TcpStream) -> (WatchedStream, Watch) {
 
 /// A watched connection that is not served yet, with its settings. Created by [`watch`].
 ///
-/// Wrap the service with [`service`](Watch::service), then run the connection with [`serve`](Watch::serve):
+/// Wrap the service with [`service`](Watch::service), then run the connection with [`serve`](Watch::serve). With a timeout of zero,
+/// the connection is closed as soon as the server has to wait for its client. [`Duration::MAX`] sets no limit.
 ///
 /// ```no_run
 /// use std::time::Duration;
