@@ -61,7 +61,8 @@ use crate::tree::{MARK, Scope, Tree};
 /// 3. After the [grace period](Command::grace), all remaining processes of the command receive `SIGKILL`.
 /// 4. When no process of the command is left, `output`, `status` or [`Child::wait`] returns an [`Error`]. If a process is still
 ///    left 5 seconds after `SIGKILL`, they return then. The `Error` contains the error of the context and, for `output`, the output
-///    that the command wrote before its end.
+///    that the command wrote before its end. If the command itself is still left, it contains an [`io_error`](Error::io_error)
+///    instead.
 ///
 /// If the command exits before its context ends, the processes that it left running receive `SIGTERM` immediately, and `SIGKILL`
 /// after the grace period.
@@ -88,8 +89,8 @@ use crate::tree::{MARK, Scope, Tree};
 ///
 /// The command gets the deadline, the trace and the baggage of its context in environment variables.
 /// [`Context::from_env`](crate::FromEnv::from_env) lists these variables and reads them in the child process. If the context has no
-/// deadline, for example, the command does not inherit the variable for the deadline from this process. A variable that is set with
-/// [`env`](Command::env) is not changed.
+/// deadline, for example, the command does not inherit the variable for the deadline from this process. If you set or remove one of
+/// these variables with [`env`](Command::env) or [`env_remove`](Command::env_remove), it is not changed.
 ///
 /// As with [`std::process::Command`], `SIGPIPE` has the default disposition in the command, and signals that this process ignores
 /// stay ignored. The command inherits the signal mask of the thread that starts it.

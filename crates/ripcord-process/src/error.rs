@@ -113,7 +113,10 @@ impl Error {
     }
 
     /// Returns whether the command was not started, because its context had already ended or because the program could not be
-    /// started. Such a command had no effect.
+    /// started.
+    ///
+    /// Such a command had no effect, except if this process has no file descriptor left for the command's pipes. In this case, the
+    /// program may have run for a moment before it received `SIGKILL`.
     pub fn is_not_started(&self) -> bool {
         matches!(self.0.kind, Kind::NotStarted(_) | Kind::Start(_))
     }

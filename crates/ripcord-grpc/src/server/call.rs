@@ -24,7 +24,8 @@ pub struct Call<'a> {
     ///
     /// If the response is complete, this is its code, or `UNKNOWN` if it has no status. Otherwise, this is the code for the end of
     /// the call, even if no response could be sent: `DEADLINE_EXCEEDED` at the deadline, `CANCELLED` if the context was canceled or
-    /// the client has disconnected, `INTERNAL` if the handler panicked.
+    /// the client has disconnected, `INTERNAL` if the handler panicked, and `INVALID_ARGUMENT` if a
+    /// [strict](ripcord_http::server::ContextLayer::strict) layer refused the call.
     pub code: Option<Code>,
     /// The finished HTTP request, with its context, its outcome and its duration.
     pub request: &'a Finished<'a>,

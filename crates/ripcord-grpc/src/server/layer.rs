@@ -84,8 +84,8 @@ impl ServerLayer {
 
     /// Sets how much earlier than the client's deadline a call ends. Default: zero.
     ///
-    /// With a margin, the client receives the response before its deadline. If the client sends less time than the margin, the
-    /// response is `DEADLINE_EXCEEDED`, and the handler is not called.
+    /// With a margin, the client receives the response before its deadline. If the client's `grpc-timeout` is not longer than the
+    /// margin, the response is `DEADLINE_EXCEEDED`, and the handler is not called.
     ///
     /// Set a margin of a few milliseconds if you use tonic's own server. That server also reads `grpc-timeout`. At the deadline, it
     /// stops the call and responds with `CANCELLED`.

@@ -120,7 +120,8 @@ impl InspectorBuilder {
     }
 }
 
-/// The error of [`InspectorBuilder::build`]: the interval is too short, or the system provides no random numbers for the token.
+/// The error of [`InspectorBuilder::build`]: the interval is shorter than 50 ms, or the system provides no random numbers for the
+/// token.
 #[derive(Clone, Debug)]
 pub struct BuildError(Reason);
 

@@ -56,7 +56,8 @@ impl Inspector {
     /// | `POST /debug/contexts/cancel/{id}` | cancels the context of the entry |
     ///
     /// At most 32 event streams can be open, and a further request for one gets status 503. Each stream ends after a minute, or
-    /// after four intervals if they are longer, and the page reconnects. axum does not pass `/debug/contexts/`, with a slash at the end, to nested routers.
+    /// after four intervals if they are longer, and the page reconnects. axum does not pass `/debug/contexts/`, with a slash at the
+    /// end, to nested routers.
     ///
     /// Without a token, the router needs the address of the client in the extension `axum::extract::ConnectInfo<SocketAddr>`.
     /// `ripcord_http::serve` inserts it. With `axum::serve`, call `into_make_service_with_connect_info::<SocketAddr>()`.

@@ -111,7 +111,8 @@ impl ContextLayer {
     ///
     /// When the timeout ends the context, the error of the context reports the source line that called `timeout`. Its cause is
     /// [`DeadlineSource::Local`](super::DeadlineSource::Local), or [`DeadlineSource::Clamped`](super::DeadlineSource::Clamped) if
-    /// the client asked for more time in a header.
+    /// the client asked for more time in a header. In an [inner layer](ContextLayer#one-route-with-its-own-limit), the cause is
+    /// always `Local`.
     #[must_use]
     #[track_caller]
     pub fn timeout(self, timeout: Duration) -> Self {
@@ -123,7 +124,8 @@ impl ContextLayer {
     /// the time is over.
     ///
     /// Use this method if the timeout is a setting of your program. The cause can name the setting. If the client asked for more
-    /// time in a header, the cause is [`DeadlineSource::Clamped`](super::DeadlineSource::Clamped) instead of `cause`.
+    /// time in a header, the cause is [`DeadlineSource::Clamped`](super::DeadlineSource::Clamped) instead of `cause`, except in an
+    /// [inner layer](ContextLayer#one-route-with-its-own-limit).
     ///
     /// ```
     /// use std::time::Duration;
@@ -214,8 +216,8 @@ impl ContextLayer {
     /// `INVALID_ARGUMENT`. The layer checks only the headers that it reads. It does not read headers that the
     /// [trust policy](ContextLayer::trust) ignores. The [`stats`](ContextLayer::stats) count malformed headers with either setting.
     ///
-    /// [Baggage](crate::trace_context::Baggage) above the size limit counts as malformed, even if it is well-formed. If `strict` is
-    /// `false`, the part of the baggage within the limit is kept.
+    /// [Baggage](crate::trace_context::Baggage) with more than 64 members or 8192 bytes counts as malformed, even if each member is
+    /// well-formed. If `strict` is `false`, the members within these limits are kept.
     #[must_use]
     pub fn strict(self, strict: bool) -> Self {
         self.set(|settings| settings.strict = strict)

@@ -54,7 +54,7 @@ impl<'a> Finished<'a> {
         }
     }
 
-    /// Returns the time left until the deadline at the arrival of the request. Returns `None` if the request has no deadline.
+    /// Returns the time that was left until the deadline when the request arrived. Returns `None` if the request has no deadline.
     pub fn time_left_at_start(&self) -> Option<Duration> {
         Some((self.ctx.deadline()? + self.took).saturating_duration_since(self.ctx.clock().now()))
     }
@@ -196,10 +196,12 @@ impl Error for RequestAnswered {}
 
 /// The source of a request's deadline: the server's own limit, or a header of the client.
 ///
-/// If the deadline ends the context, this value is the cause of the context's error. There are two exceptions:
+/// If the deadline ends the context, this value is the cause of the context's error. There are three exceptions:
 ///
 /// - The deadline is that of the server's own context. The error then has the cause of that deadline.
 /// - The value is `Local`, and [`timeout_cause`](super::ContextLayer::timeout_cause) has set the cause.
+/// - An [inner layer](super::ContextLayer#one-route-with-its-own-limit) has set the deadline. The cause is then `Local` or the cause
+///   from `timeout_cause`, even if the value is `Clamped`.
 ///
 /// ```
 /// use std::time::Duration;
