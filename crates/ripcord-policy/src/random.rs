@@ -54,7 +54,8 @@ impl Random {
         (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// Returns `true` with the probability `p`. Always returns `false` if `p` is 0 or less, and `true` if `p` is 1 or more.
+    /// Returns `true` with the probability `p`. Always returns `true` if `p` is 1 or more, and `false` if `p` is 0, negative
+    /// or NaN.
     pub fn chance(&self, p: f64) -> bool {
         self.fraction() < p
     }

@@ -57,7 +57,8 @@ pub enum Window {
 ///
 /// # Rules
 ///
-/// The breaker opens when any of its rules applies:
+/// The breaker opens when any of its rules applies. The rules about rates apply only while the window contains at least
+/// [`minimum_calls`](CircuitBreakerBuilder::minimum_calls) results.
 ///
 /// * The failure rate is at least [`failure_rate`](CircuitBreakerBuilder::failure_rate). This rule is off if
 ///   [`consecutive_failures`](CircuitBreakerBuilder::consecutive_failures) is set and none of `failure_rate`,
@@ -193,6 +194,10 @@ impl<C> CircuitBreakerBuilder<C> {
     /// The hook runs outside all locks, on the thread that caused the change. If two threads change the state at nearly the
     /// same time, the hook may see these changes in the wrong order. A panic of the hook goes to the caller of the method that
     /// changed the state, for example [`CircuitBreaker::run`].
+    ///
+    /// The breaker has no timer, so a change that time causes runs the hook later: for the change to half-open, when the
+    /// first call after [`open_for`](Self::open_for) starts; for a probe that exceeds
+    /// [`half_open_timeout`](Self::half_open_timeout), when the next call starts or ends.
     pub fn on_state_change(mut self, hook: impl Fn(&Transition) + Send + Sync + 'static) -> Self {
         self.settings.on_state_change = Some(Arc::new(hook));
         self
@@ -210,9 +215,10 @@ impl<C> CircuitBreakerBuilder<C> {
     /// Shares the state of the breaker with the breakers of the same name in other processes. Use `ripcord_redis::SharedBreaker`,
     /// or your own implementation of [`SharedState`]. Default: not shared.
     ///
-    /// When a breaker opens, the breakers of the other processes open too. When a breaker closes after a successful probe or by
-    /// [`reset`](CircuitBreaker::reset), the other breakers close too. [`force_open`](CircuitBreaker::force_open) opens only this
-    /// breaker, and the other breakers do not close it. A call does not wait for other processes.
+    /// When a breaker opens, the breakers of the other processes open for the same time. When a breaker closes after a
+    /// successful probe or by [`reset`](CircuitBreaker::reset), the other breakers close too.
+    /// [`force_open`](CircuitBreaker::force_open) opens only this breaker, and the other breakers do not close it. A call
+    /// does not wait for other processes.
     ///
     /// The hook [`on_state_change`](Self::on_state_change) then also runs on a thread of `state`, where it must not block.
     pub fn shared(mut self, state: impl SharedState + 'static) -> Self {

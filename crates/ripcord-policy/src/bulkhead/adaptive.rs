@@ -91,8 +91,9 @@ impl AdaptiveLimit {
     /// Sets the minimum length of a window. The limit can change at the end of each window: the latencies and failures of the
     /// calls that started in the window decide how. The length must be longer than zero. Default: 100 ms.
     ///
-    /// A window takes new calls for at least this long, and until 20 calls have started in it. The window then ends as soon as
-    /// nine tenths of its calls have ended.
+    /// A window takes new calls for at least this long, and until 20 calls have started in it. The window then ends as soon
+    /// as nine tenths of its calls have ended. If fewer than 10 of its calls have succeeded or failed by then, the limit does
+    /// not change.
     pub fn window(mut self, duration: Duration) -> Self {
         self.window = duration;
         self

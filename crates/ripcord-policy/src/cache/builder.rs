@@ -90,8 +90,9 @@ where
 
     /// Sets the maximum number of entries or, with a [`weigher`](Self::weigher), their maximum total weight. Required.
     ///
-    /// The capacity must be from 1 to 2^62 - 1. The cache never exceeds its capacity. If the capacity is above 64, the cache
-    /// divides the entries between several parts, and slightly fewer entries than the capacity may fit.
+    /// The capacity must be from 1 to 2^62 - 1. The cache never exceeds its capacity. A cache without a weigher and with a
+    /// capacity of at least 64 divides its entries between up to 32 parts. If one part is full, the cache evicts an entry of
+    /// this part although other parts have room.
     pub fn capacity(mut self, entries: u64) -> Self {
         self.capacity = Some(entries);
         self
@@ -181,9 +182,10 @@ where
     /// the listener are the key, the value and the reason. A panic of the listener is caught. Default: no listener.
     ///
     /// The listener runs outside all locks, on the thread of the operation that removed the value, before this operation
-    /// returns. It runs in a task if the [second level](Self::second_level) removed the value. The listener may use caches, including
-    /// this cache. If the listener removes another value, it is called again
-    /// inside its own call. So a listener that removes a value in every call overflows the call stack.
+    /// returns. It runs in a task if the background task or the [second level](Self::second_level) removed the value, or if
+    /// the context passed to [`build`](Self::build) has ended. The listener may use caches, including this cache. If the
+    /// listener removes another value, it is called again inside its own call. So a listener that removes a value in every
+    /// call overflows the call stack.
     pub fn on_evict(mut self, listener: impl Fn(&K, &V, Eviction) + Send + Sync + 'static) -> Self {
         self.settings.on_evict = Some(Arc::new(listener));
         self

@@ -49,8 +49,9 @@ where
     ///
     /// A *stale* value has expired, but the cache still returns it for the time set by
     /// [`stale_for`](super::CacheBuilder::stale_for). If the value is stale, this method returns it without waiting, and runs
-    /// `load` in the background, unless a load of the key is in flight or has just failed. The deadline of the background load
-    /// is the moment from which the stale value is no longer returned.
+    /// `load` in the background, unless a load of the key is in flight or the cache still waits after a failed load, as
+    /// [`stale_for`](super::CacheBuilder::stale_for) describes. The deadline of the background load is the moment from which
+    /// the stale value is no longer returned.
     ///
     /// # Loads inside loads
     ///

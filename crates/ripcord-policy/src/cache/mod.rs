@@ -129,11 +129,11 @@ struct Owner<K: Key, V: CacheValue>(Arc<Shared<K, V>>);
 pub struct Found<V> {
     /// The value.
     pub value: V,
-    /// Where the value came from: the cache, a load or a fallback.
+    /// Where the value came from: the cache, its second level, a load or a fallback.
     pub source: Source,
 }
 
-/// The source of a [`Found`] value: the cache, a load or a fallback. More sources may be added.
+/// The source of a [`Found`] value: the cache, its second level, a load or a fallback. More sources may be added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Source {
@@ -165,7 +165,8 @@ pub enum Eviction {
     Replaced,
     /// The value was removed by [`remove`](Cache::remove) or [`clear`](Cache::clear), or the cache was closed.
     Removed,
-    /// The [second level](CacheBuilder::second_level) removed the value, because it had changed in another process.
+    /// The [second level](CacheBuilder::second_level) removed the value, because it had changed in another process, or
+    /// because changes may have been missed.
     Invalidated,
 }
 
@@ -226,7 +227,7 @@ where
     }
 
     /// Inserts `value` for `key`, and replaces the old value of the key, if any. The value expires after the cache's
-    /// [`ttl`](CacheBuilder::ttl). If no `ttl` is set, the value does not expire.
+    /// [`ttl`](CacheBuilder::ttl). If no `ttl` is set, only the [`idle`](CacheBuilder::idle) limit can make the value expire.
     ///
     /// If a load of the key is in flight, the callers that wait for the load still get its result, but the cache does not store
     /// this result.
@@ -303,8 +304,8 @@ where
     /// Waits until the second level has received all inserts and removals so far. Returns at once if the cache has no
     /// [`second_level`](CacheBuilder::second_level).
     ///
-    /// During an outage of the second level, this method waits for the end of the outage. Call it with a deadline before the
-    /// program ends: writes that the second level has not received are lost then.
+    /// During an outage of the second level, this method waits for the end of the outage. When the program ends, writes that
+    /// the second level has not received are lost. So call this method with a deadline before the program ends.
     ///
     /// # Errors
     ///

@@ -33,7 +33,8 @@ pub struct CacheStats {
     pub expired: u64,
     /// Values replaced by another value of the same key.
     pub replaced: u64,
-    /// Values removed by [`remove`](super::Cache::remove), by [`clear`](super::Cache::clear), or when the cache was closed.
+    /// Values removed by [`remove`](super::Cache::remove), by [`clear`](super::Cache::clear), by the second level, or when
+    /// the cache was closed.
     pub removed: u64,
     /// Values that came from the [second level](super::CacheBuilder::second_level) instead of a load.
     pub second_level_hits: u64,
@@ -43,9 +44,10 @@ pub struct CacheStats {
     pub second_level_unavailable: u64,
     /// Loads that waited for the load of another process.
     pub waited: u64,
-    /// Writes that the second level has given up, for example because it refused them.
+    /// Writes that the second level has given up, for example because its server refused them.
     pub failed_writes: u64,
-    /// Keys that the second level removed from this cache, because they had changed elsewhere.
+    /// Changes in other processes that the second level has reported for single keys. If this cache had a value of the key,
+    /// the value was removed.
     pub invalidated: u64,
     /// Times that the second level removed all keys from this cache, for example because it had lost its connection.
     pub flushes: u64,

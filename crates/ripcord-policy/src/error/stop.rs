@@ -18,7 +18,7 @@ pub enum StopReason {
     Deadline,
     /// The context passed to the retry was canceled.
     Canceled,
-    /// The [`RetryBudget`](crate::RetryBudget) had too few tokens for another attempt.
+    /// The [`RetryBudget`](crate::RetryBudget) had fewer tokens than another attempt [costs](crate::RetryBudget::cost).
     Budget,
     /// The retry ran inside an attempt of another retry, and therefore made only one attempt.
     Nested,

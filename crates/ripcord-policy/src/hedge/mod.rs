@@ -102,7 +102,7 @@ pub struct HedgeStats {
     pub hedges: u64,
     /// Calls that returned the value of their second or a later attempt.
     pub hedge_wins: u64,
-    /// Attempts that were not sent because the [budget](HedgeBuilder::budget) had too few tokens.
+    /// Attempts that were not sent because the [budget](HedgeBuilder::budget) had fewer tokens than an attempt costs.
     pub budget_refused: u64,
 }
 
@@ -124,16 +124,17 @@ impl Hedge {
     /// [`max_attempts`](HedgeBuilder::max_attempts). `call` runs once per attempt. Its argument is the context of the
     /// attempt, which is derived from `ctx`.
     ///
-    /// [`Attempt::hedge_number`](crate::Attempt::hedge_number) returns the number of the attempt that a context belongs to. No
-    /// further attempt is sent if the budget has too few tokens, or if `ctx` belongs to the second or a later attempt of
-    /// another hedge.
+    /// [`Attempt::hedge_number`](crate::Attempt::hedge_number) returns the number of the attempt that a context belongs to.
+    /// No further attempt is sent if the [`budget`](HedgeBuilder::budget) has fewer tokens than an attempt costs, or if `ctx`
+    /// belongs to the second or a later attempt of another hedge.
     ///
     /// When an attempt succeeds, the other attempts are canceled and dropped. When `ctx` ends, all attempts are canceled and
     /// dropped.
     ///
     /// # Errors
     ///
-    /// * All attempts that were sent have failed. The error is the error of the attempt that failed last.
+    /// * All attempts that were sent have failed. This can be the first attempt alone, if it fails before the delay has
+    ///   passed. The error is the error of the attempt that failed last.
     /// * `ctx` was canceled or its deadline passed before or during the call ([`Error::context_error`]). If an attempt succeeds
     ///   at the same moment, its value is returned instead, unless `ctx` had ended before the call.
     ///
@@ -207,8 +208,9 @@ impl HedgeBuilder {
         self
     }
 
-    /// Sets the budget from which second and later attempts take tokens. If the budget has too few tokens, no further attempt
-    /// is sent. Share the budget with the [`Retry`](crate::Retry) of the same service. Default: no budget.
+    /// Sets the budget from which second and later attempts take tokens. If the budget has fewer tokens than an attempt
+    /// [costs](RetryBudget::cost), no further attempt is sent. Share the budget with the [`Retry`](crate::Retry) of the same
+    /// service. Default: no budget.
     pub fn budget(mut self, budget: Arc<RetryBudget>) -> Self {
         self.budget = Some(budget);
         self

@@ -49,11 +49,13 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// [`ConfigError`] with the field `burst` if the burst could not be stored.
     fn set_burst(&self, burst: u32) -> BoxFuture<'_, Result<(), ConfigError>>;
 
-    /// Returns the current quota of a bucket: the quota of its key, or the rate and the burst that were set last.
+    /// Returns the current quota of a bucket: the quota of its key, or the rate and the burst that were set last. If the
+    /// backend is unavailable, returns the quota that this process read last, or [`BucketId::quota`].
     fn quota<'a>(&'a self, bucket: BucketId<'a>) -> BoxFuture<'a, Quota>;
 
     /// Returns the number of tokens in a bucket. The number is negative if waiters and reservations need more tokens than the
-    /// bucket has.
+    /// bucket has. If the backend is unavailable, returns an estimate, for example the burst if it grants claims during the
+    /// outage, or 0 if it refuses them.
     fn tokens<'a>(&'a self, bucket: BucketId<'a>) -> BoxFuture<'a, f64>;
 }
 

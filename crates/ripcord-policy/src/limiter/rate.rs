@@ -52,7 +52,8 @@ impl Rate {
         Rate::per(1, period)
     }
 
-    /// Creates a rate of `tokens` per `period`. A limiter rejects a `period` of zero with a [`ConfigError`].
+    /// Creates a rate of `tokens` per `period`. A limiter rejects a `period` of zero with a [`ConfigError`]. A rate above
+    /// 2^37 (1.4e11) tokens per second counts as 2^37.
     pub const fn per(tokens: u32, period: Duration) -> Rate {
         Rate(Kind::Per { tokens, period })
     }

@@ -12,7 +12,7 @@ use super::stats::Count;
 use super::{Source, remote};
 use crate::Refused;
 
-/// Tokens that are reserved from a limiter. They may be used from a certain time on. Returned by
+/// Tokens that are reserved from a limiter. They may be used now or after a delay. Returned by
 /// [`RateLimiter::reserve`](super::RateLimiter::reserve) and [`KeyedLimiter::reserve`](super::KeyedLimiter::reserve).
 ///
 /// The tokens are taken from the bucket when the reservation is made. Wait for the time [`delay`](Reservation::delay) or
@@ -96,7 +96,8 @@ impl Reservation {
     /// Returns `Duration::MAX` if the tokens may never be used. The reservation then holds no tokens. This happens in these
     /// cases:
     ///
-    /// * The rate was zero or almost zero when the tokens were reserved.
+    /// * The rate was zero when the tokens were reserved, or so low that the wait would end more than 584 years after the
+    ///   limiter was built.
     /// * The waiters and reservations, including this one, would need more than 2^36 (69 billion) tokens.
     /// * The [`backend`](super::RateLimiterBuilder::backend) was unavailable, and refused the reservation.
     pub fn delay(&self) -> Duration {
@@ -125,7 +126,7 @@ impl Reservation {
     /// this reservation are lost.
     ///
     /// Returns `true` if tokens returned to the bucket during this call. Returns `false` if the tokens return later or are
-    /// lost.
+    /// lost. With a [`backend`](super::RateLimiterBuilder::backend), blocks the thread until the backend answers.
     pub fn cancel(self) -> bool {
         let numbers = self.source.numbers();
         numbers.bump(Count::ReservationsCanceled);

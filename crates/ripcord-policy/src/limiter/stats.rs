@@ -23,9 +23,10 @@ pub struct RateLimiterStats {
     pub calls: CallStats,
     /// Calls of `allow` and `allow_n` that took their tokens.
     pub allowed: u64,
-    /// Calls of `allow` and `allow_n` that found too few tokens.
+    /// Calls of `allow` and `allow_n` that returned `false`, except the calls that count in `unavailable`.
     pub denied: u64,
-    /// Reservations made.
+    /// Reservations made, including reservations whose tokens [may never be used](super::Reservation::delay). Reservations
+    /// that an unavailable backend refused count in `unavailable` instead.
     pub reserved: u64,
     /// Reservations canceled.
     pub reservations_canceled: u64,

@@ -283,7 +283,8 @@ impl WorkerPool {
         self.push(ctx, permit, |new| blocking_work(new, job))
     }
 
-    /// Opens a stream of finished jobs. The stream contains only jobs that finish after this call.
+    /// Opens a stream of finished jobs. The stream contains the jobs that finish after this call. If another stream of the
+    /// pool is open, it also gets the finished jobs that nobody has read yet.
     ///
     /// A [`Completion`] of the stream contains the result of a job only if the [`JobHandle`] of the job was dropped.
     ///

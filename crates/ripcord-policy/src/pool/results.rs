@@ -39,7 +39,7 @@ use crate::{Error, Refused, SharedError};
 ///
 /// Read the stream with [`next`](Results::next). If several streams are open, each finished job goes to one of these streams.
 /// While a stream is open, finished jobs are kept in memory until they are read. While no stream is open, finished jobs are
-/// not kept. The stream ends when the pool has been shut down and all finished jobs have been read.
+/// not kept. The stream ends when the pool is closed, its workers have stopped, and all finished jobs have been read.
 ///
 /// `Results` also implements [`Stream`]. A wait for the next item of the `Stream` takes no context, so it does not stop when a
 /// context ends.
@@ -66,7 +66,8 @@ impl Results {
         Self { shared, reader }
     }
 
-    /// Waits for the next finished job. Returns `None` if the pool has been shut down and all finished jobs have been read.
+    /// Waits for the next finished job. Returns `None` if the pool is closed, its workers have stopped, and all finished jobs
+    /// have been read.
     ///
     /// # Errors
     ///

@@ -20,8 +20,8 @@ pub enum Jitter {
     Full,
     /// Waits for a random time from half of the computed time to the computed time.
     Equal,
-    /// Waits for a random time from `base` to three times the previous wait, but at most `max_delay`. The multiplier is not
-    /// used.
+    /// Waits for a random time from `base` to three times the previous wait, but at most `max_delay`. For the first wait,
+    /// `base` counts as the previous wait. The multiplier is not used.
     Decorrelated,
 }
 

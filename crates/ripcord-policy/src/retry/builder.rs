@@ -171,8 +171,9 @@ impl<E> RetryBuilder<E> {
         self
     }
 
-    /// Sets the budget from which second and later attempts take tokens. If the budget has too few tokens, the retry makes
-    /// no further attempt. Share the budget with other retries and hedges of the same service. Default: no budget.
+    /// Sets the budget from which second and later attempts take tokens. If the budget has fewer tokens than the next attempt
+    /// [costs](RetryBudget::cost), the retry makes no further attempt. Share the budget with other retries and hedges of the
+    /// same service. Default: no budget.
     pub fn budget(mut self, budget: Arc<RetryBudget>) -> Self {
         self.budget = Some(budget);
         self

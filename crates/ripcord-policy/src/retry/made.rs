@@ -51,8 +51,12 @@ impl<E> Retry<E> {
         Progress::resume(self, ctx, attempts, previous).pause(error).map(|pause| pause.commit(self))
     }
 
-    /// Records that an attempt has succeeded, which refunds tokens to the [budget](super::RetryBudget). `attempts` is the number
-    /// of attempts made, including the successful attempt. Use it with [`next_delay`](Retry::next_delay).
+    /// Records that an attempt has succeeded. Call this method if your code makes the attempts: see
+    /// [`next_delay`](Retry::next_delay). `attempts` is the number of attempts made, including the successful attempt.
+    ///
+    /// If the retry has a [budget](super::RetryBudget), a successful first attempt returns
+    /// [`success_refund`](super::RetryBudgetBuilder::success_refund) tokens, and a later attempt returns
+    /// [`retry_cost`](super::RetryBudgetBuilder::retry_cost) tokens.
     pub fn record_success(&self, attempts: u32) {
         if let Some(budget) = &self.budget {
             match attempts {

@@ -55,8 +55,8 @@ use progress::Progress;
 /// * If the next wait would end at or after the deadline of the context, the retry does not wait. It fails at once, with
 ///   [`StopReason::Deadline`](crate::StopReason::Deadline).
 /// * A retry stops after [`max_attempts`](RetryBuilder::max_attempts) attempts, after an error that
-///   [`retry_if`](RetryBuilder::retry_if) rejects, or when its [`budget`](RetryBuilder::budget) has too few tokens: see
-///   [`StopReason`](crate::StopReason).
+///   [`retry_if`](RetryBuilder::retry_if) rejects, or when its [`budget`](RetryBuilder::budget) has fewer tokens than the
+///   next attempt costs: see [`StopReason`](crate::StopReason).
 /// * A retry inside an attempt of another retry makes only one attempt, so that attempts do not multiply: see
 ///   [`Attempt`](crate::Attempt).
 /// * If the context is canceled or its deadline passes during an attempt, the retry does not drop the attempt. The call must
@@ -217,7 +217,7 @@ pub struct RetryStats {
     pub retries: u64,
     /// Calls that failed because the next wait would not have ended before the deadline of the context.
     pub deadline_refused: u64,
-    /// Calls that failed because the [budget](RetryBudget) had too few tokens for another attempt.
+    /// Calls that failed because the [budget](RetryBudget) had fewer tokens than the next attempt would have cost.
     pub budget_refused: u64,
 }
 

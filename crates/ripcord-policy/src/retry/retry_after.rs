@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 /// Parses the value of the HTTP header `Retry-After`: a number of seconds, or a date in one of the three formats of RFC 9110.
 ///
 /// Returns the time to wait, counted from `now`. Returns zero if the date is before `now`. Returns `None` if the value is
-/// neither a number nor a date.
+/// neither a number nor a date, or if the date is before 1970. A number above `u64::MAX` counts as `u64::MAX`.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};

@@ -83,7 +83,8 @@ impl<T: 'static, E: 'static> StackBuilder<T, E> {
 
 impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
     /// Sets the clock that measures the timeouts and waits of the stack. The contexts that the call gets use this clock too.
-    /// Call this method before adding layers. Default: the clock of the context passed to [`Stack::run`].
+    /// Call this method before adding layers: otherwise [`build`](Self::build) returns an error. Default: the clock of the
+    /// context passed to [`Stack::run`].
     ///
     /// Layers that are passed as builders get the same clock, unless the builder has a clock already.
     pub fn clock(mut self, clock: Clock) -> Self {
@@ -270,8 +271,8 @@ fn share_budget<T, E>(layers: &mut Layers<T, E>) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// A value that a [`StackBuilder`] accepts as a layer. `P` is the type of the policy. The policy, its builder, and an `Option`
-/// of either implement this trait.
+/// A value that a [`StackBuilder`] accepts as a layer. `P` is the type of the policy. The policy, its builder, and an
+/// `Option` of either implement this trait, except the builder of a cache.
 pub trait IntoLayer<P> {
     /// Returns the policy, or `None` if the layer is left out. `clock` is the clock of the stack. A builder that has no clock
     /// yet is built with `clock`.

@@ -69,10 +69,10 @@ const SHARDS: usize = 16;
 ///
 /// # Memory
 ///
-/// The limiter removes keys with a full bucket from memory. This has no effect on the limits, because a key that is used again
-/// starts with a full bucket. So the memory depends on the number of recently used keys. When the limiter adds a key, it
-/// sometimes searches for keys with full buckets. To remove these keys immediately, call
-/// [`forget_idle`](KeyedLimiter::forget_idle).
+/// The limiter removes keys with a full bucket from memory. This has no effect on the limits, because a key that is used
+/// again starts with a full bucket. So the memory depends on the number of recently used keys. The limiter searches for keys
+/// with full buckets when it adds a key, if at least about 1000 keys are in memory and their number has doubled since the
+/// last search. To remove these keys immediately, call [`forget_idle`](KeyedLimiter::forget_idle).
 ///
 /// Clones share all state. `Hash`, `Eq` and `Clone` of a key must not use the limiter.
 pub struct KeyedLimiter<K> {
@@ -305,7 +305,7 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
         }
     }
 
-    /// Returns the statistics of all keys together.
+    /// Returns the statistics of all keys together, including the keys that are no longer in memory.
     pub fn stats(&self) -> RateLimiterStats {
         self.shared.numbers.stats()
     }
