@@ -65,8 +65,8 @@ const HISTOGRAMS: &[(&str, &str)] = &[
 /// | `ripcord_http_malformed_headers_total` | counter | `header` | [`ContextLayer::record_metrics`] |
 /// | `ripcord_http_client_time_left_seconds`: time left when a call with a deadline was sent | histogram | `host` | every call |
 ///
-/// The labels `method`, `route` and `status` are [`Finished::method`], [`Finished::route`] and [`Finished::status`]. `header` is the
-/// name of the malformed header, and `host` is the host in the URL of the call.
+/// The labels `method`, `route` and `status` are [`Finished::method`], [`Finished::route`] and [`Finished::status`]. `header` is
+/// the name of the malformed header, and `host` is the host in the URL of the call.
 ///
 /// The metrics that [`ContextLayer::record_metrics`] records are the fields of [`ServerStats`], which describes them.
 pub fn describe_metrics() {

@@ -89,8 +89,8 @@ pub struct InheritedDeadline {
 }
 
 impl InheritedDeadline {
-    /// Returns the name of the context that set the deadline in the parent process. Returns `None` if `RIPCORD_DEADLINE_NAME`
-    /// is not set.
+    /// Returns the name of the context that set the deadline, in the parent process or in an ancestor of it. Returns `None` if
+    /// `RIPCORD_DEADLINE_NAME` is not set.
     pub fn owner(&self) -> Option<&OsStr> {
         self.owner.as_deref()
     }

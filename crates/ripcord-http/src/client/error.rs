@@ -45,8 +45,8 @@ pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
 /// context and the source line that canceled it or set its deadline. Otherwise, these are the sources of the wrapped client's
 /// error. A password in the URL is printed as `***`.
 ///
-/// [`source`](StdError::source) returns the [`ripcord::Error`] if the context ended. Otherwise, it returns the source of the
-/// wrapped client's error. The types of other sources are not part of the API and may change.
+/// [`source`](StdError::source) returns the [`ripcord::Error`] if the context ended. If the wrapped client failed, it returns the
+/// source of the client's error, whose type is not part of the API and may change. Otherwise, it returns `None`.
 ///
 /// # Retries
 ///

@@ -200,8 +200,8 @@ impl Error for RequestAnswered {}
 ///
 /// - The deadline is that of the server's own context. The error then has the cause of that deadline.
 /// - The value is `Local`, and [`timeout_cause`](super::ContextLayer::timeout_cause) has set the cause.
-/// - An [inner layer](super::ContextLayer#one-route-with-its-own-limit) has set the deadline. The cause is then `Local` or the cause
-///   from `timeout_cause`, even if the value is `Clamped`.
+/// - An [inner layer](super::ContextLayer#one-route-with-its-own-limit) has set the deadline. The cause is then `Local` or the
+///   cause from `timeout_cause`, even if the value is `Clamped`.
 ///
 /// ```
 /// use std::time::Duration;
