@@ -108,8 +108,9 @@ impl TrustPolicy {
         }
     }
 
-    /// Returns the baggage for a request: `theirs`, the baggage that the client sent, if the client is trusted, and `None`
-    /// otherwise.
+    /// Returns the baggage for a request. `theirs` is the baggage that the client sent, or `None` if it sent no baggage.
+    ///
+    /// If the client is trusted, returns `theirs`. Otherwise, returns `None`.
     pub fn baggage(&self, theirs: Option<Baggage>) -> Option<Baggage> {
         theirs.filter(|_| self.is_trusted())
     }

@@ -74,7 +74,7 @@ use crate::tree::{MARK, Scope, Tree};
 /// * every process whose environment contains the command's mark, a unique text that `Command` adds to the variable
 ///   `RIPCORD_COMMAND`
 ///
-/// The mark finds daemons that have left the process group and are no longer descendants of the command.
+/// By the mark, this crate finds daemons that have left the process group and are no longer descendants of the command.
 ///
 /// Two kinds of processes outside of the process group can escape, unless [`adopt_orphans`](Command::adopt_orphans) is set:
 ///

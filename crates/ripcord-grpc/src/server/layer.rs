@@ -47,8 +47,9 @@ use crate::metadata::Keys;
 /// # }
 /// ```
 ///
-/// The deadline comes from the header `grpc-timeout`. A header that is malformed or occurs more than once is ignored and counted in
-/// [`ContextLayer::stats`]. The [module documentation](super) lists the additions to `ContextLayer`.
+/// The client's deadline comes from the header `grpc-timeout`. A header that is malformed or occurs more than once is counted in
+/// [`ContextLayer::stats`]. Unless the `ContextLayer` is [strict](ContextLayer::strict), such a header is otherwise ignored. The
+/// [module documentation](super) lists the additions to `ContextLayer`.
 ///
 /// Serve the result with `ripcord_http::serve`. If you use tonic's own server, set a [`margin`](ServerLayer::margin).
 #[derive(Clone)]

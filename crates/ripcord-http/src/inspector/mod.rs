@@ -121,8 +121,8 @@ impl Inspector {
     /// Adds an entry for a piece of work, such as a job, to the page. Returns a child of `ctx`. Run the work with this child.
     ///
     /// The entry has the name of `ctx`, or `unnamed` if it has no name. If `ctx` belongs to a request or to other watched work, the
-    /// entry is shown below the entry of that request or work. A user of the page can cancel the returned context. Its cause is
-    /// then [`CanceledHere`].
+    /// entry is shown below the entry of that request or work. A user of the page can cancel the returned context. The context then
+    /// ends with the cause [`CanceledHere`].
     ///
     /// The entry is shown as running until the returned context and all contexts derived from it have been dropped. Then it becomes
     /// a finished entry. Spans from [`start_span`](Context::start_span) are shown as calls of the work, up to

@@ -171,7 +171,7 @@ impl ContextLayer {
     }
 
     /// Sets the function that chooses the name of a request's context. The argument of the function is the head of the request.
-    /// Default: the name is the method, such as `GET`.
+    /// Default: the name is the method, such as `GET`, or `OTHER` for a method that is not standard.
     ///
     /// Names appear in logs and metrics. Use a small set of names that clients cannot choose.
     ///
