@@ -14,7 +14,8 @@ use std::panic::Location;
 /// of the database.
 ///
 /// The [`source`](StdError::source) is the [`ripcord::Error`] if the context ended. Otherwise, it is the error of the driver
-/// (tokio-postgres or rusqlite), or the error that your closure for SQLite returned.
+/// (tokio-postgres or rusqlite), the I/O error because of which no connection could be opened, or the error that your closure for
+/// SQLite returned.
 ///
 /// # Retries
 ///
@@ -165,8 +166,9 @@ impl Error {
         }
     }
 
-    /// Returns the error of tokio-postgres: the response of the server, or the reason why the connection failed. Returns `None` if
-    /// the operation failed without such an error.
+    /// Returns the error of tokio-postgres: the response of the server, or the reason why an open connection failed. Returns
+    /// `None` if the operation failed without such an error. If the server could not be reached, for example, the
+    /// [`source`](StdError::source) is an [`io::Error`] instead.
     ///
     /// If the context ended and the server has stopped the statement, this is the server's response to the cancel.
     #[cfg(feature = "postgres")]

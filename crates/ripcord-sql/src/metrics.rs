@@ -21,7 +21,7 @@ const CANCELS: &str = "ripcord_sql_cancels_total";
 /// | `ripcord_sql_operation_duration_seconds`: duration of a statement, a COPY or a transaction, including the wait for a connection | histogram | `system`, `operation`, `outcome` |
 /// | `ripcord_sql_connection_wait_seconds`: time until a connection was free or opened | histogram | `system` |
 /// | `ripcord_sql_cancels_total`: for Postgres, cancel requests sent to the server; for SQLite, statements that were stopped | counter | `system` |
-/// | `ripcord_sql_connections_discarded_total`: connections that were closed because they could not be made clean in time | counter | `system` |
+/// | `ripcord_sql_connections_discarded_total`: connections that were closed because they could not be made clean: see `discarded` of `PoolStats` | counter | `system` |
 ///
 /// | label | values |
 /// |---|---|

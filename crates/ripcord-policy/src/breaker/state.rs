@@ -17,7 +17,8 @@ pub enum State {
     Closed,
     /// The breaker refuses all calls.
     Open,
-    /// The breaker admits a few calls, called probes, to find out whether the service works again.
+    /// The breaker admits calls, called probes, to find out whether the service works again. At most
+    /// [`half_open_calls`](super::CircuitBreakerBuilder::half_open_calls) probes are in flight at a time.
     HalfOpen,
 }
 

@@ -133,14 +133,14 @@ impl<K: Key> FirstLevel<K> {
         }
     }
 
-    /// Counts a load that waits for the load of another process in [`CacheStats::waited`](super::CacheStats::waited).
+    /// Adds 1 to [`CacheStats::waited`](super::CacheStats::waited): a load waits for the load of another process.
     pub fn count_wait(&self) {
         if let Some(cache) = self.cache.upgrade() {
             cache.count(Count::Waited);
         }
     }
 
-    /// Counts a write that the second level has given up in [`CacheStats::failed_writes`](super::CacheStats::failed_writes).
+    /// Adds 1 to [`CacheStats::failed_writes`](super::CacheStats::failed_writes): the second level has given up a write.
     pub fn count_failed_write(&self) {
         if let Some(cache) = self.cache.upgrade() {
             cache.count(Count::FailedWrite);

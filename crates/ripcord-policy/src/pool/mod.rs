@@ -81,9 +81,9 @@ use worker::is_worker_of;
 ///
 /// # How a pool ends
 ///
-/// [`shutdown`](WorkerPool::shutdown) closes the pool to new jobs and waits until the accepted jobs have finished. If the
-/// context passed to `shutdown` ends first, the remaining jobs are canceled. The handle of a running blocking job then
-/// returns an error, although the job may still run.
+/// [`shutdown`](WorkerPool::shutdown) closes the pool to new jobs and waits until the accepted jobs have finished. If the context
+/// passed to `shutdown` ends first, the remaining jobs are canceled. The handle of a running blocking job returns an error at
+/// once, although the job continues until it returns.
 ///
 /// When the context passed to [`build`](WorkerPoolBuilder::build) ends, the pool closes and all jobs are canceled.
 ///
@@ -318,9 +318,9 @@ impl WorkerPool {
         Results::open(Arc::clone(&self.owner.shared))
     }
 
-    /// Changes the number of workers to `workers`. If the number grows, new workers start immediately. If the number
-    /// shrinks, the pool first stops idle workers, immediately. If too few workers are idle, other workers stop when they
-    /// have finished their current jobs.
+    /// Changes the number of workers to `workers`. If the number grows, new workers start immediately. If the number shrinks, the
+    /// pool first stops idle workers, immediately. If fewer workers are idle than must stop, other workers stop when they have
+    /// finished their current jobs.
     ///
     /// # Errors
     ///

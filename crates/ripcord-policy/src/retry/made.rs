@@ -12,8 +12,8 @@ impl<E> Retry<E> {
     /// Decides whether another attempt follows a failed attempt, and returns the wait before it. This method is for a caller that
     /// makes the attempts itself, for example a queue that keeps its jobs in a database and makes each attempt in another process.
     ///
-    /// * `ctx` is the context of the whole call. It needs the deadline of the call.
-    /// * `attempts` is the number of attempts made so far, including the failed attempt. It is at least 1.
+    /// * `ctx` is the context of the whole call. If the call has a deadline, `ctx` must have it.
+    /// * `attempts` is the number of attempts made so far, including the failed attempt. It must be at least 1.
     /// * `previous` is the wait before the failed attempt, or zero for the first attempt. [`Jitter::Decorrelated`] uses it.
     /// * `error` is the error of the failed attempt: [`Error::new`] for an error of the call, [`Error::from_panic`] for a panic.
     ///

@@ -30,8 +30,8 @@ const SYSTEM: &str = "postgresql";
 /// pool only when no statement and no transaction is open on it and the cancel can no longer affect a later statement. The [module
 /// documentation](super) describes the details.
 ///
-/// Each connection prepares a statement at its first use and keeps up to 256 prepared statements. Use a pool inside a tokio runtime
-/// with I/O and time enabled.
+/// Each connection prepares a statement at its first use and keeps up to 256 prepared statements. Before it keeps another
+/// statement, it closes all of them. Use a pool inside a tokio runtime with I/O and time enabled.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -173,8 +173,8 @@ impl PoolBuilder {
     /// Default of [`grace`](PoolBuilder::grace): 500 milliseconds. Later versions may change the value.
     pub const DEFAULT_GRACE: Duration = Duration::from_millis(500);
 
-    /// Sets the maximum number of connections. Default: [`DEFAULT_MAX_SIZE`](PoolBuilder::DEFAULT_MAX_SIZE). A call opens a
-    /// connection if no open connection is free.
+    /// Sets the maximum number of connections. The number must be at least 1. Default:
+    /// [`DEFAULT_MAX_SIZE`](PoolBuilder::DEFAULT_MAX_SIZE). A call opens a connection if no open connection is free.
     pub fn max_size(self, max_size: usize) -> Self {
         PoolBuilder { max_size, ..self }
     }
@@ -204,9 +204,10 @@ impl PoolBuilder {
 
     /// Sets whether the pool sets the server's `statement_timeout` to the time left until the context's deadline. Default: `true`.
     ///
-    /// The server then ends a statement even if the client can no longer cancel it, for example because the network has failed. The
-    /// value is the time left, rounded up by at most an eighth, and at least one second. It never exceeds the `statement_timeout`
-    /// that the session had at its start. In a transaction, the pool uses `SET LOCAL`.
+    /// The server then ends a statement even if the client can no longer cancel it, for example because the network has failed.
+    /// The value is the time left, rounded up by at most an eighth, and at least one second. It never exceeds the
+    /// `statement_timeout` that the session had at its start. If the context has no deadline, the value is that
+    /// `statement_timeout`. In a transaction, the pool uses `SET LOCAL`.
     ///
     /// Pass `false` if a pooler shares the server's sessions between clients, such as PgBouncer or pgdog in the mode `transaction`.
     pub fn statement_timeout(self, has_limits: bool) -> Self {

@@ -245,8 +245,12 @@ macro_rules! statements {
             ///
             /// # Errors
             ///
-            /// Returns an error if the context ends first, if no connection can be opened, if the connection is lost, or if the
-            /// server refuses the statement. [`Error::is_outcome_unknown`] says whether a failed statement may have taken effect.
+            /// Returns an error if the context ends first, if the pool is closed, if no connection can be opened, if the
+            /// connection is lost, or if the server refuses the statement. [`Error::is_outcome_unknown`] says whether a failed
+            /// statement may have taken effect.
+            ///
+            /// If a statement of a `Pool` begins a transaction, such as `BEGIN`, the transaction is rolled back and an error is
+            /// returned. Use [`Pool::transaction`] instead.
             ///
             /// # Cancel safety
             ///

@@ -203,8 +203,9 @@ impl Transaction {
     ///
     /// # Errors
     ///
-    /// Returns an error if a statement of the transaction has failed, because the transaction is rolled back then. [`Pool::query`]
-    /// describes the other errors. If [`Error::is_outcome_unknown`] is `true`, the transaction may have been committed.
+    /// Returns an error, and rolls the transaction back, if one of its statements has failed, or if a row stream or a COPY of the
+    /// transaction is still open. [`Pool::query`] describes the other errors. If [`Error::is_outcome_unknown`] is `true`, the
+    /// transaction may have been committed.
     ///
     /// # Cancel safety
     ///

@@ -57,7 +57,8 @@ impl PoolBuilder {
         PoolBuilder { init: Box::new(init), ..self }
     }
 
-    /// Sets the maximum number of connections. Default: [`DEFAULT_MAX_SIZE`](PoolBuilder::DEFAULT_MAX_SIZE).
+    /// Sets the maximum number of connections. The number must be at least 1. Default:
+    /// [`DEFAULT_MAX_SIZE`](PoolBuilder::DEFAULT_MAX_SIZE).
     ///
     /// An operation opens a connection if no open connection is free. Each running operation also uses one of tokio's threads for
     /// blocking work.

@@ -36,9 +36,10 @@
 //!
 //! # When the context ends
 //!
-//! While a statement runs or waits for a lock of another connection, SQLite checks the context regularly. If the context has ended,
-//! SQLite stops the statement. The statement then has no effect. If it changes data and is part of a transaction, the whole
-//! transaction is rolled back. A statement that has started to commit is not stopped.
+//! While a statement runs, SQLite checks the context after every 4096 instructions of its virtual machine. While a statement
+//! waits for a lock of another connection, the end of the context ends the wait. In both cases, SQLite stops the statement, and
+//! the statement has no effect. If it changes data and is part of a transaction, the whole transaction is rolled back. A
+//! statement that has started to commit is not stopped.
 //!
 //! An operation waits until SQLite has stopped, so that its result says whether the statement has taken effect. The wait is limited
 //! to a [grace period](PoolBuilder::grace), because a closure may wait for something other than SQLite. After the grace period, the

@@ -82,7 +82,8 @@ impl Pool {
     /// first, SQLite stops the statement.
     ///
     /// `params` contains the values of the parameters `?1`, `?2` and so on: a tuple of owned values such as `(1, name)`, `()` for
-    /// none, or [`params_from_iter`](rusqlite::params_from_iter). Each connection caches its prepared statements.
+    /// none, or [`params_from_iter`](rusqlite::params_from_iter). Each connection caches up to 16 prepared statements. To cache
+    /// more, call [`Connection::set_prepared_statement_cache_capacity`] in [`init`](PoolBuilder::init).
     ///
     /// # Errors
     ///
@@ -274,7 +275,7 @@ impl Pool {
     /// [`is_not_sent`](crate::Error::is_not_sent) is `true`.
     ///
     /// A running operation keeps its connection until the operation ends. The connections are closed in the background, because
-    /// closing may write to the disk.
+    /// closing may write to the disk. Outside of a tokio runtime, this method closes the free connections itself.
     pub fn close(&self) {
         self.0.permits.close();
         close(self.0.close());

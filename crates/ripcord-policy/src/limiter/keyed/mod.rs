@@ -286,8 +286,8 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
         if is_new { f64::from(self.burst(key)) } else { self.limiter(key).tokens() }
     }
 
-    /// Returns the number of keys in memory. Keys with a full bucket may be removed from memory: see
-    /// [Memory](KeyedLimiter#memory).
+    /// Returns the number of keys in memory. The limiter removes keys with a full bucket: see [Memory](KeyedLimiter#memory). With
+    /// a [`backend`](KeyedLimiterBuilder::backend), no key is in memory.
     pub fn len(&self) -> usize {
         self.shared.shards.iter().map(|shard| lock(shard).len()).sum()
     }
