@@ -104,9 +104,9 @@ pub trait Lease<V>: Send {
     fn store(self: Box<Self>, value: &V, ttl: Option<Duration>) -> Write;
 }
 
-/// The handle with which a [`SecondLevel`] removes values from the cache in this process, because they have changed in another
-/// process. Passed to [`SecondLevel::attach`]. It does not keep the cache open. After the cache was dropped, its methods have no
-/// effect.
+/// The handle with which a [`SecondLevel`] removes values from the cache in this process, because they have changed in
+/// another process. Passed to [`SecondLevel::attach`]. The handle does not keep the cache open. After the cache has been
+/// dropped, the methods of the handle have no effect.
 pub struct FirstLevel<K> {
     cache: Weak<dyn Invalidate<K>>,
     stale_for: Duration,

@@ -147,7 +147,8 @@ impl<E> Error<E> {
     }
 
     /// Returns whether a policy refused the last attempt, so that it was not sent. Returns `false` if the attempt failed
-    /// because a context ended.
+    /// because a context ended. If a wait for a token would not have ended before the deadline, both `is_rejected` and
+    /// [`is_deadline_exceeded`](Error::is_deadline_exceeded) are true.
     pub fn is_rejected(&self) -> bool {
         self.refused().is_some_and(Refused::is_rejected)
     }

@@ -161,6 +161,8 @@ impl Refused {
     }
 
     /// Returns whether the policy refused the operation. Returns `false` if the operation failed because its context ended.
+    /// If a wait would not have ended before the deadline, both `is_rejected` and
+    /// [`is_deadline_exceeded`](Refused::is_deadline_exceeded) are true.
     pub fn is_rejected(&self) -> bool {
         self.context_error().is_none()
     }

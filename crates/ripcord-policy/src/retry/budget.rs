@@ -115,7 +115,7 @@ impl Default for RetryBudget {
 }
 
 /// Tokens taken from a [`RetryBudget`] for a retry that is not sent yet. Returned by [`RetryBudget::try_spend`]. Dropping the
-/// reservation returns the tokens to the budget.
+/// reservation without a [`commit`](BudgetReservation::commit) returns the tokens to the budget.
 #[derive(Debug)]
 #[must_use = "dropping it gives the tokens back"]
 pub struct BudgetReservation {
