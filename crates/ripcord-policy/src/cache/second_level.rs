@@ -126,7 +126,8 @@ impl<K: Key> FirstLevel<K> {
         }
     }
 
-    /// Removes all keys from the first level, for example because the second level may have missed changes.
+    /// Removes all keys from the first level, for example because the second level may have missed changes. A load that has
+    /// already read a value does not store this value.
     pub fn invalidate_all(&self) {
         if let Some(cache) = self.cache.upgrade() {
             cache.invalidate_all();
