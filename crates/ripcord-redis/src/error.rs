@@ -21,7 +21,8 @@ use ripcord_policy::ConfigError;
 /// `{}` prints the operation and the reason, such as `cancel: context deadline exceeded`. `{:#}` adds the line of code that made
 /// the call, the cause of the end of the context, and the error of the connection.
 ///
-/// The [`source`](StdError::source) is the [`ripcord::Error`] if the context ended.
+/// The [`source`](StdError::source) is the [`ripcord::Error`] if the context ended. Otherwise it is the error of the connection,
+/// of Redis, of the setting, of the JSON or of the thread, if there is one.
 pub struct Error(Box<Repr>);
 
 struct Repr {
@@ -61,14 +62,15 @@ impl Error {
         }
     }
 
-    /// Returns whether the operation failed because Redis could not be reached or did not answer in time. If the connection was
-    /// lost before the answer came, the operation may have taken effect.
+    /// Returns whether the operation failed because Redis could not be reached, did not answer within the
+    /// [`timeout`](crate::ClientBuilder::timeout), or answered that it cannot serve commands, such as `CLUSTERDOWN`. If the
+    /// connection was lost before the answer came, or the answer was late, the operation may have taken effect.
     pub fn is_unavailable(&self) -> bool {
         matches!(self.0.kind, Kind::Unavailable { .. })
     }
 
-    /// If Redis is [unavailable](Error::is_unavailable), returns the time until the client's next attempt to connect. Otherwise
-    /// returns `None`.
+    /// If Redis is [unavailable](Error::is_unavailable), returns the time from the failure to the client's next attempt to connect.
+    /// Otherwise returns `None`.
     pub fn retry_after(&self) -> Option<Duration> {
         match self.0.kind {
             Kind::Unavailable { retry_after, .. } => Some(retry_after),

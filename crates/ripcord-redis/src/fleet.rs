@@ -117,13 +117,14 @@ impl Fleet {
     }
 
     /// Stores the report of this process as JSON, in place of its previous report. Redis forgets the report after `lifetime`. So
-    /// publish the next report before this time is over.
+    /// publish the next report before this time is over. A `lifetime` of less than 1 ms counts as 1 ms.
     ///
     /// # Errors
     ///
     /// * `ctx` was canceled or its deadline passed ([`Error::context_error`]).
     /// * Redis is unavailable ([`Error::is_unavailable`]), or answered with an error ([`Error::code`]).
-    /// * The report cannot be written as JSON, or is longer than 1 MiB ([`Error::config_error`]).
+    /// * The report is longer than 1 MiB as JSON ([`Error::config_error`]).
+    /// * The report cannot be written as JSON.
     ///
     /// # Cancel safety
     ///
@@ -150,8 +151,8 @@ impl Fleet {
         }
     }
 
-    /// Returns the processes whose reports Redis still has, including this process. The process whose report ends first comes
-    /// first.
+    /// Returns the processes whose reports Redis still has, including this process if it has published a report. The process whose
+    /// report Redis forgets first comes first.
     ///
     /// # Errors
     ///

@@ -82,6 +82,8 @@ impl MovableDeadline {
     /// Moves the deadline to `deadline`, unless the current deadline is already later. Returns `true` if the deadline
     /// was moved or is already later, and `false` if the context has already ended.
     ///
+    /// A `deadline` more than 292 years away removes the deadline.
+    ///
     /// Use this method if several threads need the context, each until its own instant: the context then lives until
     /// the latest of these instants. If the result is `true`, this deadline does not end the context before `deadline`,
     /// unless a call of [`reset`] or [`reset_after`](MovableDeadline::reset_after) moves it earlier.
@@ -185,8 +187,10 @@ impl IdleTimeout {
         tree::reset_idle_timeout(&self.0)
     }
 
-    /// Returns the time at which the idle timeout will end the context if no further progress is recorded. Returns
-    /// `None` if the timeout is too long to ever end the context, such as [`Duration::MAX`].
+    /// Returns the time at which the idle timeout ends the context if no further progress is recorded. Returns `None`
+    /// if the timeout is longer than 292 years, such as [`Duration::MAX`].
+    ///
+    /// After the context has ended, the returned time does not change anymore.
     ///
     /// ```
     /// use std::time::Duration;

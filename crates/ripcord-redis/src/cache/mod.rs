@@ -95,8 +95,8 @@ const MIN_LEASE: Duration = Duration::from_millis(10);
 ///
 /// Each process loads for itself, without a lease. It keeps the values in memory for at most
 /// [`ttl_while_disconnected`](CacheLevelBuilder::ttl_while_disconnected), because it does not learn of changes by other processes.
-/// Inserts and removals are sent after the outage, unless the process ends before. If more than 10,000 keys were changed during the
-/// outage, all keys of the cache are removed from Redis instead.
+/// Inserts and removals are sent after the outage, unless the cache is dropped or the process ends before. If more than 10,000 keys
+/// were changed during the outage, all keys of the cache are removed from Redis instead.
 ///
 /// A server that stops answering is noticed after at most the sum of [`retry_every`](crate::ClientBuilder::retry_every) and
 /// [`timeout`](crate::ClientBuilder::timeout). Until then, a process may return values that another process has changed, but no

@@ -46,9 +46,9 @@ impl ClientBuilder {
         self
     }
 
-    /// Uses the master with the name `master` that the sentinels at the URLs `sentinels` watch. `url` contains the user, the
-    /// password and the database of the master. The host and port of `url` are not used, because the sentinels name them. After a
-    /// failover, the client uses the new master.
+    /// Uses a master that sentinels watch. `master` is its name. `sentinels` are the URLs of one or more sentinels. `url` contains
+    /// the user, the password and the database of the master. The host and port of `url` are not used, because the sentinels name
+    /// them. After a failover, the client uses the new master.
     pub fn sentinel<S: AsRef<str>>(
         mut self,
         master: impl Into<String>,
@@ -62,7 +62,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Uses a cluster. `urls` are the URLs of some of its nodes. The client finds the other nodes of the cluster.
+    /// Uses a cluster. `urls` are the URLs of one or more of its nodes. The client finds the other nodes of the cluster.
     pub fn cluster<S: AsRef<str>>(mut self, urls: impl IntoIterator<Item = S>) -> Self {
         self.server = Some(parse_all(urls).map(Server::Cluster));
         self
@@ -106,8 +106,8 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// * [`Error::config_error`] if no server is set, if a URL is not valid, if the prefix is empty or contains a brace, or if a
-    ///   duration is zero.
+    /// * [`Error::config_error`] if no server is set, if a URL is not valid, if a list of URLs is empty, if the prefix is empty or
+    ///   contains a brace, or if a duration is zero.
     /// * Another error if the thread cannot be started.
     #[track_caller]
     pub fn build(self) -> Result<Client, Error> {

@@ -16,8 +16,8 @@ pub struct ClientStats {
     pub peers: usize,
     /// Commands sent.
     pub commands: u64,
-    /// Commands that were not answered, because the connection was lost or the answer took longer than the
-    /// [`timeout`](crate::ClientBuilder::timeout).
+    /// Commands that failed because the connection was lost, the answer took longer than the
+    /// [`timeout`](crate::ClientBuilder::timeout), or Redis answered that it cannot serve commands.
     pub failures: u64,
     /// Connections for commands that were opened after the first connection.
     pub reconnects: u64,

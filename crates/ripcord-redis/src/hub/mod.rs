@@ -71,8 +71,8 @@ use stats::Counters;
 /// # Which cancel counts
 ///
 /// The first cancel of an ID wins, and all machines see its cause. Redis keeps the cancel for the [`ttl`](HubBuilder::ttl), 1 hour
-/// by default. A context that is bound to the ID during this time ends a moment later. After this time, Redis forgets the cancel,
-/// and the ID is like a new ID. Use an ID for one piece of work only.
+/// by default. A context that is bound to the ID during this time ends after about one round trip. After this time, Redis forgets
+/// the cancel, and the ID is like a new ID. Use an ID for one piece of work only.
 ///
 /// # When Redis is unavailable
 ///
@@ -85,7 +85,8 @@ use stats::Counters;
 ///
 /// # Clones
 ///
-/// Clones share all state. A bound context keeps the hub and its client alive until the context ends or is dropped.
+/// Clones share all state. A bound context keeps the hub and its client alive until its last clone and all contexts derived from
+/// it are dropped, even if it has already ended.
 #[derive(Clone)]
 pub struct Hub {
     inner: Arc<Inner>,
@@ -99,8 +100,8 @@ pub trait ContextExt {
     /// The [cause](ripcord::Error::cause) of the child's end is then a [`RemoteCancel`]. It contains the cause that was passed to
     /// `cancel`, the name of the client that called `cancel`, and the line of code of that call.
     ///
-    /// This method neither waits for Redis nor fails. If the ID was canceled earlier, the child ends a moment after this call, or
-    /// after the outage if Redis is unavailable.
+    /// This method neither waits for Redis nor fails. If the ID was canceled earlier, the child ends about one round trip after
+    /// this call, or after the outage if Redis is unavailable.
     ///
     /// An ID has 1 to 256 bytes. If `id` is empty or longer, the child ends only with its parent, and
     /// [`HubStats::invalid_ids`] counts the ID. [`cancel`](Hub::cancel) refuses such IDs.

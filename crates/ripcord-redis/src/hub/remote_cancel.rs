@@ -43,13 +43,13 @@ impl RemoteCancel {
         self.0.cause()
     }
 
-    /// Returns the [name](crate::Client::name) of the client that canceled.
+    /// Returns the [name](crate::Client::name) of the client that canceled. A name of more than 256 bytes was cut.
     pub fn canceler(&self) -> &str {
         self.0.canceler()
     }
 
     /// Returns the line of code that called `cancel`, as `file:line:column`. The file is a file of the program that canceled, which
-    /// may be another program than this one.
+    /// may be another program than this one. A text of more than 256 bytes was cut.
     pub fn location(&self) -> &str {
         self.0.location()
     }

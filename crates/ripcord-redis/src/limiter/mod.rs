@@ -72,8 +72,9 @@ use shared::Shared;
 /// The limit can be exceeded if Redis loses data. After a restart without persistence, all buckets are full. After a failover
 /// before the last writes were copied to the replica, the last tokens may be granted a second time.
 ///
-/// If Redis denies a request, this process remembers the key and the time of its next token, for up to 10,000 keys. Until this
-/// time, requests for the key are denied without a round trip, even if another machine has returned tokens in the meantime.
+/// If Redis denies a request, this process remembers the key, the number of tokens and the time at which they will be available,
+/// for up to 10,000 keys. A later request for at least as many tokens that cannot wait until this time is denied without a round
+/// trip, even if another machine has returned tokens in the meantime.
 ///
 /// # Memory
 ///

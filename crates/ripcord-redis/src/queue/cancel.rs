@@ -14,7 +14,7 @@ use crate::hub::marker::Marker;
 pub enum CancelOutcome {
     /// The job waited or was delayed. It is deleted and does not run.
     Removed,
-    /// The job runs, and was canceled by this call or by an earlier call. Its context ends within about one round trip.
+    /// The job runs, and was canceled by this call or by an earlier call. [`Queue::cancel`] says when its context ends.
     Signaled,
     /// The queue has no job with this ID: the job is over, or there never was one.
     Missing,
@@ -24,8 +24,11 @@ pub enum CancelOutcome {
 
 impl<J> Queue<J> {
     /// Cancels the job with this ID. If the job waits or is delayed, it is deleted and does not run. If the job runs, its context
-    /// ends with a [`RemoteCancel`](crate::RemoteCancel) as its cause, within about one round trip, or within a third of the lease
-    /// if the worker's connection is broken at that moment. A canceled job does not run again, even if its worker dies.
+    /// ends within about one round trip, with a [`RemoteCancel`](crate::RemoteCancel) as its cause. If the message about the cancel
+    /// does not reach the worker, because a connection is lost, the context ends when the worker next extends the
+    /// [lease](crate::QueueBuilder::lease). A canceled job does not run again, even if its worker dies.
+    ///
+    /// The [`RemoteCancel`](crate::RemoteCancel) contains the text of `cause`. A text of more than 1024 bytes is cut.
     ///
     /// If several callers cancel a running job, the context ends with the cause of the first caller. If the handler returns `Ok` in
     /// spite of the cancel, the job counts as done.

@@ -19,7 +19,8 @@ pub struct DeadLetter {
     pub id: JobId,
     /// Why the job is a dead letter.
     pub reason: DeadReason,
-    /// The error of the last attempt, or a sentence that explains the [`reason`](DeadLetter::reason).
+    /// The error of the last attempt, or a sentence that explains the [`reason`](DeadLetter::reason). An error of more than 4096
+    /// bytes was cut.
     pub error: String,
     /// The job as JSON.
     pub json: String,

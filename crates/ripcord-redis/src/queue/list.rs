@@ -28,7 +28,7 @@ pub struct JobSummary {
     /// The worker that runs the job: the [name](crate::Client::name) of its client, a hyphen and a random number. `None` if the job
     /// does not run.
     pub worker: Option<String>,
-    /// The error of the last failed attempt. `None` if no attempt has failed.
+    /// The error of the last failed attempt, cut to 4096 bytes. `None` if no attempt has failed.
     pub error: Option<String>,
     /// Whether the job was canceled while it ran, and has not ended yet.
     pub is_canceled: bool,

@@ -109,7 +109,8 @@ const BATCH: usize = 200;
 /// | is dropped because the worker's context ended | waits for another worker |
 /// | is dropped because its worker lost the lease, or its process died | runs again on another worker |
 ///
-/// If the handler returns `Ok` although its context has ended, the job is done.
+/// If the context has ended and the handler then returns `Ok`, the job is done. If it returns `Err` or panics, the job continues as
+/// if the handler had been dropped.
 ///
 /// A *dead letter* is a job that failed. It stays in Redis until it is [resent](Queue::resend) or [deleted](Queue::delete). A job
 /// also becomes a dead letter in these cases:
@@ -186,8 +187,9 @@ impl<J: Serialize + DeserializeOwned + Send> Queue<J> {
         self.job(job).submit(ctx)
     }
 
-    /// Submits a job with an idempotency key. If a job with the same `key` was submitted to this queue within the last 24 hours
-    /// (see [`keep_keys`](QueueBuilder::keep_keys)), adds no job and returns the ID of the earlier job, even if this job is over.
+    /// Submits a job with an idempotency key. If a job with the same `key` was submitted to this queue within the time
+    /// [`keep_keys`](QueueBuilder::keep_keys), by default 24 hours, adds no job and returns the ID of the earlier job, even if the
+    /// earlier job is over. An empty key counts as no key.
     ///
     /// # Errors
     ///
@@ -205,8 +207,8 @@ impl<J: Serialize + DeserializeOwned + Send> Queue<J> {
         self.job(job).key(key).submit(ctx)
     }
 
-    /// Submits many jobs with few commands, and returns their IDs in the order of `jobs`. The deadline of `ctx` becomes the
-    /// deadline of each job.
+    /// Submits many jobs, up to 200 with each command, and returns their IDs in the order of `jobs`. The deadline of `ctx` becomes
+    /// the deadline of each job.
     ///
     /// # Errors
     ///

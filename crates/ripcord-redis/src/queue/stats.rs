@@ -96,6 +96,8 @@ impl QueueStats {
     /// | `ripcord_queue_jobs` | gauge | `queue`, `state`: `waiting`, `running`, `delayed`, `dead` |
     /// | `ripcord_queue_events_total` | counter | `queue`, `event`: `submitted`, `done`, `retried`, `buried`, `resent`, `canceled`, `taken_over`, `lost_lease` |
     ///
+    /// A state or an event is the field of `QueueStats` with the same name, and `lost_lease` is the field `lost_leases`.
+    ///
     /// The statistics are the same on all machines, so it is enough if one process per queue calls this method.
     pub fn record_metrics(&self, queue: &str) {
         let states =

@@ -35,7 +35,7 @@ impl<'a> Submission<'a> {
     }
 
     /// Sets an idempotency key. If a job with the same key was submitted to the queue within the time
-    /// [`keep_keys`](crate::QueueBuilder::keep_keys), no job is added. Default: no key.
+    /// [`keep_keys`](crate::QueueBuilder::keep_keys), no job is added. An empty key counts as no key. Default: no key.
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self

@@ -116,10 +116,11 @@ impl ManualTime {
         manual.run_to(before.unwrap_or_default().saturating_add(by));
     }
 
-    /// Advances the clock to the next deadline for which code waits: the deadline of a context, or the end of a sleep. The
-    /// context ends, or the sleep is over. Returns `false`, and leaves the clock unchanged, if no code waits for a deadline.
+    /// Advances the clock to the earliest time at which a [timer](ManualTime::timers) expires: the deadline or the idle timeout
+    /// of a context, the end of a grace period, or the end of a sleep. Returns `false`, and leaves the clock unchanged, if no
+    /// timer is active.
     ///
-    /// A deadline for which no code waits is ignored: the clock may advance past it.
+    /// A deadline for which no code waits has no timer: the clock may advance past it.
     ///
     /// ```
     /// use std::time::Duration;

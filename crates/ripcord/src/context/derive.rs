@@ -357,7 +357,7 @@ impl Context {
     /// The deadline of the returned context is the earlier of the two deadlines. Its clock is this context's clock. A
     /// value or a name is looked up in this context first, then in `other`. If this context is
     /// [`background`](Context::background) or [`todo`](Context::todo), the method returns a clone of `other`, with the
-    /// clock of `other`.
+    /// clock of `other`. If `other` is one of these two, the method returns a clone of this context.
     ///
     /// If both contexts have ended, the earlier end determines the error. If both ended at the same instant, a deadline
     /// takes precedence over a cancel, and this context's deadline takes precedence over the deadline of `other`.

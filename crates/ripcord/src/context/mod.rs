@@ -341,9 +341,9 @@ impl Context {
 
     /// Returns whether `self` and `other` refer to the same context, like `Arc::ptr_eq`.
     ///
-    /// A clone refers to the same context. [`with_deadline`](Context::with_deadline) and
-    /// [`with_timeout`](Context::with_timeout) return a clone if the new deadline has no effect, because the context already
-    /// has an earlier deadline.
+    /// A clone refers to the same context. Some methods return a clone if there is nothing to add: for example,
+    /// [`with_deadline`](Context::with_deadline) and [`with_timeout`](Context::with_timeout) if the context already has an
+    /// earlier deadline.
     ///
     /// ```
     /// use ripcord::Context;

@@ -70,9 +70,9 @@ pub use report::{DrainEnded, PhaseOutcome, PhaseReport, Report};
 /// 1. **Stop request.** The shutdown starts with a call of [`begin`](Shutdown::begin) or with a
 ///    [signal](Shutdown::on_signals). From this moment, all contexts derived from `context` are
 ///    [draining](Context::is_draining), but no work is canceled yet.
-/// 2. **Drain.** The drain ends when no work is in flight, or when the [drain time](ShutdownBuilder::drain) is over. At
-///    the end of the drain, `context` is canceled with the cause [`DrainEnded`]. Canceled work has one second to end
-///    before the phases start.
+/// 2. **Drain.** The drain ends when no work is in flight, or when the [drain time](ShutdownBuilder::drain) or the
+///    [total](ShutdownBuilder::total) time is over. At the end of the drain, `context` is canceled with the cause [`DrainEnded`].
+///    Canceled work has one second to end before the phases start.
 /// 3. **Phases.** The [phases](ShutdownBuilder::phase) run in the order in which they were added. Examples are flushing a
 ///    queue and closing a pool.
 /// 4. **Report.** [`run`](Shutdown::run) returns the [`Report`].
@@ -207,8 +207,8 @@ impl Shutdown {
     ///
     /// A call of [`begin`](Shutdown::begin) and a [signal](Shutdown::on_signals) do not end this context. It is canceled
     /// with the cause [`DrainEnded`] when the drain ends: when no work is in flight, or when the
-    /// [drain time](ShutdownBuilder::drain) is over. It also ends when the [root context](ShutdownBuilder::context) ends. A
-    /// context that is derived later has already ended.
+    /// [drain time](ShutdownBuilder::drain) or the [total](ShutdownBuilder::total) time is over. It also ends when the
+    /// [root context](ShutdownBuilder::context) ends. A context that is derived after its end has already ended.
     pub fn context(&self) -> &Context {
         &self.0.work
     }

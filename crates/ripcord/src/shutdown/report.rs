@@ -37,8 +37,8 @@ impl Report {
         &self.0.cause
     }
 
-    /// Returns the time from the [stop request](crate::Shutdown) to the end of the last phase, measured by the clock of
-    /// the [root context](crate::ShutdownBuilder::context).
+    /// Returns the time from the [stop request](crate::Shutdown) to the end of the last phase, or to the end of the drain
+    /// if there are no phases. The clock of the [root context](crate::ShutdownBuilder::context) measures the time.
     pub fn elapsed(&self) -> Duration {
         self.0.elapsed
     }
@@ -186,7 +186,7 @@ pub enum PhaseOutcome {
     /// The phase was not ready when the [root context](crate::ShutdownBuilder::context) was canceled, and was dropped. The
     /// value is the error of the root.
     Canceled(Error),
-    /// The phase panicked with this message.
+    /// The phase panicked with this message. If the panic's payload is not a string, the message is `no message`.
     Panicked(String),
     /// The phase was not run, because no time was left or because the [root context](crate::ShutdownBuilder::context) had ended.
     /// The error's [origin](Error::origin) is the line that set the exceeded limit or canceled the root.
@@ -207,7 +207,8 @@ impl fmt::Display for PhaseOutcome {
 }
 
 /// The cause with which [`Shutdown::context`](crate::Shutdown::context) is canceled at the end of the drain: when all work
-/// has ended, or when the [drain time](crate::ShutdownBuilder::drain) is over.
+/// has ended, or when the [drain time](crate::ShutdownBuilder::drain) or the [total](crate::ShutdownBuilder::total) time is
+/// over.
 ///
 /// Its [`source`](StdError::source) is the cause of the [stop request](crate::Shutdown).
 ///

@@ -223,7 +223,7 @@ impl Context {
     /// The `tracing` span has OpenTelemetry attributes. `otel.name` is the name of the `Span`. `code.file.path` and
     /// `code.line.number` are the line that started it. An exceeded deadline sets `error.type` to `timeout`, and a
     /// panic sets it to `panic`. Both set `otel.status_code` to `error`. A cancel is not an error. `ripcord-http` sets
-    /// `otel.kind`.
+    /// `otel.kind`. Here and in the table, an expired idle timeout counts as an exceeded deadline.
     ///
     /// This table lists the attributes with the prefix `ripcord.`. The attributes that start with `ripcord.end` are set when
     /// the span ends.

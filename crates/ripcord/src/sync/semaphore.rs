@@ -38,8 +38,8 @@ pub struct Semaphore {
 impl Semaphore {
     /// Creates a semaphore with `size` permits.
     ///
-    /// With a size of 0, every [`acquire`](Self::acquire) waits until its context ends. On 32-bit targets, the maximum size is
-    /// 2²⁹ - 1.
+    /// With a size of 0, every [`acquire`](Self::acquire) of one or more permits waits until its context ends. On 32-bit targets, a
+    /// size above 2²⁹ - 1 counts as 2²⁹ - 1.
     pub fn new(size: u32) -> Self {
         let size = u32::try_from(Inner::MAX_PERMITS).map_or(size, |max| size.min(max));
         Semaphore { permits: Arc::new(Inner::new(usize::try_from(size).unwrap_or(Inner::MAX_PERMITS))), size }

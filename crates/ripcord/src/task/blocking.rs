@@ -22,8 +22,8 @@ impl Context {
     /// of the task's context, or after the [`Task`] was dropped, only the panic hook reports the panic.
     ///
     /// As with [`spawn`](Context::spawn), the task appears in the task lists under this context's [name](Context::name)
-    /// and, with the feature `tracing`, runs inside the caller's `tracing` span. Outside of a runtime, the closure is
-    /// not called, and awaiting the [`Task`] returns [`TaskError::Ended`].
+    /// and, with the feature `tracing`, runs inside the caller's `tracing` span. Outside of a runtime, and on a runtime
+    /// that is shutting down, the closure is not called, and awaiting the [`Task`] returns [`TaskError::Ended`].
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {

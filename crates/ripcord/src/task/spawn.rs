@@ -35,18 +35,17 @@ impl Context {
     /// Spawns a task on the current tokio runtime. `make` receives the task's context, which is a child of this context,
     /// and returns the task's future.
     ///
-    /// When the task's context ends, the future is dropped. If the future is ready at the poll that notices the end,
-    /// its output is kept. Awaiting the [`Task`] returns the output, after the future was dropped. If this context has
-    /// already ended, `make` is not called, and awaiting the [`Task`] returns [`TaskError::Ended`].
+    /// When the task's context ends, the future is dropped, and awaiting the [`Task`] returns [`TaskError::Ended`]. If
+    /// the future is ready at the poll that notices the end, awaiting the [`Task`] returns the output of the future.
+    ///
+    /// If this context has already ended, or outside of a runtime, `make` is not called, and awaiting the [`Task`]
+    /// returns [`TaskError::Ended`]. On a runtime that is shutting down, awaiting the [`Task`] returns the same error.
     ///
     /// The task appears in every task list ([`with_tasks`](Context::with_tasks)) of this context and its ancestors, under
     /// this context's [name](Context::name). With the feature `tracing`, the task runs inside the caller's `tracing` span.
     ///
     /// The task's context does not end when the future returns its output. If the future has spawned other tasks under
     /// the task's context, they continue.
-    ///
-    /// Outside of a runtime, and on a runtime that is shutting down, awaiting the [`Task`] returns
-    /// [`TaskError::Ended`].
     ///
     /// # Panics
     ///

@@ -130,7 +130,8 @@ where
     /// # Errors
     ///
     /// * `ctx` was canceled or its deadline passed ([`Error::context_error`]). If Redis is available, the running jobs wait for
-    ///   other workers when this method returns.
+    ///   other workers when this method returns. Otherwise, other workers take them over after the
+    ///   [lease](crate::QueueBuilder::lease).
     /// * [`concurrency`](Worker::concurrency) is 0 ([`Error::config_error`]).
     /// * Redis answered with an error when the worker created the queue ([`Error::code`]).
     ///
