@@ -28,7 +28,7 @@ impl HubBuilder {
     /// hour.
     ///
     /// After this time, the cancel ends no more contexts: neither a context that is bound later, nor a context on a machine that
-    /// was disconnected from Redis during this time.
+    /// had no connection to Redis for the whole time.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
         self

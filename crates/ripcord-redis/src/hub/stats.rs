@@ -13,8 +13,8 @@ pub struct HubStats {
     pub contexts: usize,
     /// Different IDs of the bound contexts that have not ended: a gauge.
     pub ids: usize,
-    /// Bound IDs that may already be canceled without this hub knowing: a gauge. Redis has not answered the hub's question about
-    /// them since they were bound, or since the hub has connected again.
+    /// Bound IDs that the hub has not looked up in Redis yet, since they were bound or since the hub last connected: a gauge. Some
+    /// of them may already be canceled.
     pub unread: usize,
     /// Bound contexts that a cancel has ended.
     pub canceled: u64,

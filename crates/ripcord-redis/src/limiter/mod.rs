@@ -89,8 +89,8 @@ use shared::Shared;
 /// process get their tokens earlier or later. Redis keeps the value forever, and it takes precedence over the values of the
 /// builders. Processes that share a limiter should set the same values in their builders.
 ///
-/// A keyed limiter applies a new rate to each bucket when the bucket is next used. If the rate was lowered, and the bucket would be
-/// full by then under the old rate, the bucket is full.
+/// The buckets of a keyed limiter earn tokens at the new rate from the change on. There is one exception: if the rate was lowered,
+/// and a bucket is not used before it would be full at the old rate, the bucket is full at that time.
 ///
 /// # Outages
 ///

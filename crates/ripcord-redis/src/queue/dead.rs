@@ -34,7 +34,8 @@ pub struct DeadLetter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeadReason {
-    /// The handler returned an error or panicked, and the [`Retry`](ripcord_policy::Retry) of the worker allows no further attempt.
+    /// The handler returned an error or panicked, and the worker has no [`Retry`](ripcord_policy::Retry), or its `Retry` allows no
+    /// further attempt.
     Failed,
     /// The deadline of the job passed before the job started or while it ran. A waiting job becomes a dead letter when a worker
     /// finds that its deadline has passed.

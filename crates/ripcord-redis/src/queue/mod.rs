@@ -109,8 +109,8 @@ const BATCH: usize = 200;
 /// | is dropped because the worker's context ended | waits for another worker |
 /// | is dropped because its worker lost the lease, or its process died | runs again on another worker |
 ///
-/// If the context has ended and the handler then returns `Ok`, the job is done. If it returns `Err` or panics, the job continues as
-/// if the handler had been dropped.
+/// If the context has ended and the handler then returns `Ok`, the job is done. If it returns `Err` or panics, the job is
+/// treated as if the handler had been dropped.
 ///
 /// A *dead letter* is a job that failed. It stays in Redis until it is [resent](Queue::resend) or [deleted](Queue::delete). A job
 /// also becomes a dead letter in these cases:

@@ -120,7 +120,7 @@ impl ManualTime {
     /// of a context, the end of a grace period, or the end of a sleep. Returns `false`, and leaves the clock unchanged, if no
     /// timer is active.
     ///
-    /// A deadline for which no code waits has no timer: the clock may advance past it.
+    /// A deadline for which no code has waited has no timer: the clock may advance past it.
     ///
     /// ```
     /// use std::time::Duration;

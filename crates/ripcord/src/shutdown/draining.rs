@@ -22,8 +22,8 @@ impl Context {
     /// Returns whether a [stop request](crate::Shutdown) was made to the `Shutdown` from whose
     /// [`context`](crate::Shutdown::context) this context was derived. Returns `false` if there is no such `Shutdown`.
     ///
-    /// The stop request does not end the context: work may finish until the [drain time](crate::ShutdownBuilder::drain)
-    /// is over. Work should finish soon, and start no new long operations.
+    /// The stop request does not end the context: work may continue until the [drain time](crate::ShutdownBuilder::drain)
+    /// is over. Work should finish before this time is over, and start no operations that may take longer.
     ///
     /// A context from [`without_cancel`](Context::without_cancel) is draining when its parent is. A
     /// [merged](Context::merge) context is draining when either of the two merged contexts is. Each call visits all

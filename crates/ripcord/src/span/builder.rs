@@ -104,9 +104,10 @@ impl Span {
 
     /// Returns a child of `ctx` in which the function `root` creates the roots of span trees on demand.
     ///
-    /// When a span starts under the returned context and no parent span is found, `root` is called with the context in
-    /// which the span starts. The new span becomes a child of the span that `root` returns. If `root` returns `None`,
-    /// the new span is a root itself. If no span is found, [`Context::span`] calls `root` too.
+    /// When a span starts under the returned context and no nearer context carries a span, `root` is called with the
+    /// context in which the span starts. The new span becomes a child of the span that `root` returns. If `root` returns
+    /// `None`, the new span is a root itself. If no nearer context carries a span, [`Context::span`] calls `root` too, and
+    /// returns its result.
     ///
     /// Use this function in a server, so that a request that starts no span needs no root span. As in the example, store
     /// the [`SpanGuard`] of the root in a value of the request's context. Do not start the root in the request's context
