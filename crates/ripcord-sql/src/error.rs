@@ -14,8 +14,8 @@ use std::panic::Location;
 /// of the database.
 ///
 /// The [`source`](StdError::source) is the [`ripcord::Error`] if the context ended. Otherwise, it is the error of the driver
-/// (tokio-postgres or rusqlite), the I/O error because of which no connection could be opened, or the error that your closure for
-/// SQLite returned.
+/// (tokio-postgres or rusqlite), the I/O error because of which no connection could be opened, or the error that the function
+/// passed to `run` or `transaction` of `sqlite::Pool` returned.
 ///
 /// # Retries
 ///
@@ -144,8 +144,8 @@ impl Error {
     ///
     /// - The statement has succeeded, but its rows were rejected: `query_one` or `query_opt` reports a wrong number of rows, or the
     ///   function that maps a row has failed.
-    /// - The operation consists of several statements without a common transaction: a closure of `sqlite::Pool::run`, or a
-    ///   `batch_execute` whose text contains `COMMIT`.
+    /// - The operation consists of several statements without a common transaction: in the function passed to
+    ///   `sqlite::Pool::run`, or in a `batch_execute` whose text contains `COMMIT`.
     pub fn is_outcome_unknown(&self) -> bool {
         matches!(self.0.kind, Kind::Unanswered(_) | Kind::Lost(_))
     }

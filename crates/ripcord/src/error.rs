@@ -319,10 +319,10 @@ impl Origin {
         })))
     }
 
-    /// Returns the line of code that canceled the context or set the deadline.
+    /// Returns the line of code that canceled the context, or set the deadline or the idle timeout.
     ///
     /// If the context was canceled by the drop of its [`Canceler`](crate::Canceler), this is the line that created the
-    /// canceler.
+    /// canceler. A call that moves a deadline or restarts an idle timeout does not change this line.
     pub fn location(&self) -> &'static Location<'static> {
         match self.0.0.view() {
             View::Location(location, _) => location,

@@ -74,13 +74,14 @@ impl InspectorBuilder {
     }
 
     /// Sets the maximum number of finished entries that the page shows for each range of latencies. An entry is a request or
-    /// [watched](Inspector::watch) work. Default: 10.
+    /// [watched](Inspector::watch) work. Default: 10. With 0, the page shows no finished entries.
     ///
-    /// There are nine ranges, such as 10 ms to 50 ms. The inspector keeps the latest entries of each range. Of the successful
-    /// entries below 1 ms that a thread starts, it keeps at most the first `max_kept` in each 100 ms.
+    /// There are nine ranges, such as 10 ms to 50 ms. The inspector keeps the latest entries of each range. One more list, with the
+    /// same maximum, contains the latest failed entries of all ranges. A failed entry was canceled, exceeded its deadline,
+    /// panicked, or has a status of 500 or above.
     ///
-    /// One more list, with the same maximum, contains the latest entries from all ranges that were canceled, exceeded their
-    /// deadline, panicked, or have a status of 500 or above.
+    /// The range below 1 ms is an exception: it may not contain the latest entries. If more than `max_kept` entries that take less
+    /// than 1 ms start within 100 ms, the inspector may skip the later ones, to save time. It never skips a failed entry.
     pub fn max_kept(self, max_kept: usize) -> Self {
         InspectorBuilder { max_kept, ..self }
     }

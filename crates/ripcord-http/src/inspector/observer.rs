@@ -17,8 +17,10 @@ impl ContextLayer {
     /// Shows the requests of this layer, and their counts, on the page of an [`Inspector`]. A user of the page can cancel a
     /// request. The context of the request then ends with the cause [`CanceledHere`](crate::inspector::CanceledHere).
     ///
-    /// The page shows the [spans](Context::start_span) that the handler of a request starts as the calls of the request. Without
-    /// the setting `tracing`, the root span of these calls reports the source line that called `inspector`.
+    /// The page shows the calls of each request. Each [span](Context::start_span) that the handler starts is a call. All calls of a
+    /// request are below one root span. The root span reports the source line that called `inspector`. If the layer has the
+    /// setting [`tracing`](ContextLayer::tracing), the root span is the exported span of the request instead, and reports the
+    /// source line that created the layer.
     #[must_use]
     #[track_caller]
     pub fn inspector(self, inspector: &Inspector) -> Self {

@@ -118,15 +118,16 @@ where
     /// Makes a call if the breaker of `key` admits it, and records the result. `call` gets a clone of `ctx`.
     ///
     /// The [classifier](CircuitBreakerBuilder::classify) of the breaker judges the result. If `ctx` ends during the call, the
-    /// breaker does not drop the call. The call must observe its context.
+    /// breaker does not drop the call. The call must observe its context. If the call succeeds, its value is returned even if
+    /// `ctx` has ended meanwhile.
     ///
     /// # Errors
     ///
     /// * The call's own error.
     /// * The breaker refused the call ([`Error::is_breaker_open`]): it is open, or it is half-open and all its probes are in
     ///   flight. See [States](CircuitBreaker#states).
-    /// * `ctx` was canceled or its deadline passed before or during the call ([`Error::context_error`]). The call's error, if
-    ///   any, is the source.
+    /// * `ctx` was canceled or its deadline passed before the call, or during a call that failed ([`Error::context_error`]).
+    ///   The call's error, if any, is the source.
     ///
     /// # Panics
     ///

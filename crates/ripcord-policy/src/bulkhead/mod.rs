@@ -86,8 +86,8 @@ impl Bulkhead {
     /// Waits for a permit, then makes a call. `call` gets a clone of `ctx`. The permit is released when the call returns.
     ///
     /// If `ctx` ends during the wait, the call leaves the queue. If `ctx` ends during the call, the bulkhead does not drop the
-    /// call. The call must observe its context. An error of the call counts as a failure of the called service, unless `ctx`
-    /// has ended.
+    /// call. The call must observe its context. If the call succeeds, its value is returned even if `ctx` has ended meanwhile.
+    /// An error of the call counts as a failure of the called service, unless `ctx` has ended.
     ///
     /// If the call itself goes through other policies, refusals by these policies count as failures of the service. To avoid
     /// this, use a [`Stack`](crate::Stack), or [`acquire`](Self::acquire) a permit and pass [`Error::outcome`] to
@@ -97,7 +97,7 @@ impl Bulkhead {
     ///
     /// * The call's own error.
     /// * All permits are in use and the queue is full ([`Error::is_full`]). The method then fails at once.
-    /// * `ctx` was canceled or its deadline passed before the call, during the wait or during the call
+    /// * `ctx` was canceled or its deadline passed before the call, during the wait, or during a call that failed
     ///   ([`Error::context_error`]). The call's error, if any, is the source.
     ///
     /// # Panics

@@ -97,12 +97,12 @@ impl<T: 'static, E: 'static> Fallback<T, E> {
     /// fallback, or runs the handler and returns its result.
     ///
     /// If `ctx` ends, a running call or handler is not dropped. The call and the handler must observe the context that they
-    /// get.
+    /// get. If the call or the handler succeeds, its value is returned even if `ctx` has ended meanwhile.
     ///
     /// # Errors
     ///
-    /// * `ctx` was canceled or its deadline passed before the call, during the call or while the handler ran
-    ///   ([`Error::context_error`]).
+    /// * `ctx` was canceled or its deadline passed before the call, during a call that failed, or during a handler that failed
+    ///   ([`Error::context_error`]). The error of the call or the handler, if any, is the source.
     /// * The call failed, and the condition set with [`FallbackBuilder::when`] returned `false` for the error. The error of the
     ///   call is returned.
     /// * The handler returned an error.

@@ -143,7 +143,7 @@ impl RateLimiter {
     /// [`stats`](RateLimiter::stats) count the token, but not the result of the call.
     ///
     /// If `ctx` ends during the wait, the wait ends. If `ctx` ends during the call, the limiter does not drop the call. The
-    /// call must observe its context.
+    /// call must observe its context. If the call succeeds, its value is returned even if `ctx` has ended meanwhile.
     ///
     /// ```
     /// use ripcord::Context;
@@ -162,7 +162,8 @@ impl RateLimiter {
     ///
     /// * The call's own error.
     /// * The limiter refused the call, for the reasons listed for [`wait`](RateLimiter::wait).
-    /// * `ctx` was canceled or its deadline passed during the call ([`Error::context_error`]). The call's error is the source.
+    /// * `ctx` was canceled or its deadline passed during a call that failed ([`Error::context_error`]). The call's error is
+    ///   the source.
     ///
     /// # Cancel safety
     ///

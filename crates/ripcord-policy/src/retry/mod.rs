@@ -177,7 +177,7 @@ impl<E> Retry<E> {
     /// Its argument is the context of the attempt. The waits block the thread, so do not use this method in async code.
     ///
     /// If `ctx` ends during a wait, the wait ends. If `ctx` ends during an attempt, the attempt continues. The call must
-    /// observe its context.
+    /// observe its context. If an attempt succeeds, its value is returned even if `ctx` has ended meanwhile.
     ///
     /// # Errors
     ///

@@ -42,9 +42,10 @@
 //! statement that has started to commit is not stopped.
 //!
 //! An operation waits until SQLite has stopped, so that its result says whether the statement has taken effect. The wait is limited
-//! to a [grace period](PoolBuilder::grace), because a closure may wait for something other than SQLite. After the grace period, the
-//! operation returns an error for which [`is_outcome_unknown`](crate::Error::is_outcome_unknown) is `true`. The closure continues,
-//! and the pool gets the connection back when the closure returns.
+//! to a [grace period](PoolBuilder::grace), because the function that you pass to [`Pool::run`] or [`Pool::transaction`] may wait
+//! for something other than SQLite. After the grace period, the operation returns an error for which
+//! [`is_outcome_unknown`](crate::Error::is_outcome_unknown) is `true`. Your function continues, and the pool gets the connection
+//! back when the function returns.
 
 mod builder;
 mod connection;

@@ -28,7 +28,7 @@ use crate::error::Kind;
 ///
 /// # Panics
 ///
-/// If a closure of the operation panics, the panic continues in the task that polls the future.
+/// If a function that you passed to the operation panics, the panic continues in the task that polls the future.
 #[must_use = "futures do nothing unless polled"]
 pub struct Operation<T>(Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>);
 

@@ -27,7 +27,8 @@ use crate::error::Kind;
 /// they return an error.
 ///
 /// When a connection returns to the pool, an open transaction is rolled back. The pool sets the progress handler, the busy handler
-/// and the commit hook of its connections. Do not set these in a closure. All other changes that a closure makes to a connection
+/// and the commit hook of its connections. Do not set these in a function that you pass to [`run`](Pool::run),
+/// [`transaction`](Pool::transaction) or [`init`](PoolBuilder::init). All other changes that such a function makes to a connection
 /// remain for later operations, such as pragmas, temporary tables, attached databases and other hooks.
 #[derive(Clone)]
 pub struct Pool(pub(super) Arc<Shared>);
