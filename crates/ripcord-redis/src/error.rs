@@ -21,8 +21,10 @@ use ripcord_policy::ConfigError;
 /// `{}` prints the operation and the reason, such as `cancel: context deadline exceeded`. `{:#}` adds the line of code that made
 /// the call, the cause of the end of the context, and the error of the connection.
 ///
-/// The [`source`](StdError::source) is the [`ripcord::Error`] if the context ended. Otherwise it is the error of the connection,
-/// of Redis, of the setting, of the JSON or of the thread, if there is one.
+/// The [`source`](StdError::source) is the [`ripcord::Error`] if the context ended. Otherwise, it is the error that made the
+/// operation fail: the error of the connection, the error with which Redis answered, the [`ConfigError`], the error of reading or
+/// writing JSON, or the error of starting the thread. There is no source if the command was not sent, because Redis was known to be
+/// unavailable.
 pub struct Error(Box<Repr>);
 
 struct Repr {

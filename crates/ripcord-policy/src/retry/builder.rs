@@ -112,8 +112,9 @@ impl<E> RetryBuilder<E> {
         self
     }
 
-    /// Sets a function that returns the wait before each further attempt. The retry then does not use the settings `base`,
-    /// `multiplier`, `max_delay` and `jitter`. Default: the retry computes the wait from these settings.
+    /// Sets a function that returns the wait before each further attempt. The retry then does not use the settings
+    /// [`base`](Self::base), [`multiplier`](Self::multiplier), [`max_delay`](Self::max_delay) and [`jitter`](Self::jitter).
+    /// Default: the retry computes the wait from these settings.
     ///
     /// The first argument is the number of the attempt that will follow: 1 for the second attempt of a call. The second
     /// argument is the error of the failed attempt.
