@@ -7,6 +7,8 @@
 //! The crate works with every gRPC framework that uses the crate `http` and tower. The feature `tonic` adds extension traits for
 //! tonic.
 //!
+//! The guide in `docs/guide` of the repository has a chapter about gRPC.
+//!
 //! # Which item
 //!
 //! | you want to | use |

@@ -3,6 +3,8 @@
 //! On a server, each request has a context that ends when the request ends. On a client, each call ends when its context ends.
 //! Headers carry the time left until the deadline, the request ID, the trace and the baggage from the client to the server.
 //!
+//! The guide in `docs/guide` of the repository has chapters about servers, clients, streams, shutdown, incidents, and Go's `net/http`.
+//!
 //! # Usage
 //!
 //! ```toml

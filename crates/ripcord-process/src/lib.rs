@@ -2,6 +2,8 @@
 //! Runs child processes that end with a [`ripcord::Context`]. When the context is canceled or its deadline passes, the command and
 //! all of its descendants are ended: with `SIGTERM` and, after a grace period, with `SIGKILL`.
 //!
+//! The guide in `docs/guide` of the repository has a chapter about processes.
+//!
 //! ```
 //! use std::time::Duration;
 //! use ripcord::Context;

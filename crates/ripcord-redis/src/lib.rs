@@ -4,6 +4,8 @@
 //! A program creates one [`Client`] and passes it to the other types. The page of each type has an example, and says what the type
 //! does while Redis is unavailable.
 //!
+//! The guide in `docs/guide` of the repository has a chapter about services on many machines.
+//!
 //! # Which item
 //!
 //! | you want to | use |

@@ -4,6 +4,8 @@
 //! returns to its pool only when no statement runs on it and no transaction is open. The next operation never gets the remains of
 //! an earlier one.
 //!
+//! The guide in `docs/guide` of the repository has a chapter about SQL.
+//!
 //! # Which item
 //!
 //! | you want to | use |
