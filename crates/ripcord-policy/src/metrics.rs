@@ -31,7 +31,7 @@ const COUNTERS: [(&str, &str); 28] = [
     ("ripcord_cache_panicked_total", "Loads of a cache that panicked."),
     ("ripcord_cache_reads_total", "Reads of a cache, by result."),
     ("ripcord_cache_removed_total", "Values removed from a cache, by reason."),
-    ("ripcord_cache_second_level_total", "Questions to the second level of a cache, by result."),
+    ("ripcord_cache_second_level_total", "Reads from the second level of a cache, by result."),
     ("ripcord_cache_waited_total", "Loads of a cache that waited for another process."),
     ("ripcord_fallback_fallbacks_total", "Calls answered by a fallback."),
     ("ripcord_hedge_budget_refused_total", "Hedges that the budget refused."),

@@ -278,3 +278,16 @@ fn retry_after_past_the_deadline_gives_up_at_once() {
         (Some(StopReason::Deadline), too_near(7 * second, 5 * second))
     );
 }
+
+#[test]
+fn no_attempt_so_far_counts_as_one() {
+    let retry = Retry::<Down>::builder().build().unwrap();
+    let breaker = CircuitBreaker::builder("down").build().unwrap();
+    breaker.force_open();
+    let (ctx, cancel) = Context::background().with_cancel();
+    let run = breaker.run(&ctx, |_| async { Ok::<(), Down>(()) });
+    let refused: Error<Down> = run.now_or_never().expect("an open breaker refuses at once").unwrap_err();
+    cancel.cancel();
+    // The one attempt was refused, so it was not made.
+    assert_eq!(retry.next_delay(&ctx, 0, Duration::ZERO, refused).unwrap_err().attempts(), 0);
+}

@@ -171,6 +171,7 @@ impl Command {
     /// [`env`](Command::env) before. When the command is started, the variables for the deadline, the trace and the baggage of its
     /// context, and `RIPCORD_COMMAND`, are still set.
     pub fn env_clear(&mut self) -> &mut Command {
+        self.variables_set.clear();
         self.inner.env_clear();
         self
     }

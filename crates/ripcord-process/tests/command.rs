@@ -371,6 +371,10 @@ async fn variables_of_the_context_are_set_unless_the_user_sets_them() {
     let output =
         bounded(command.env("RIPCORD_DEADLINE", "").env_remove("RIPCORD_DEADLINE_NAME").output(&ctx)).await.unwrap();
     assert!(!output.exit.success() && output.stdout.starts_with(b"::"), "{output:?}");
+    // A variable that is removed with all others is set again from the context.
+    let mut command = sh(script);
+    let output = bounded(command.env("RIPCORD_DEADLINE_NAME", "own").env_clear().output(&ctx)).await.unwrap();
+    assert_eq!((output.exit.success(), output.stdout.as_slice()), (true, &b"import::\n"[..]));
     // A second start has the second context's variables.
     let mut command = sh(script);
     assert!(bounded(command.output(&ctx)).await.unwrap().exit.success());

@@ -8,7 +8,7 @@ use ::metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use crate::{Client, Hub, Limiter, Mode, SharedBreaker};
 
 /// The counters, with their help texts.
-const COUNTERS: [(&str, &str); 13] = [
+const COUNTERS: [(&str, &str); 14] = [
     ("ripcord_redis_commands_total", "Commands sent to Redis."),
     ("ripcord_redis_failures_total", "Commands that Redis did not answer."),
     ("ripcord_redis_reconnects_total", "Connections opened after the first."),
@@ -22,10 +22,11 @@ const COUNTERS: [(&str, &str); 13] = [
     ("ripcord_redis_limiter_decisions_total", "Decisions of a limiter, by mode."),
     ("ripcord_redis_limiter_failures_total", "Commands of a limiter that failed."),
     ("ripcord_redis_limiter_saved_total", "Requests that a limiter denied without a command."),
+    ("ripcord_redis_queue_events_total", "What happened to the jobs of a queue, by event."),
 ];
 
 /// The gauges, with their help texts.
-const GAUGES: [(&str, &str); 7] = [
+const GAUGES: [(&str, &str); 8] = [
     ("ripcord_redis_available", "Whether Redis answered the last command: 1 or 0."),
     ("ripcord_redis_peers", "Clients with the same prefix."),
     ("ripcord_redis_breaker_breakers", "Breakers that share their state."),
@@ -33,6 +34,7 @@ const GAUGES: [(&str, &str); 7] = [
     ("ripcord_redis_hub_unread", "Bound IDs for which it is not known yet whether they were canceled."),
     ("ripcord_redis_limiter_denied_keys", "Keys that a limiter knows to be denied."),
     ("ripcord_redis_limiter_mode", "Where a limiter decides: 1 for its mode, and 0 for the others."),
+    ("ripcord_redis_queue_jobs", "Jobs of a queue, by state."),
 ];
 
 /// Registers the help texts of the metrics below with the global recorder of the crate `metrics`. Call this function once, after

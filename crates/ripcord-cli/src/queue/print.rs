@@ -105,7 +105,7 @@ pub(super) fn count(what: &str, count: u64, as_json: bool) -> io::Result<()> {
 pub(super) fn canceled(id: JobId, outcome: &str, as_json: bool) -> io::Result<()> {
     match (as_json, outcome) {
         (true, _) => line(&json!({ "id": id.to_string(), "outcome": outcome }).to_string()),
-        (false, "removed") => line(&format!("{id} is removed: it had not started")),
+        (false, "removed") => line(&format!("{id} is removed: it was not running")),
         (false, _) => line(&format!("{id} runs, and its context is canceled")),
     }
 }

@@ -89,7 +89,7 @@ pub(crate) fn queue_resends_deletes_and_cancels() {
     assert_eq!(text(&server, &["resend", &dead]), "resent 1\n");
     let (code, line) = error(&queue(&server, &["delete", &dead]));
     assert_eq!((code, &*line), (1, "ripcord: 1 ID is not the ID of a dead letter"));
-    assert_eq!(text(&server, &["cancel", &dead]), format!("{dead} is removed: it had not started\n"));
+    assert_eq!(text(&server, &["cancel", &dead]), format!("{dead} is removed: it was not running\n"));
     let canceled = json(&server, &["cancel", &delayed, "--cause", "withdrawn"]);
     assert_eq!(canceled["outcome"], "removed");
     let (code, line) = error(&queue(&server, &["cancel", &delayed]));

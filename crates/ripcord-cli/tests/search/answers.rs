@@ -87,10 +87,8 @@ async fn answer_that_is_not_a_list_of_hits_is_a_failure() {
 
 #[tokio::test]
 async fn unreachable_backend_is_a_failure() {
-    let (mut there, gone) = (Backend::start().await, Backend::start().await);
+    let (mut there, gone) = (Backend::start().await, Backend::unreachable());
     let service = TestService::new(&[&there, &gone]);
-    let name = gone.name().to_owned();
-    gone.stop().await;
 
     let searching = service.get("/search?q=a");
     there.arrival().await.find("it");
@@ -98,7 +96,8 @@ async fn unreachable_backend_is_a_failure() {
     assert_eq!(answer.status, StatusCode::OK);
     let json = answer.json();
     assert_eq!((&json["complete"], titles(&json)), (&false.into(), vec!["it"]));
-    let report = json["backends"].as_array().expect("a list").iter().find(|report| report["name"] == name).expect("it");
+    let report =
+        json["backends"].as_array().expect("a list").iter().find(|report| report["name"] == gone.name()).expect("it");
     assert_eq!(report["outcome"], "failed");
     assert!(report["error"].as_str().expect("text").contains("refused"), "{report}");
 }

@@ -9,12 +9,11 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse as _, Response},
 };
-use ripcord::{Context, Shutdown};
+use ripcord::Context;
 use ripcord_http::server::{ContextLayer, Ctx, Ended};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot},
-    task::JoinHandle,
 };
 
 /// The maximum time to wait for events in real time.
@@ -24,8 +23,6 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Backend {
     pub(crate) url: String,
     arrivals: mpsc::UnboundedReceiver<Arrival>,
-    shutdown: Shutdown,
-    serving: JoinHandle<()>,
 }
 
 /// A request that a backend has received.
@@ -46,9 +43,13 @@ impl Backend {
     pub(crate) async fn serve(app: Router) -> Backend {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}/search", listener.local_addr().expect("it is bound"));
-        let shutdown = Shutdown::builder().build();
-        let serving = tokio::spawn(ripcord_http::serve(listener, app).shutdown(&shutdown).into_future());
-        Backend { url, arrivals: mpsc::unbounded_channel().1, shutdown, serving }
+        tokio::spawn(ripcord_http::serve(listener, app).into_future());
+        Backend { url, arrivals: mpsc::unbounded_channel().1 }
+    }
+
+    /// Returns a backend that refuses connections. No server can get its port by asking for a free one.
+    pub(crate) fn unreachable() -> Backend {
+        Backend { url: "http://127.0.0.1:1/search".to_owned(), arrivals: mpsc::unbounded_channel().1 }
     }
 
     /// Returns the backend's name in the service.
@@ -64,12 +65,6 @@ impl Backend {
             let arrival = tokio::time::timeout(PATIENCE, self.arrivals.recv()).await;
             arrival.unwrap_or_else(|_| panic!("no request arrives at {place}")).expect("the backend runs")
         }
-    }
-
-    /// Stops the backend. From now on, its port refuses connections.
-    pub(crate) async fn stop(self) {
-        self.shutdown.begin("stopped");
-        self.serving.await.expect("no panic");
     }
 
     /// Returns whether the backend has received a request that the test has not taken.

@@ -13,7 +13,7 @@ impl<E> Retry<E> {
     /// makes the attempts itself, for example a queue that keeps its jobs in a database and makes each attempt in another process.
     ///
     /// * `ctx` is the context of the whole call. If the call has a deadline, `ctx` must have it.
-    /// * `attempts` is the number of attempts made so far, including the failed attempt. It must be at least 1.
+    /// * `attempts` is the number of attempts made so far, including the failed attempt. Zero counts as 1.
     /// * `previous` is the wait before the failed attempt, or zero for the first attempt. [`Jitter::Decorrelated`] uses it.
     /// * `error` is the error of the failed attempt: [`Error::new`] for an error of the call, [`Error::from_panic`] for a panic.
     ///
@@ -48,7 +48,7 @@ impl<E> Retry<E> {
         previous: Duration,
         error: Error<E>,
     ) -> Result<Duration, Error<E>> {
-        Progress::resume(self, ctx, attempts, previous).pause(error).map(|pause| pause.commit(self))
+        Progress::resume(self, ctx, attempts.max(1), previous).pause(error).map(|pause| pause.commit(self))
     }
 
     /// Records that an attempt has succeeded. Call this method if your code makes the attempts: see

@@ -93,8 +93,8 @@ impl QueueStats {
     ///
     /// | metric | type | labels |
     /// |---|---|---|
-    /// | `ripcord_queue_jobs` | gauge | `queue`, `state`: `waiting`, `running`, `delayed`, `dead` |
-    /// | `ripcord_queue_events_total` | counter | `queue`, `event`: `submitted`, `done`, `retried`, `buried`, `resent`, `canceled`, `taken_over`, `lost_lease` |
+    /// | `ripcord_redis_queue_jobs` | gauge | `queue`, `state`: `waiting`, `running`, `delayed`, `dead` |
+    /// | `ripcord_redis_queue_events_total` | counter | `queue`, `event`: `submitted`, `done`, `retried`, `buried`, `resent`, `canceled`, `taken_over`, `lost_lease` |
     ///
     /// A state or an event is the field of `QueueStats` with the same name, and `lost_lease` is the field `lost_leases`.
     ///
@@ -103,7 +103,7 @@ impl QueueStats {
         let states =
             [("waiting", self.waiting), ("running", self.running), ("delayed", self.delayed), ("dead", self.dead)];
         for (state, jobs) in states {
-            metrics::gauge!("ripcord_queue_jobs", "queue" => queue.to_owned(), "state" => state).set(jobs as f64);
+            metrics::gauge!("ripcord_redis_queue_jobs", "queue" => queue.to_owned(), "state" => state).set(jobs as f64);
         }
         let events = [
             ("submitted", self.submitted),
@@ -116,7 +116,7 @@ impl QueueStats {
             ("lost_lease", self.lost_leases),
         ];
         for (event, count) in events {
-            metrics::counter!("ripcord_queue_events_total", "queue" => queue.to_owned(), "event" => event)
+            metrics::counter!("ripcord_redis_queue_events_total", "queue" => queue.to_owned(), "event" => event)
                 .absolute(count);
         }
     }

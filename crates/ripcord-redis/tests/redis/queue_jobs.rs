@@ -423,8 +423,8 @@ pub(crate) fn statistics_are_reported_as_metrics() {
         let stats = setup.queue.stats(&ctx).await.expect("a server");
         metrics::with_local_recorder(&recorder, || stats.record_metrics("numbers"));
         let text = recorder.handle().render();
-        assert!(text.contains(r#"ripcord_queue_jobs{queue="numbers",state="waiting"} 2"#), "{text}");
-        assert!(text.contains(r#"ripcord_queue_events_total{queue="numbers",event="submitted"} 2"#), "{text}");
+        assert!(text.contains(r#"ripcord_redis_queue_jobs{queue="numbers",state="waiting"} 2"#), "{text}");
+        assert!(text.contains(r#"ripcord_redis_queue_events_total{queue="numbers",event="submitted"} 2"#), "{text}");
     });
 }
 
