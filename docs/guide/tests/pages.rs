@@ -9,12 +9,14 @@ use std::path::{Path, PathBuf};
 const CODE: [&str; 10] =
     ["rust", "rust,no_run", "rust,compile_fail", "rust,should_panic", "go", "json", "sh", "sql", "text", "toml"];
 
-/// Returns the text of each file in `src` by its name.
+const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
+
+/// Returns the text of each page in `src` by its name.
 fn pages() -> BTreeMap<String, String> {
-    let files = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src")).expect("the guide has pages");
+    let files = fs::read_dir(SOURCE).expect("the guide has pages").map(|file| file.expect("a readable folder"));
     files
+        .filter(|file| file.path().is_file())
         .map(|file| {
-            let file = file.expect("a readable folder");
             let name = file.file_name().into_string().expect("a name in ASCII");
             (name, fs::read_to_string(file.path()).expect("a page in UTF-8"))
         })
@@ -77,6 +79,10 @@ fn links_within_the_guide_lead_to_a_page_and_a_heading() {
     for (name, page) in &pages {
         for line in prose(page) {
             for link in links(line).filter(|link| !link.starts_with("https://")) {
+                if link.starts_with("pictures/") {
+                    assert!(Path::new(SOURCE).join(link).is_file(), "{name}: no picture {link}");
+                    continue;
+                }
                 let (file, heading) = link.split_once('#').unwrap_or((link, ""));
                 let Some(target) = pages.get(if file.is_empty() { name.as_str() } else { file }) else {
                     panic!("{name}: no page {link}");
