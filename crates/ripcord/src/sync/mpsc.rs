@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::panic::Location;
 
 use tokio::sync::{Semaphore, mpsc as inner};
 
@@ -33,16 +34,24 @@ use crate::error::Error;
 /// }
 /// # Ok::<(), ripcord::Error>(()) }).unwrap();
 /// ```
+///
+/// If [`try_send`](Sender::try_send) fails because the channel is full, the long text (`{:#}`) of the error shows the line that
+/// called `channel`.
+#[track_caller]
 pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     let (sender, receiver) = inner::channel(capacity.clamp(1, Semaphore::MAX_PERMITS));
-    (Sender(sender), Receiver(receiver))
+    (Sender { inner: sender, created_at: Location::caller() }, Receiver(receiver))
 }
 
 /// The sending half of a channel. [`channel`] returns it.
 ///
 /// Clones send into the same channel. When all senders have been dropped, the channel is closed: the receiver gets the values
 /// that are still in the channel, and then `None`.
-pub struct Sender<T>(inner::Sender<T>);
+pub struct Sender<T> {
+    inner: inner::Sender<T>,
+    /// The line that created the channel.
+    created_at: &'static Location<'static>,
+}
 
 impl<T> Sender<T> {
     /// Sends `value`. If the channel is full, waits until the channel has a free place, or until `ctx` ends.
@@ -72,7 +81,7 @@ impl<T> Sender<T> {
     /// ```
     pub async fn send(&self, ctx: &Context, value: T) -> Result<(), SendError<T>> {
         // This waits only for a slot, so that the value is not lost when the context ends.
-        match ctx.run(self.0.reserve()).await {
+        match ctx.run(self.inner.reserve()).await {
             Ok(Ok(place)) => {
                 place.send(value);
                 Ok(())
@@ -89,15 +98,15 @@ impl<T> Sender<T> {
     /// Returns a [`SendError`] that contains the value if the channel is full, if the receiver was dropped, or if the receiver
     /// has closed the channel.
     pub fn try_send(&self, value: T) -> Result<(), SendError<T>> {
-        self.0.try_send(value).map_err(|error| match error {
-            inner::error::TrySendError::Full(value) => SendError { value, reason: Reason::Full },
+        self.inner.try_send(value).map_err(|error| match error {
+            inner::error::TrySendError::Full(value) => SendError { value, reason: Reason::Full(self.created_at) },
             inner::error::TrySendError::Closed(value) => SendError { value, reason: Reason::Closed },
         })
     }
 
     /// Returns whether the receiver was dropped or has closed the channel, so that no value can be sent.
     pub fn is_closed(&self) -> bool {
-        self.0.is_closed()
+        self.inner.is_closed()
     }
 
     /// Waits until the receiver was dropped or has closed the channel, which means that no further value is needed.
@@ -110,13 +119,13 @@ impl<T> Sender<T> {
     ///
     /// The returned future may be dropped at any time.
     pub async fn closed(&self, ctx: &Context) -> Result<(), Error> {
-        ctx.run(self.0.closed()).await
+        ctx.run(self.inner.closed()).await
     }
 }
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
-        Sender(self.0.clone())
+        Sender { inner: self.inner.clone(), created_at: self.created_at }
     }
 }
 
@@ -168,7 +177,7 @@ impl<T> fmt::Debug for Receiver<T> {
 /// The error of a failed send. It contains the value that was not sent.
 ///
 /// The format `{}` prints the reason: the channel was closed, the channel was full, or the context ended. The format `{:#}` also
-/// prints the context's error.
+/// prints the context's error, or the line that created the full channel.
 #[derive(Clone)]
 pub struct SendError<T> {
     value: T,
@@ -178,7 +187,8 @@ pub struct SendError<T> {
 #[derive(Clone)]
 enum Reason {
     Closed,
-    Full,
+    /// Holds the line that created the channel.
+    Full(&'static Location<'static>),
     Ended(Error),
 }
 
@@ -195,7 +205,7 @@ impl<T> SendError<T> {
 
     /// Returns whether the channel was full. Only [`try_send`](Sender::try_send) fails for this reason.
     pub fn is_full(&self) -> bool {
-        matches!(self.reason, Reason::Full)
+        matches!(self.reason, Reason::Full(_))
     }
 
     /// Returns whether the send failed because the context that was passed to [`send`](Sender::send) ended.
@@ -208,7 +218,7 @@ impl<T> SendError<T> {
     pub fn context_error(&self) -> Option<&Error> {
         match &self.reason {
             Reason::Ended(end) => Some(end),
-            Reason::Closed | Reason::Full => None,
+            Reason::Closed | Reason::Full(_) => None,
         }
     }
 }
@@ -217,7 +227,8 @@ impl<T> fmt::Display for SendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.reason {
             Reason::Closed => f.write_str("the channel is closed"),
-            Reason::Full => f.write_str("the channel is full"),
+            Reason::Full(created_at) if f.alternate() => write!(f, "the channel is full (created at {created_at})"),
+            Reason::Full(_) => f.write_str("the channel is full"),
             Reason::Ended(end) if f.alternate() => {
                 write!(f, "the channel was full until its sender's context ended: {end:#}")
             }

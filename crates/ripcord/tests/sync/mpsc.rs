@@ -169,3 +169,15 @@ fn capacity_of_zero_counts_as_one_and_the_largest_is_accepted() {
     assert_eq!(format!("{sender:?} {receiver:?}"), "Sender { closed: false, .. } Receiver { waiting: 1, .. }");
     assert_eq!(receiver.try_recv(), Some(1));
 }
+
+#[test]
+fn full_channel_names_the_line_that_created_it() {
+    let (sender, _receiver) = mpsc::channel(1);
+    let line = line!() - 1;
+    sender.try_send(1).unwrap();
+    let full = sender.clone().try_send(2).unwrap_err();
+    assert!(full.is_full() && full.context_error().is_none());
+    assert_eq!(full.to_string(), "the channel is full");
+    assert_eq!(format!("{full:#}"), format!("the channel is full (created at {}:{line}:31)", file!()));
+    assert_eq!(full.into_value(), 2);
+}
