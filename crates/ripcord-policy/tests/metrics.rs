@@ -1,16 +1,39 @@
 //! The metrics of the feature `metrics`, as an exporter sees them.
 #![cfg(feature = "metrics")]
 
+#[macro_use]
+mod policies;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
+use policies::POLICIES;
 use ripcord::{Clock, Context};
 use ripcord_policy::bulkhead::AdaptiveLimit;
 use ripcord_policy::{
-    Bulkhead, Cache, CircuitBreaker, Fallback, Hedge, KeyedCircuitBreaker, Rate, RateLimiter, Retry, Stack, WorkerPool,
+    Bulkhead, Cache, CircuitBreaker, Fallback, Hedge, KeyedCircuitBreaker, KeyedLimiter, Rate, RateLimiter, Retry,
+    Stack, WorkerPool,
 };
+
+/// A policy that records its metrics under its own name, and removes this name from `unrecorded`.
+trait Record {
+    fn record(&self, unrecorded: &mut BTreeSet<&str>);
+}
+
+macro_rules! implement_record {
+    ($($policy:ident $(<$($argument:ty),*>)?),* $(,)?) => {
+        $(impl Record for $policy $(<$($argument),*>)? {
+            fn record(&self, unrecorded: &mut BTreeSet<&str>) {
+                unrecorded.remove(stringify!($policy));
+                self.record_metrics(stringify!($policy));
+            }
+        })*
+    };
+}
+
+for_each_policy!(implement_record);
 
 /// Returns the text that an exporter renders for the metrics of `record`.
 fn rendered(record: impl FnOnce()) -> String {
@@ -86,7 +109,7 @@ async fn second_recording_replaces_the_first() {
 }
 
 #[tokio::test]
-async fn every_metric_has_a_help_text() {
+async fn every_metric_of_every_policy_has_a_help_text() {
     let (clock, time) = Clock::manual();
     let cache: Cache<u32, u32> = Cache::builder().capacity(10).build(&Context::background()).expect("a valid cache");
     let stack: Stack<u32, io::Error, u32> = Stack::builder()
@@ -107,11 +130,27 @@ async fn every_metric_has_a_help_text() {
     }
     let pool = WorkerPool::builder().workers(1).build(&Context::background()).expect("a valid pool");
     let breakers = KeyedCircuitBreaker::<u32>::new(CircuitBreaker::builder("each")).expect("valid breakers");
+    let limiters = KeyedLimiter::<u32>::new(Rate::per_second(1.0), 1).expect("valid limiters");
+    let unrecorded = &mut BTreeSet::from(POLICIES);
     let text = rendered(|| {
-        stack.record_metrics("all");
-        breakers.record_metrics("hosts");
-        pool.record_metrics("all");
+        stack.bulkhead().expect("a layer").record(unrecorded);
+        stack.cache().expect("a layer").record(unrecorded);
+        stack.breaker().expect("a layer").record(unrecorded);
+        stack.fallback().expect("a layer").record(unrecorded);
+        stack.hedge().expect("a layer").record(unrecorded);
+        breakers.record(unrecorded);
+        limiters.record(unrecorded);
+        stack.limiter().expect("a layer").record(unrecorded);
+        stack.retry().expect("a layer").record(unrecorded);
+        stack.record(unrecorded);
+        pool.record(unrecorded);
     });
+    assert!(unrecorded.is_empty(), "not recorded: {unrecorded:?}");
+    for policy in POLICIES {
+        let name = format!("name=\"{policy}\"");
+        let is_of_policy = |line: &str| line.starts_with("ripcord_policy_calls_started_total") && line.contains(&name);
+        assert!(text.lines().any(is_of_policy), "{policy} is not in\n{text}");
+    }
     let described: BTreeSet<_> =
         text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
     let recorded: BTreeSet<_> =
