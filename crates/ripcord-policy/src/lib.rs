@@ -108,7 +108,8 @@
 //!
 //! The table shows the error of each policy. The *callee* is the called service. The *caller* is the code that calls `run`.
 //! Unless the row says otherwise, the call observes its context, and returns its own error "connection closed" when the
-//! context ends. `app.rs` stands for the line in your program that canceled the context or set the deadline or timeout.
+//! context ends. `app.rs` stands for the line in your program that canceled the context, set the deadline or timeout, or called
+//! `builder` or `new` of the policy.
 //! `request` is the name of the caller's context. In the second column, "the policy:" means that the policy refused or ended
 //! the call itself, and "it" and "its" refer to the policy of the row. The column `{}` contains the short text of the error.
 //! The column `{:#}` contains the long text. "Sources" are the errors in the [`source`](std::error::Error::source) chain.

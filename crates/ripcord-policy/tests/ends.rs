@@ -211,11 +211,12 @@ async fn errors_match_the_table() {
     ends.failed("`CircuitBreaker`", "the callee fails", &error);
     breaker.force_open();
     let error = ends.call(Caller::Stays, async |ctx| breaker.run(&ctx, heeds).await).await;
-    ends.failed("`CircuitBreaker`", "the policy: the breaker is open", &error);
-    breaker.reset();
+    ends.failed("`CircuitBreaker`", "the policy: `force_open` was called", &error);
     let trial = CircuitBreaker::builder("users").consecutive_failures(1).open_for(SECOND).half_open_calls(1);
     let trial = trial.clock(clock.clone()).build().unwrap();
     ends.call(Caller::Stays, async |ctx| trial.run(&ctx, async |_| Err::<(), _>(Down)).await).await;
+    let error = ends.call(Caller::Stays, async |ctx| trial.run(&ctx, heeds).await).await;
+    ends.failed("`CircuitBreaker`", "the policy: the breaker is open", &error);
     ends.time.advance(SECOND);
     let probe = trial.try_acquire().unwrap();
     let error = ends.call(Caller::Stays, async |ctx| trial.run(&ctx, heeds).await).await;
@@ -306,10 +307,11 @@ async fn errors_match_the_table() {
     }
     let error = ends.call(Caller::Stays, async |ctx| stack.run(&ctx, async |_| Err::<u32, _>(Down)).await).await;
     ends.failed("`Stack`", "the callee fails", &error);
-    stack.breaker().unwrap().force_open();
-    let error = ends.call(Caller::Stays, async |ctx| stack.run(&ctx, heeds).await).await;
+    let brittle: Stack<u32, Down> =
+        Stack::builder().breaker(CircuitBreaker::builder("stack").consecutive_failures(1)).build().unwrap();
+    ends.call(Caller::Stays, async |ctx| brittle.run(&ctx, async |_| Err::<u32, _>(Down)).await).await;
+    let error = ends.call(Caller::Stays, async |ctx| brittle.run(&ctx, heeds).await).await;
     ends.failed("`Stack`", "a policy of it: its breaker is open", &error);
-    stack.breaker().unwrap().reset();
     let short: Stack<u32, Down> = Stack::builder().deadline(SECOND * 5).build().unwrap();
     let error = ends.call(Caller::Stays, async |ctx| short.run(&ctx, heeds).await).await;
     ends.failed("`Stack`", "its own deadline", &error);

@@ -64,6 +64,8 @@ impl Fake {
         (limiter, Context::background().with_clock(clock), time)
     }
 
+    const BUILDER_LINE: u32 = line!() + 3;
+
     fn builder(&self) -> RateLimiterBuilder {
         RateLimiter::builder().rate(Rate::per_second(1.0)).burst(4).backend(self.clone())
     }
@@ -200,11 +202,16 @@ fn refused_wait_says_why_and_refunds_nothing() {
     let burst = block_on(limiter.wait_n(&ctx, 5)).unwrap_err();
     assert_eq!(burst.to_string(), "5 tokens exceed the burst of 4");
     let full = block_on(limiter.wait(&ctx)).unwrap_err();
-    assert!(full.is_limited() && full.is_transient());
+    assert!(full.is_limited() && full.is_transient() && full.retry_after().is_none());
+    assert_eq!(full.to_string(), "rate limited");
     let unavailable = block_on(limiter.wait(&ctx)).unwrap_err();
     assert!(unavailable.is_unavailable() && unavailable.is_transient() && unavailable.is_rejected());
     assert_eq!(unavailable.retry_after(), Some(SECOND));
     assert_eq!(unavailable.to_string(), "the limiter's backend is unavailable; next attempt in 1s");
+    for refused in [late, never, burst, full, unavailable] {
+        let built_at = format!("limiter built at {}:{}:", file!(), Fake::BUILDER_LINE);
+        assert!(format!("{refused:#}").contains(&built_at), "{built_at} is not in {refused:#}");
+    }
     assert_eq!(fake.claims()[0], ":1:Some(500ms)", "the backend knows the time left");
     let stats = limiter.stats();
     assert_eq!((stats.deadline_refused, stats.unavailable, stats.calls.rejected), (2, 1, 5));

@@ -104,6 +104,7 @@ fn result_in_spite_of_cancellation_is_returned_and_a_failure_is_the_last() {
 fn blocking_retry_uses_the_budget_as_the_async_one_does() {
     let ctx = Context::background();
     let budget = Arc::new(RetryBudget::builder().capacity(12).build().unwrap());
+    let line = line!() - 1;
     let retry = Retry::constant(Duration::ZERO).max_attempts(2).budget(Arc::clone(&budget)).build().unwrap();
     let run = |failures: u32| {
         let ended = retry.run_blocking(&ctx, |ctx| if Attempt::number(&ctx) < failures { Err("down") } else { Ok(()) });
@@ -113,7 +114,8 @@ fn blocking_retry_uses_the_budget_as_the_async_one_does() {
     assert_eq!(run(1), (Ok(()), 12), "a retry that succeeds brings back what it cost");
     assert_eq!(run(9), (exhausted.clone(), 7));
     assert_eq!(run(9), (exhausted, 2));
-    assert_eq!(run(9), (Err("retry budget is spent, after 1 attempt, last error: down".to_owned()), 2));
+    let spent = format!("retry budget is spent (built at {}:{line}:27), after 1 attempt, last error: down", file!());
+    assert_eq!(run(9), (Err(spent), 2));
     assert_eq!(run(0), (Ok(()), 3), "a first attempt that succeeds brings one");
     let stats = retry.stats();
     assert_eq!((stats.calls.started, stats.calls.succeeded, stats.calls.failed, stats.calls.canceled), (5, 2, 3, 0));

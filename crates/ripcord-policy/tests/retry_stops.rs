@@ -117,7 +117,9 @@ fn every_reason_has_its_words() {
         )
     );
     let budget = Arc::new(RetryBudget::builder().capacity(5).build().unwrap());
-    check(plain().budget(budget), &ctx, "retry budget is spent, after 2 attempts, last error: down");
+    let line = line!() - 1;
+    let spent = format!("retry budget is spent (built at {}:{line}:27), after 2 attempts, last error: down", file!());
+    check(plain().budget(budget), &ctx, &spent);
 
     // Nested retries: the outer retry ends with the error of the inner retry.
     let outer = Retry::<Error<Down>>::exponential().max_attempts(1).build().unwrap();

@@ -43,7 +43,7 @@ use super::{grpc, outcome::is_client_disconnected, settings::Statuses};
 /// | the context was canceled for another reason, such as the server's shutdown | 503 |
 /// | an attempt of a retry exceeded its own timeout | 504 |
 /// | a rate limiter refused the call | 429 |
-/// | a circuit breaker refused the call | 503, with `Retry-After` |
+/// | a circuit breaker refused the call, or the backend of a rate limiter is unavailable | 503, with `Retry-After` |
 /// | another policy refused the call, such as a full bulkhead or worker pool | 503 |
 /// | a policy gave up because the deadline was too near | 504 |
 /// | the call failed with its own error or panicked | 500 |
@@ -74,7 +74,7 @@ pub(super) enum Failure {
     #[cfg(feature = "policy")]
     AttemptTimeout,
     #[cfg(feature = "policy")]
-    Limited { retry_after: Option<Duration> },
+    Limited,
     #[cfg(feature = "policy")]
     Rejected { retry_after: Option<Duration> },
     /// The call failed with its own error.
@@ -103,7 +103,7 @@ impl Ended {
     pub fn retry_after(&self) -> Option<Duration> {
         match &self.0 {
             #[cfg(feature = "policy")]
-            Reason::Failed(Failure::Limited { retry_after } | Failure::Rejected { retry_after }, _) => *retry_after,
+            Reason::Failed(Failure::Rejected { retry_after }, _) => *retry_after,
             _ => None,
         }
     }
@@ -137,7 +137,7 @@ impl Ended {
             #[cfg(feature = "policy")]
             Reason::Failed(Failure::AttemptTimeout, _) => StatusCode::GATEWAY_TIMEOUT,
             #[cfg(feature = "policy")]
-            Reason::Failed(Failure::Limited { .. }, _) => StatusCode::TOO_MANY_REQUESTS,
+            Reason::Failed(Failure::Limited, _) => StatusCode::TOO_MANY_REQUESTS,
             #[cfg(feature = "policy")]
             Reason::Failed(Failure::Rejected { .. }, _) => StatusCode::SERVICE_UNAVAILABLE,
             Reason::Failed(Failure::Call, _) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -160,7 +160,7 @@ impl Ended {
             #[cfg(feature = "policy")]
             Reason::Failed(Failure::DeadlineTooNear | Failure::AttemptTimeout, _) => "Request timed out",
             #[cfg(feature = "policy")]
-            Reason::Failed(Failure::Limited { .. }, _) => "Too many requests",
+            Reason::Failed(Failure::Limited, _) => "Too many requests",
             #[cfg(feature = "policy")]
             Reason::Failed(Failure::Rejected { .. }, _) => "Service unavailable",
             Reason::Failed(Failure::Call, _) => "Internal server error",
@@ -173,7 +173,7 @@ impl Ended {
             #[cfg(feature = "policy")]
             Reason::Failed(Failure::DeadlineTooNear, _) => grpc::Code::DeadlineExceeded,
             #[cfg(feature = "policy")]
-            Reason::Failed(Failure::Limited { .. }, _) => grpc::Code::ResourceExhausted,
+            Reason::Failed(Failure::Limited, _) => grpc::Code::ResourceExhausted,
             #[cfg(feature = "policy")]
             Reason::Failed(Failure::AttemptTimeout | Failure::Rejected { .. }, _) => grpc::Code::Unavailable,
             Reason::Failed(Failure::Call, _) => grpc::Code::Internal,

@@ -41,7 +41,7 @@ fn failure_of(refused: &Refused) -> Failure {
     if refused.is_deadline_exceeded() {
         Failure::DeadlineTooNear
     } else if refused.is_limited() {
-        Failure::Limited { retry_after: refused.retry_after() }
+        Failure::Limited
     } else {
         Failure::Rejected { retry_after: refused.retry_after() }
     }
@@ -78,8 +78,10 @@ impl<E: StdError + Send + Sync + 'static> From<Error<E>> for Ended {
             Some(end) if is_neutral => return end.clone().into(),
             _ if error.is_attempt_timeout() => Failure::AttemptTimeout,
             // Also if a retry would have waited past the deadline for the policy to admit the call.
-            _ if error.is_limited() => Failure::Limited { retry_after: error.retry_after() },
-            _ if error.is_breaker_open() || error.is_full() => Failure::Rejected { retry_after: error.retry_after() },
+            _ if error.is_limited() => Failure::Limited,
+            _ if error.is_breaker_open() || error.is_unavailable() || error.is_full() => {
+                Failure::Rejected { retry_after: error.retry_after() }
+            }
             _ if error.is_deadline_exceeded() => Failure::DeadlineTooNear,
             _ if is_neutral => Failure::Rejected { retry_after: error.retry_after() },
             _ => Failure::Call,

@@ -1,12 +1,13 @@
 //! Tests errors of policies and groups that a handler returns with `?`.
 
-use std::{io, time::Duration};
+use std::{future::ready, io, time::Duration};
 
 use axum::{Router, response::Response, routing::any};
 use futures::future::BoxFuture;
 use ripcord::{Context, Group};
 use ripcord_http::server::{ContextLayer, Ctx, Ended, RequestOutcome};
-use ripcord_policy::{Bulkhead, CircuitBreaker, Rate, RateLimiter, Retry, Stack};
+use ripcord_policy::limiter::backend::{Backend, BucketId, Claimed};
+use ripcord_policy::{Bulkhead, CircuitBreaker, ConfigError, Quota, Rate, RateLimiter, Retry, Stack};
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::common::{SECOND, request, send, server, text};
@@ -112,6 +113,53 @@ async fn limiter_that_refuses_answers_429() {
         })
     };
     assert_eq!(seen(handler).await, answered(429, None, "8"));
+}
+
+/// A backend of a limiter that is unavailable for a minute.
+#[derive(Debug)]
+struct Unavailable;
+
+impl Backend for Unavailable {
+    fn claim<'a>(&'a self, _: BucketId<'a>, _: u32, _: Option<Duration>) -> BoxFuture<'a, Claimed> {
+        Box::pin(ready(Claimed::Unavailable { retry_after: 60 * SECOND }))
+    }
+
+    fn set_rate(&self, _: Rate) -> BoxFuture<'_, Result<(), ConfigError>> {
+        Box::pin(ready(Ok(())))
+    }
+
+    fn set_burst(&self, _: u32) -> BoxFuture<'_, Result<(), ConfigError>> {
+        Box::pin(ready(Ok(())))
+    }
+
+    fn quota<'a>(&'a self, bucket: BucketId<'a>) -> BoxFuture<'a, Quota> {
+        Box::pin(ready(bucket.quota))
+    }
+
+    fn tokens<'a>(&'a self, _: BucketId<'a>) -> BoxFuture<'a, f64> {
+        Box::pin(ready(0.0))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn unavailable_backend_of_a_limiter_answers_503_and_when_to_come_back() {
+    let alone = |ctx: Context| -> Handled {
+        Box::pin(async move {
+            let limiter = RateLimiter::builder().rate(Rate::per_second(1.0)).backend(Unavailable).build().unwrap();
+            limiter.wait(&ctx).await?;
+            Ok(())
+        })
+    };
+    assert_eq!(seen(alone).await, answered(503, Some("60"), "14"));
+    let below_a_retry = |ctx: Context| -> Handled {
+        Box::pin(async move {
+            let limiter = RateLimiter::builder().rate(Rate::per_second(1.0)).backend(Unavailable);
+            let stack: Stack<(), io::Error> =
+                Stack::builder().retry(Retry::builder().max_attempts(3)).limiter(limiter).build().unwrap();
+            Ok(stack.run(&ctx, |_| async { Ok(()) }).await?)
+        })
+    };
+    assert_eq!(seen(below_a_retry).await, answered(503, Some("60"), "14"));
 }
 
 #[tokio::test(start_paused = true)]

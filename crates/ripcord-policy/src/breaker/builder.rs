@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,9 +89,12 @@ struct Settings {
     /// The clock, or `None` for the system's clock.
     clock: Option<Clock>,
     shared: Option<Arc<dyn SharedState>>,
+    /// The line that created the builder.
+    built_at: &'static Location<'static>,
 }
 
 impl CircuitBreakerBuilder {
+    #[track_caller]
     pub(super) fn new(name: Cow<'static, str>) -> Self {
         let settings = Settings {
             name,
@@ -106,6 +110,7 @@ impl CircuitBreakerBuilder {
             on_state_change: None,
             clock: None,
             shared: None,
+            built_at: Location::caller(),
         };
         CircuitBreakerBuilder { settings, classify: DefaultClassifier }
     }
@@ -280,7 +285,8 @@ impl Settings {
             Window::Time(length) => Recent::last_time(length, clock.now()),
         };
         let slow_after = self.slow_call.map(|(duration, _)| duration);
-        Ok(Shared::new(self.name.into(), Machine::new(rules, recent), clock, slow_after, self.on_state_change))
+        let machine = Machine::new(rules, recent);
+        Ok(Shared::new(self.name.into(), self.built_at, machine, clock, slow_after, self.on_state_change))
     }
 
     fn rules(&self, window: Window) -> Result<Rules, ConfigError> {

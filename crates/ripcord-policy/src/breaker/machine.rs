@@ -7,6 +7,7 @@
 //! 3. A probe that exceeds its timeout fails at the moment when the timeout expires, even if the machine notices the timeout later.
 //!    The timeout starts when the call is sent: a probe that waits in a queue first has no timeout yet.
 
+use std::panic::Location;
 use std::time::{Duration, Instant};
 
 use super::peers::Announcement;
@@ -37,6 +38,8 @@ pub(super) struct Machine {
     /// Failures since the last success.
     failures_in_row: u32,
     next_probe: u64,
+    /// The line that opened the breaker by hand, while it stays open.
+    forced_at: Option<&'static Location<'static>>,
     /// Changes of state for which the hook has not run yet.
     changes: Vec<Change>,
 }
@@ -76,6 +79,15 @@ pub(super) struct Admission {
     pub(super) probe: Option<u64>,
 }
 
+/// A refused call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// The time until the next try.
+    pub(super) retry_after: Duration,
+    /// The line that opened the breaker by hand, if it did.
+    pub(super) forced_at: Option<&'static Location<'static>>,
+}
+
 impl Machine {
     pub(super) fn new(rules: Rules, recent: Recent) -> Self {
         Machine {
@@ -85,6 +97,7 @@ impl Machine {
             recent,
             failures_in_row: 0,
             next_probe: 0,
+            forced_at: None,
             changes: Vec::new(),
         }
     }
@@ -110,19 +123,22 @@ impl Machine {
         }
     }
 
-    /// Admits a call, or returns the time until the next try. A call that `queues` calls [`Machine::restart`] when it is sent.
-    pub(super) fn acquire(&mut self, queues: bool, now: Instant) -> Result<Admission, Duration> {
+    /// Admits or refuses a call. A call that `queues` calls [`Machine::restart`] when it is sent.
+    pub(super) fn acquire(&mut self, queues: bool, now: Instant) -> Result<Admission, Refusal> {
         self.expire(now);
         if matches!(self.phase, Phase::Open(_)) {
             if let (State::Open, left) = self.state(now) {
-                return Err(left.unwrap_or(self.rules.open_for));
+                let retry_after = left.unwrap_or(self.rules.open_for);
+                return Err(Refusal { retry_after, forced_at: self.forced_at });
             }
             self.enter(Phase::HalfOpen { probes: Vec::new(), successes: 0 });
         }
         let generation = self.generation;
         let until = if queues { None } else { now.checked_add(self.rules.half_open_timeout) };
         match &mut self.phase {
-            Phase::HalfOpen { probes, .. } if probes.len() >= self.rules.half_open_calls => Err(Duration::ZERO),
+            Phase::HalfOpen { probes, .. } if probes.len() >= self.rules.half_open_calls => {
+                Err(Refusal { retry_after: Duration::ZERO, forced_at: None })
+            }
             Phase::HalfOpen { probes, .. } => {
                 let id = self.next_probe;
                 self.next_probe += 1;
@@ -174,8 +190,10 @@ impl Machine {
         true
     }
 
-    pub(super) fn force_open(&mut self) {
+    /// Opens the breaker until [`Machine::reset`]. `location` is the line that asked for it.
+    pub(super) fn force_open(&mut self, location: &'static Location<'static>) {
         self.enter(Phase::Open(None));
+        self.forced_at = Some(location);
     }
 
     pub(super) fn reset(&mut self) {
@@ -276,6 +294,7 @@ impl Machine {
     fn enter_by(&mut self, phase: Phase, is_by_peer: bool) {
         let (from, to) = (self.phase.name(), phase.name());
         self.phase = phase;
+        self.forced_at = None;
         self.generation += 1;
         self.recent.clear();
         self.failures_in_row = 0;

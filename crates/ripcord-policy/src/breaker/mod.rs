@@ -22,7 +22,7 @@ pub use state::{BreakerOpen, CircuitBreakerStats, State, Transition};
 use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
-use std::panic::resume_unwind;
+use std::panic::{Location, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -108,6 +108,9 @@ pub struct CircuitBreaker<C = DefaultClassifier> {
 
 impl CircuitBreaker {
     /// Creates a builder. `name` is the name of the breaker, for example the name of the called service. Errors show this name.
+    ///
+    /// The long text (`{:#}`) of an error of the breaker also shows the line that called `builder`.
+    #[track_caller]
     pub fn builder(name: impl Into<Cow<'static, str>>) -> CircuitBreakerBuilder {
         CircuitBreakerBuilder::new(name.into())
     }
@@ -116,14 +119,15 @@ impl CircuitBreaker {
     /// `reset`.
     ///
     /// After the time `reset` the breaker is half-open, and closes after two successful probes. A breaker from
-    /// [`builder`](Self::builder) closes after one successful probe by default. Errors show the name. Go programs often call
-    /// this function `NewCircuitBreaker`.
+    /// [`builder`](Self::builder) closes after one successful probe by default. Errors show the name, and in their long text
+    /// (`{:#}`) the line that called `new`. Go programs often call this function `NewCircuitBreaker`.
     ///
     /// # Errors
     ///
     /// [`ConfigError`] if `threshold` or `reset` is zero. The error shows `threshold` as
     /// [`consecutive_failures`](CircuitBreakerBuilder::consecutive_failures) and `reset` as
     /// [`open_for`](CircuitBreakerBuilder::open_for), which are the names of the builder's methods.
+    #[track_caller]
     #[doc(alias("NewCircuitBreaker"))]
     pub fn new(name: impl Into<Cow<'static, str>>, threshold: u32, reset: Duration) -> Result<Self, ConfigError> {
         like_go(name.into(), threshold, reset).build()
@@ -258,9 +262,11 @@ impl<C> CircuitBreaker<C> {
         self.shared.remaining_delay()
     }
 
-    /// Opens the breaker until [`reset`](CircuitBreaker::reset) is called. Until then, the breaker refuses all calls.
+    /// Opens the breaker until [`reset`](CircuitBreaker::reset) is called. Until then, the breaker refuses all calls. The long
+    /// text (`{:#}`) of their errors shows the line that called `force_open`.
+    #[track_caller]
     pub fn force_open(&self) {
-        self.shared.force_open();
+        self.shared.force_open(Location::caller());
     }
 
     /// Closes the breaker and forgets the results of earlier calls. The results of the calls that are in flight at this moment
@@ -316,6 +322,7 @@ impl<C> fmt::Debug for CircuitBreaker<C> {
 }
 
 /// Returns the settings of [`CircuitBreaker::new`].
+#[track_caller]
 fn like_go(name: Cow<'static, str>, threshold: u32, reset: Duration) -> CircuitBreakerBuilder {
     CircuitBreaker::builder(name).consecutive_failures(threshold).open_for(reset).half_open_successes(2)
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::machine::Admission;
+use super::machine::{Admission, Refusal};
 use super::shared::{Count, Shared};
 use super::state::BreakerOpen;
 use crate::Outcome;
@@ -62,10 +62,11 @@ fn admit_locked(shared: &Shared, queues: bool) -> Result<Admission, BreakerOpen>
             shared.tell(&changes);
             Ok(permit.into_admission())
         }
-        Err(retry_after) => {
+        Err(Refusal { retry_after, forced_at }) => {
             shared.tally.count(Call::Rejected);
             shared.tell(&changes);
-            Err(BreakerOpen { name: Arc::clone(&shared.name), retry_after })
+            let name = Arc::clone(&shared.name);
+            Err(BreakerOpen { name, retry_after, built_at: shared.built_at, forced_at })
         }
     }
 }

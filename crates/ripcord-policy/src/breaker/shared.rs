@@ -9,7 +9,7 @@
 //! 3. Hooks run after the machine is unlocked, while the permit of the call exists. If a hook panics, the permit is dropped, and
 //!    a probe frees its slot.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,8 @@ pub(super) type OnStateChange = Arc<dyn Fn(&Transition) + Send + Sync>;
 
 pub(super) struct Shared {
     pub(super) name: Arc<str>,
+    /// The line that created the breaker's builder.
+    pub(super) built_at: &'static Location<'static>,
     closed: Closed,
     machine: CachePadded<Mutex<Machine>>,
     pub(super) clock: Clock,
@@ -54,6 +56,7 @@ pub(super) enum Count {
 impl Shared {
     pub(super) fn new(
         name: Arc<str>,
+        built_at: &'static Location<'static>,
         mut machine: Machine,
         clock: Clock,
         slow_after: Option<Duration>,
@@ -61,6 +64,7 @@ impl Shared {
     ) -> Self {
         let shared = Shared {
             name,
+            built_at,
             closed: Closed::new(machine.recent().length()),
             machine: CachePadded::new(Mutex::new(machine)),
             clock,
@@ -126,8 +130,8 @@ impl Shared {
         self.look(|machine, now| machine.state(now)).1
     }
 
-    pub(super) fn force_open(&self) {
-        self.change_and_tell(|machine, _| machine.force_open());
+    pub(super) fn force_open(&self, location: &'static Location<'static>) {
+        self.change_and_tell(|machine, _| machine.force_open(location));
     }
 
     pub(super) fn reset(&self) {

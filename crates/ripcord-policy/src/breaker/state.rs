@@ -1,6 +1,7 @@
 //! The states of a breaker, and its statistics.
 
 use std::fmt;
+use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +51,9 @@ pub struct Transition {
 
 /// The error of [`try_acquire`](super::CircuitBreaker::try_acquire): the breaker is open, or it is half-open and all its
 /// probes are in flight. See [States](super::CircuitBreaker#states).
+///
+/// `{}` prints the name and the state of the breaker. `{:#}` adds the line of code that built the breaker, or that opened it by
+/// [`force_open`](super::CircuitBreaker::force_open).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BreakerOpen {
@@ -60,6 +64,11 @@ pub struct BreakerOpen {
     /// [`force_open`](super::CircuitBreaker::force_open), the time is the setting
     /// [`open_for`](super::CircuitBreakerBuilder::open_for).
     pub retry_after: Duration,
+    /// The line of code that called [`CircuitBreaker::builder`](super::CircuitBreaker::builder) or
+    /// [`CircuitBreaker::new`](super::CircuitBreaker::new).
+    pub built_at: &'static Location<'static>,
+    /// The line of code that called [`force_open`](super::CircuitBreaker::force_open), if this call opened the breaker.
+    pub forced_at: Option<&'static Location<'static>>,
 }
 
 impl fmt::Display for BreakerOpen {
@@ -71,8 +80,8 @@ impl fmt::Display for BreakerOpen {
 impl std::error::Error for BreakerOpen {}
 
 impl From<BreakerOpen> for Refused {
-    fn from(BreakerOpen { name, retry_after }: BreakerOpen) -> Self {
-        Refused::breaker_open(name, retry_after)
+    fn from(BreakerOpen { name, retry_after, built_at, forced_at }: BreakerOpen) -> Self {
+        Refused::breaker_open(name, retry_after, built_at, forced_at)
     }
 }
 

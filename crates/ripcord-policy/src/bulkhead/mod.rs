@@ -9,7 +9,7 @@ pub use permit::{BulkheadPermit, BulkheadStats};
 
 use std::fmt;
 use std::future::Future;
-use std::panic::resume_unwind;
+use std::panic::{Location, resume_unwind};
 use std::sync::Arc;
 
 use ripcord::{Clock, Context};
@@ -75,12 +75,17 @@ pub struct BulkheadBuilder {
     adaptive: Option<AdaptiveLimit>,
     /// The clock, or `None` for the system's clock.
     clock: Option<Clock>,
+    /// The line that created the builder.
+    built_at: &'static Location<'static>,
 }
 
 impl Bulkhead {
     /// Creates a builder. The [`limit`](BulkheadBuilder::limit) is required.
+    ///
+    /// If the bulkhead refuses a call, the long text (`{:#}`) of the error shows the line that called `builder`.
+    #[track_caller]
     pub fn builder() -> BulkheadBuilder {
-        BulkheadBuilder { limit: None, queue: 0, adaptive: None, clock: None }
+        BulkheadBuilder { limit: None, queue: 0, adaptive: None, clock: None, built_at: Location::caller() }
     }
 
     /// Waits for a permit, then makes a call. `call` gets a clone of `ctx`. The permit is released when the call returns.
@@ -189,7 +194,7 @@ impl Bulkhead {
     fn try_enter(&self) -> Result<BulkheadPermit, Refused> {
         match self.shared.permits.try_acquire() {
             Ok(permit) => Ok(BulkheadPermit::new(&self.shared, permit)),
-            Err(_) => Err(Refused::bulkhead_full(self.shared.limit())),
+            Err(_) => Err(Refused::bulkhead_full(self.shared.limit(), self.shared.built_at)),
         }
     }
 }
@@ -257,7 +262,7 @@ impl BulkheadBuilder {
                 Limit::Adaptive(Controller::new(adaptive, limit, self.clock.unwrap_or_else(Clock::system)))
             }
         };
-        Ok(Bulkhead { shared: Arc::new(Shared::new(limit, self.queue)) })
+        Ok(Bulkhead { shared: Arc::new(Shared::new(limit, self.queue, self.built_at)) })
     }
 }
 

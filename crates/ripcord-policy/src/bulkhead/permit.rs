@@ -1,6 +1,7 @@
 //! The state that the handles of a bulkhead share, and its permits and waiters. Permits and waiters are drop guards.
 
 use std::fmt;
+use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -46,6 +47,8 @@ pub(super) struct Shared {
     limit: Limit,
     queue: usize,
     waiting: AtomicUsize,
+    /// The line that created the bulkhead's builder.
+    pub(super) built_at: &'static Location<'static>,
     pub(super) tally: Tally<0>,
 }
 
@@ -65,8 +68,9 @@ impl Limit {
 }
 
 impl Shared {
-    pub(super) fn new(limit: Limit, queue: usize) -> Self {
-        Self { permits: Semaphore::new(limit.now()), limit, queue, waiting: AtomicUsize::new(0), tally: Tally::new() }
+    pub(super) fn new(limit: Limit, queue: usize, built_at: &'static Location<'static>) -> Self {
+        let (permits, waiting) = (Semaphore::new(limit.now()), AtomicUsize::new(0));
+        Self { permits, limit, queue, waiting, built_at, tally: Tally::new() }
     }
 
     /// Returns the limit in force.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::neutral::answer;
+use super::refused::print_details;
 use super::{Panicked, Refused};
 use crate::{Outcome, SharedError};
 
@@ -132,9 +133,7 @@ impl<E: fmt::Display> AttemptError<E> {
             Failure::Refused(refused) => fmt::Display::fmt(refused, f)?,
             Failure::TimedOut(timeout, end) => {
                 write!(f, "attempt timed out after {timeout:?}")?;
-                if f.alternate() {
-                    write!(f, " (set at {})", end.origin().location())?;
-                }
+                print_details(f, format_args!("set at {}", end.origin().location()))?;
             }
             Failure::Panicked(panicked) => fmt::Display::fmt(panicked, f)?,
             Failure::Load(error) => fmt::Display::fmt(error, f)?,

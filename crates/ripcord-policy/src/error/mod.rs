@@ -166,6 +166,12 @@ impl<E> Error<E> {
         self.refused().is_some_and(Refused::is_limited)
     }
 
+    /// Returns whether a limiter refused the last attempt because its
+    /// [`backend`](crate::limiter::RateLimiterBuilder::backend) is unavailable.
+    pub fn is_unavailable(&self) -> bool {
+        self.refused().is_some_and(Refused::is_unavailable)
+    }
+
     /// Returns whether a [`WorkerPool`](crate::WorkerPool) refused the last attempt because its queue was full, or a
     /// [`Bulkhead`](crate::Bulkhead) refused the last attempt because all its permits were in use and its queue was full.
     pub fn is_full(&self) -> bool {
@@ -191,7 +197,7 @@ impl<E> Error<E> {
     }
 
     /// Returns how long to wait before calling again, if a [`CircuitBreaker`](crate::CircuitBreaker) refused the last
-    /// attempt or the [backend](Refused::is_unavailable) of a rate limiter was unavailable. Otherwise returns `None`.
+    /// attempt or the [backend](Error::is_unavailable) of a rate limiter was unavailable. Otherwise returns `None`.
     ///
     /// If the breaker is open, this is the time until it admits a probe. If the breaker is half-open and all its probes are
     /// in flight, the time is zero.

@@ -17,8 +17,9 @@ use crate::Outcome;
 /// [`Bulkhead`](crate::Bulkhead). A context *ends* when it is canceled or when its deadline passes. `?` converts this error to
 /// an [`Error`](crate::Error).
 ///
-/// `{}` prints one line without details. `{:#}` adds the cause, and the line of code that canceled the context or set the
-/// deadline.
+/// `{}` prints one line without details. `{:#}` adds the origin. If a context ended, this is the cause, and the line of code that
+/// canceled the context or set the deadline. If a policy refused the operation, this is the line of code that called
+/// `X::builder()` or `X::new`, and the name of the policy, if it has one.
 ///
 /// ```
 /// use ripcord_policy::Bulkhead;
@@ -29,6 +30,7 @@ use crate::Outcome;
 /// let refused = bulkhead.try_acquire().unwrap_err();
 /// assert!(refused.is_rejected() && refused.is_full());
 /// assert_eq!(refused.to_string(), "all 1 permits are in use");
+/// assert!(format!("{refused:#}").starts_with("all 1 permits are in use (bulkhead built at "));
 /// # Ok(())
 /// # }
 /// ```
@@ -42,28 +44,39 @@ enum Reason {
     BreakerOpen {
         name: Arc<str>,
         retry_after: Duration,
+        built_at: &'static Location<'static>,
+        /// The line that opened the breaker by hand, if it did.
+        forced_at: Option<&'static Location<'static>>,
     },
+    /// The waiters and reservations of a limiter need too many tokens already.
     Limited {
-        retry_after: Option<Duration>,
+        built_at: &'static Location<'static>,
     },
     ExceedsBurst {
         requested: u32,
         burst: u32,
+        built_at: &'static Location<'static>,
     },
     /// The backend of a limiter is unavailable.
     Unavailable {
         retry_after: Duration,
+        built_at: &'static Location<'static>,
     },
     PoolFull {
+        name: Option<Arc<str>>,
         capacity: usize,
+        built_at: &'static Location<'static>,
     },
     BulkheadFull {
         limit: usize,
+        built_at: &'static Location<'static>,
     },
     TooNear {
         needed: Duration,
         remaining: Duration,
         origin: Option<Origin>,
+        /// The line that built the limiter, if the wait is for its tokens.
+        limiter: Option<&'static Location<'static>>,
     },
     /// The pool or cache is closed. The error says who closed it.
     Closed(&'static str, Option<ripcord::Error>),
@@ -81,39 +94,54 @@ impl Refused {
     }
 
     /// Creates the error of the breaker `name`, which stays open for `retry_after`. `retry_after` is zero if the breaker is
-    /// half-open and all its probes are in flight.
-    pub(crate) fn breaker_open(name: Arc<str>, retry_after: Duration) -> Self {
-        Self(Box::new(Reason::BreakerOpen { name, retry_after }))
+    /// half-open and all its probes are in flight. `built_at` is the line that built the breaker, and `forced_at` the line that
+    /// opened it by hand, if it did.
+    pub(crate) fn breaker_open(
+        name: Arc<str>,
+        retry_after: Duration,
+        built_at: &'static Location<'static>,
+        forced_at: Option<&'static Location<'static>>,
+    ) -> Self {
+        Self(Box::new(Reason::BreakerOpen { name, retry_after, built_at, forced_at }))
     }
 
-    /// Creates the error of an operation for which there is no token. The next token comes in `retry_after`, or never if `None`.
-    pub(crate) fn limited(retry_after: Option<Duration>) -> Self {
-        Self(Box::new(Reason::Limited { retry_after }))
+    /// Creates the error of a request for more tokens than the limiter ever holds. `built_at` is the line that built the limiter.
+    pub(crate) fn exceeds_burst(requested: u32, burst: u32, built_at: &'static Location<'static>) -> Self {
+        Self(Box::new(Reason::ExceedsBurst { requested, burst, built_at }))
     }
 
-    /// Creates the error of a request for more tokens than the limiter ever holds.
-    pub(crate) fn exceeds_burst(requested: u32, burst: u32) -> Self {
-        Self(Box::new(Reason::ExceedsBurst { requested, burst }))
+    /// Creates the error of a limiter whose waiters and reservations need too many tokens already. `built_at` is the line that
+    /// built the limiter.
+    pub(crate) fn limited(built_at: &'static Location<'static>) -> Self {
+        Self(Box::new(Reason::Limited { built_at }))
     }
 
-    /// Creates the error of a limiter whose backend is unavailable for at least `retry_after`.
-    pub(crate) fn unavailable(retry_after: Duration) -> Self {
-        Self(Box::new(Reason::Unavailable { retry_after }))
+    /// Creates the error of a limiter whose backend is unavailable for at least `retry_after`. `built_at` is the line that built
+    /// the limiter.
+    pub(crate) fn unavailable(retry_after: Duration, built_at: &'static Location<'static>) -> Self {
+        Self(Box::new(Reason::Unavailable { retry_after, built_at }))
     }
 
-    /// Creates the error of a pool whose queue of `capacity` jobs is full.
-    pub(crate) fn pool_full(capacity: usize) -> Self {
-        Self(Box::new(Reason::PoolFull { capacity }))
+    /// Creates the error of a pool whose queue of `capacity` jobs is full. `built_at` is the line that built the pool.
+    pub(crate) fn pool_full(name: Option<Arc<str>>, capacity: usize, built_at: &'static Location<'static>) -> Self {
+        Self(Box::new(Reason::PoolFull { name, capacity, built_at }))
     }
 
-    /// Creates the error of a bulkhead whose `limit` permits are all in use and whose queue is full.
-    pub(crate) fn bulkhead_full(limit: usize) -> Self {
-        Self(Box::new(Reason::BulkheadFull { limit }))
+    /// Creates the error of a bulkhead whose `limit` permits are all in use and whose queue is full. `built_at` is the line that
+    /// built the bulkhead.
+    pub(crate) fn bulkhead_full(limit: usize, built_at: &'static Location<'static>) -> Self {
+        Self(Box::new(Reason::BulkheadFull { limit, built_at }))
     }
 
     /// Creates the error of an operation that takes at least `needed`, although the deadline of `ctx` comes in `remaining`.
-    pub(crate) fn too_near(ctx: &Context, needed: Duration, remaining: Duration) -> Self {
-        Self(Box::new(Reason::TooNear { needed, remaining, origin: ctx.deadline_origin() }))
+    /// `limiter` is the line that built the limiter, if the operation is a wait for its tokens.
+    pub(crate) fn too_near(
+        ctx: &Context,
+        needed: Duration,
+        remaining: Duration,
+        limiter: Option<&'static Location<'static>>,
+    ) -> Self {
+        Self(Box::new(Reason::TooNear { needed, remaining, origin: ctx.deadline_origin(), limiter }))
     }
 
     /// Creates the error of a closed pool or cache, which `what` names. `end` says who closed it.
@@ -232,8 +260,7 @@ impl Refused {
     /// in flight, the time is zero.
     pub fn retry_after(&self) -> Option<Duration> {
         match &*self.0 {
-            Reason::BreakerOpen { retry_after, .. } | Reason::Unavailable { retry_after } => Some(*retry_after),
-            Reason::Limited { retry_after } => *retry_after,
+            Reason::BreakerOpen { retry_after, .. } | Reason::Unavailable { retry_after, .. } => Some(*retry_after),
             _ => None,
         }
     }
@@ -248,33 +275,61 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {
             Reason::Ended(end) => end.fmt(f),
-            Reason::BreakerOpen { name, retry_after } if retry_after.is_zero() => {
-                write!(f, "circuit breaker '{name}' is HALF-OPEN and probing")
+            Reason::BreakerOpen { name, retry_after, built_at, forced_at } => {
+                let state = if retry_after.is_zero() { "HALF-OPEN and probing" } else { "OPEN" };
+                write!(f, "circuit breaker '{name}' is {state}")?;
+                match forced_at {
+                    Some(forced_at) => print_details(f, format_args!("opened by force_open at {forced_at}")),
+                    None => print_details(f, format_args!("built at {built_at}")),
+                }
             }
-            Reason::BreakerOpen { name, .. } => write!(f, "circuit breaker '{name}' is OPEN"),
-            Reason::Limited { retry_after: Some(after) } => write!(f, "rate limited for another {after:?}"),
-            Reason::Limited { retry_after: None } => f.write_str("rate limited"),
-            Reason::ExceedsBurst { requested, burst } => write!(f, "{requested} tokens exceed the burst of {burst}"),
-            Reason::Unavailable { retry_after } => {
-                write!(f, "the limiter's backend is unavailable; next attempt in {retry_after:?}")
+            Reason::Limited { built_at } => {
+                f.write_str("rate limited")?;
+                print_details(f, format_args!("limiter built at {built_at}"))
             }
-            Reason::PoolFull { capacity } => write!(f, "queue of {capacity} is full"),
-            Reason::BulkheadFull { limit } => write!(f, "all {limit} permits are in use"),
-            Reason::TooNear { needed, remaining, origin } => {
+            Reason::ExceedsBurst { requested, burst, built_at } => {
+                write!(f, "{requested} tokens exceed the burst of {burst}")?;
+                print_details(f, format_args!("limiter built at {built_at}"))
+            }
+            Reason::Unavailable { retry_after, built_at } => {
+                write!(f, "the limiter's backend is unavailable; next attempt in {retry_after:?}")?;
+                print_details(f, format_args!("limiter built at {built_at}"))
+            }
+            Reason::PoolFull { name, capacity, built_at } => {
+                write!(f, "queue of {capacity} is full")?;
+                match name {
+                    Some(name) => print_details(f, format_args!("worker pool '{name}' built at {built_at}")),
+                    None => print_details(f, format_args!("worker pool built at {built_at}")),
+                }
+            }
+            Reason::BulkheadFull { limit, built_at } => {
+                write!(f, "all {limit} permits are in use")?;
+                print_details(f, format_args!("bulkhead built at {built_at}"))
+            }
+            Reason::TooNear { needed, remaining, origin, limiter } => {
                 write!(f, "deadline too near: needs {needed:?}, {remaining:?} left")?;
-                match origin.as_ref().filter(|_| f.alternate()) {
-                    Some(origin) => write!(f, " ({origin})"),
-                    None => Ok(()),
+                match (origin, limiter) {
+                    (Some(origin), Some(limiter)) => {
+                        print_details(f, format_args!("{origin}; limiter built at {limiter}"))
+                    }
+                    (Some(origin), None) => print_details(f, format_args!("{origin}")),
+                    (None, Some(limiter)) => print_details(f, format_args!("limiter built at {limiter}")),
+                    (None, None) => Ok(()),
                 }
             }
             Reason::Closed(what, Some(end)) if f.alternate() => write!(f, "{what} is closed: {end:#}"),
             Reason::Closed(what, _) => write!(f, "{what} is closed"),
             Reason::LoadCycle { keys, location } => {
                 write!(f, "cache load waits for itself: {keys}")?;
-                if f.alternate() { write!(f, " (requested at {location})") } else { Ok(()) }
+                print_details(f, format_args!("requested at {location}"))
             }
         }
     }
+}
+
+/// Prints `details` in parentheses, if the text is the long text (`{:#}`).
+pub(super) fn print_details(f: &mut fmt::Formatter<'_>, details: fmt::Arguments<'_>) -> fmt::Result {
+    if f.alternate() { write!(f, " ({details})") } else { Ok(()) }
 }
 
 impl std::error::Error for Refused {

@@ -1,8 +1,10 @@
 //! The reason why a retry stopped.
 
 use std::fmt;
+use std::panic::Location;
 
 use super::Refused;
+use super::refused::print_details;
 
 /// The reason why a [`Retry`](crate::Retry) made no further attempt. Returned by
 /// [`Error::stop_reason`](crate::Error::stop_reason). More reasons may be added.
@@ -32,7 +34,8 @@ pub(crate) enum Details {
     /// The wait for the next attempt would not have ended in time.
     TooNear(Refused),
     Ended(ripcord::Error),
-    Budget,
+    /// The budget is spent. Holds the line that built it.
+    Budget(&'static Location<'static>),
     Nested,
 }
 
@@ -44,7 +47,7 @@ impl Details {
             Details::TooNear(_) => StopReason::Deadline,
             Details::Ended(end) if end.is_deadline_exceeded() => StopReason::Deadline,
             Details::Ended(_) => StopReason::Canceled,
-            Details::Budget => StopReason::Budget,
+            Details::Budget(_) => StopReason::Budget,
             Details::Nested => StopReason::Nested,
         }
     }
@@ -58,7 +61,10 @@ impl Details {
             Details::NotRetryable => f.write_str("not retryable")?,
             Details::TooNear(refused) => fmt::Display::fmt(refused, f)?,
             Details::Ended(end) => fmt::Display::fmt(end, f)?,
-            Details::Budget => f.write_str("retry budget is spent")?,
+            Details::Budget(built_at) => {
+                f.write_str("retry budget is spent")?;
+                print_details(f, format_args!("built at {built_at}"))?;
+            }
         }
         match (f.alternate(), attempts) {
             (false, _) => Ok(()),

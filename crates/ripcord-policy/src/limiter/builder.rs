@@ -1,5 +1,6 @@
 //! The builder of a limiter.
 
+use std::panic::Location;
 use std::sync::Arc;
 
 use ripcord::Clock;
@@ -24,11 +25,14 @@ pub struct RateLimiterBuilder {
     burst: u32,
     clock: Option<Clock>,
     backend: Option<Arc<dyn Backend>>,
+    /// The line that created the builder.
+    pub(super) built_at: &'static Location<'static>,
 }
 
 impl RateLimiterBuilder {
+    #[track_caller]
     pub(super) fn new() -> Self {
-        RateLimiterBuilder { rate: None, burst: 1, clock: None, backend: None }
+        RateLimiterBuilder { rate: None, burst: 1, clock: None, backend: None, built_at: Location::caller() }
     }
 
     /// Sets the rate at which the bucket earns tokens. Required.
@@ -82,7 +86,8 @@ impl RateLimiterBuilder {
     /// [`ConfigError`] if the `rate` is not set, is negative, is NaN or has a period of zero, or if the `burst` is 0.
     pub fn build(self) -> Result<RateLimiter, ConfigError> {
         let quota = self.quota()?;
-        let (backend, time, numbers) = (self.backend.clone(), self.time(), Arc::new(Numbers::new()));
+        let (backend, built_at) = (self.backend.clone(), self.built_at);
+        let (time, numbers) = (self.time(), Arc::new(Numbers::new()));
         let source = match backend {
             None => Source::Bucket(Arc::new(Bucket::new(quota, time, numbers))),
             Some(backend) => {
@@ -90,7 +95,7 @@ impl RateLimiterBuilder {
                 Source::Remote(Arc::new(Remote { backend, key, quota, has_own_quota: false, time, numbers }))
             }
         };
-        Ok(RateLimiter { source })
+        Ok(RateLimiter { source, built_at })
     }
 
     pub(super) fn time(self) -> Time {

@@ -26,6 +26,7 @@ pub use reservation::{ExceedsBurst, Reservation};
 pub use stats::RateLimiterStats;
 
 use std::fmt;
+use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -114,6 +115,8 @@ use time::Time;
 #[doc(alias("rate.Limiter"))]
 pub struct RateLimiter {
     source: Source,
+    /// The line that created the limiter's builder.
+    built_at: &'static Location<'static>,
 }
 
 /// Where the bucket is.
@@ -125,15 +128,21 @@ enum Source {
 
 impl RateLimiter {
     /// Creates a builder. The [`rate`](RateLimiterBuilder::rate) is required.
+    ///
+    /// If the limiter refuses a request, the long text (`{:#}`) of the error shows the line that called `builder`.
+    #[track_caller]
     pub fn builder() -> RateLimiterBuilder {
         RateLimiterBuilder::new()
     }
 
     /// Creates a limiter with a full bucket of `burst` tokens. The bucket earns tokens at `rate` by the system's clock.
     ///
+    /// If the limiter refuses a request, the long text (`{:#}`) of the error shows the line that called `new`.
+    ///
     /// # Errors
     ///
     /// [`ConfigError`] if `rate` is negative, NaN or has a period of zero, or if `burst` is 0.
+    #[track_caller]
     #[doc(alias("NewRateLimiter"))]
     pub fn new(rate: Rate, burst: u32) -> Result<Self, ConfigError> {
         RateLimiter::builder().rate(rate).burst(burst).build()
@@ -217,8 +226,8 @@ impl RateLimiter {
     /// [`wait`](RateLimiter::wait).
     pub async fn wait_n(&self, ctx: &Context, n: u32) -> Result<Duration, Refused> {
         match &self.source {
-            Source::Bucket(bucket) => wait::wait(bucket, ctx, n).await,
-            Source::Remote(remote) => remote::wait(remote, ctx, n).await.map(|(waited, _)| waited),
+            Source::Bucket(bucket) => wait::wait(bucket, ctx, n, self.built_at).await,
+            Source::Remote(remote) => remote::wait(remote, ctx, n, self.built_at).await.map(|(waited, _)| waited),
         }
     }
 
@@ -268,7 +277,7 @@ impl RateLimiter {
     /// [`ExceedsBurst`] if `n` is above the [`burst`](RateLimiter::burst), and the rate is not [`Rate::INFINITE`]. The method
     /// then takes no token.
     pub fn reserve_n(&self, n: u32) -> Result<Reservation, ExceedsBurst> {
-        Reservation::new(self.source.clone(), n)
+        Reservation::new(self.source.clone(), n, self.built_at)
     }
 
     /// Changes the rate at which the bucket earns tokens. The bucket keeps its tokens. Each waiter gets its tokens earlier or

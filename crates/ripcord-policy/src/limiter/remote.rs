@@ -3,6 +3,7 @@
 //! The backend measures the time of the bucket. The limiter only sleeps for the delays that the backend returns.
 
 use std::future::{Future, poll_fn};
+use std::panic::Location;
 use std::pin::pin;
 use std::sync::{Arc, mpsc};
 use std::task::Poll;
@@ -119,18 +120,20 @@ pub(super) fn refund_blocking(promise: Box<dyn Promise>, numbers: &Arc<Numbers>)
     receiver.recv().is_ok_and(|tokens| tokens > 0)
 }
 
-/// Waits for `tokens`. Returns the duration of the wait, and the promise with which the tokens can be returned.
+/// Waits for `tokens`. Returns the duration of the wait, and the promise with which the tokens can be returned. `built_at` is the
+/// line that built the limiter.
 pub(super) async fn wait(
     remote: &Remote,
     ctx: &Context,
     tokens: u32,
+    built_at: &'static Location<'static>,
 ) -> Result<(Duration, Option<Box<dyn Promise>>), Refused> {
     if let Err(end) = ctx.check() {
         remote.numbers.bump(Count::OtherRefused);
         return Err(Refused::ended(end));
     }
     let since = remote.time.now();
-    let mut waiter = Waiter::new(remote);
+    let mut waiter = Waiter::new(remote, built_at);
     let remaining = ctx.remaining();
     // A claim that is dropped in flight returns its tokens: the backend sees to it.
     let mut due = match ctx.run(remote.backend.claim(remote.id(), tokens, remaining)).await? {
@@ -142,7 +145,7 @@ pub(super) async fn wait(
             waiter.promise = promise;
             delay
         }
-        refused => return Err(waiter.refused(ctx, tokens, refused)),
+        refused => return Err(waiter.refused(ctx, tokens, remaining, refused)),
     };
     loop {
         waiter.check_deadline(ctx, due)?;
@@ -180,15 +183,16 @@ pub(super) async fn wait(
 /// A waiter. If it is dropped while it waits, its tokens return to the bucket.
 struct Waiter<'a> {
     remote: &'a Remote,
+    built_at: &'static Location<'static>,
     promise: Option<Box<dyn Promise>>,
     /// The counter for a drop. `None` once the waiter has its tokens.
     counts_as: Option<Count>,
 }
 
 impl<'a> Waiter<'a> {
-    fn new(remote: &'a Remote) -> Self {
+    fn new(remote: &'a Remote, built_at: &'static Location<'static>) -> Self {
         remote.numbers.waiter_joins();
-        Waiter { remote, promise: None, counts_as: Some(Count::Canceled) }
+        Waiter { remote, built_at, promise: None, counts_as: Some(Count::Canceled) }
     }
 
     fn is_served(&mut self, waited: Duration) {
@@ -196,15 +200,23 @@ impl<'a> Waiter<'a> {
         self.remote.numbers.waiter_is_served(waited);
     }
 
-    fn refused(&mut self, ctx: &Context, tokens: u32, claimed: Claimed) -> Refused {
-        let (count, refused) = match (claimed, ctx.remaining()) {
+    /// Returns the error of a claim that the backend refused. `remaining` is the time until the deadline, as the backend got it.
+    fn refused(&mut self, ctx: &Context, tokens: u32, remaining: Option<Duration>, claimed: Claimed) -> Refused {
+        let built_at = self.built_at;
+        let (count, refused) = match (claimed, remaining) {
             (Claimed::Late(delay), Some(remaining)) => {
-                (Count::DeadlineRefused, Refused::too_near(ctx, delay.unwrap_or(Duration::MAX), remaining))
+                let needed = delay.unwrap_or(Duration::MAX);
+                (Count::DeadlineRefused, Refused::too_near(ctx, needed, remaining, Some(built_at)))
             }
-            (Claimed::Late(delay), None) => (Count::OtherRefused, Refused::limited(delay)),
-            (Claimed::ExceedsBurst { burst }, _) => (Count::OtherRefused, Refused::exceeds_burst(tokens, burst)),
-            (Claimed::Unavailable { retry_after }, _) => (Count::Unavailable, Refused::unavailable(retry_after)),
-            (Claimed::Full | Claimed::Granted { .. }, _) => (Count::OtherRefused, Refused::limited(None)),
+            (Claimed::ExceedsBurst { burst }, _) => {
+                (Count::OtherRefused, Refused::exceeds_burst(tokens, burst, built_at))
+            }
+            (Claimed::Unavailable { retry_after }, _) => {
+                (Count::Unavailable, Refused::unavailable(retry_after, built_at))
+            }
+            (Claimed::Late(_) | Claimed::Full | Claimed::Granted { .. }, _) => {
+                (Count::OtherRefused, Refused::limited(built_at))
+            }
         };
         self.counts_as = Some(count);
         refused
@@ -219,7 +231,7 @@ impl<'a> Waiter<'a> {
             return Ok(());
         }
         self.counts_as = Some(Count::DeadlineRefused);
-        Err(Refused::too_near(ctx, needed, remaining))
+        Err(Refused::too_near(ctx, needed, remaining, Some(self.built_at)))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tokens taken ahead of time.
 
 use std::fmt;
+use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -57,6 +58,8 @@ enum Promised {
 
 /// The error of [`RateLimiter::reserve_n`](super::RateLimiter::reserve_n): the number of requested tokens is above the burst,
 /// the maximum number of tokens in the bucket.
+///
+/// `{}` prints both numbers. `{:#}` adds the line of code that built the limiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExceedsBurst {
@@ -64,11 +67,13 @@ pub struct ExceedsBurst {
     pub requested: u32,
     /// The burst of the limiter, or of the key of a keyed limiter.
     pub burst: u32,
+    /// The line of code that called `builder` or `new` of the limiter.
+    pub built_at: &'static Location<'static>,
 }
 
 impl Reservation {
-    /// Reserves as many of `tokens` as a bucket can hold.
-    pub(super) fn new(source: Source, tokens: u32) -> Result<Self, ExceedsBurst> {
+    /// Reserves `tokens`. Fails if the bucket never holds this many. `built_at` is the line that built the limiter.
+    pub(super) fn new(source: Source, tokens: u32, built_at: &'static Location<'static>) -> Result<Self, ExceedsBurst> {
         let (act_at, promise) = match &source {
             Source::Bucket(bucket) => {
                 let reserved = match bucket.claim(tokens, Claim::Reserve) {
@@ -76,7 +81,7 @@ impl Reservation {
                     Claimed::Later { id, act_at, .. } => (act_at, Some(Promised::Bucket(Arc::clone(bucket), id))),
                     Claimed::ExceedsBurst { burst } => {
                         bucket.numbers.bump(Count::OtherRefused);
-                        return Err(ExceedsBurst { requested: tokens, burst });
+                        return Err(ExceedsBurst { requested: tokens, burst, built_at });
                     }
                     Claimed::TooLate { .. } | Claimed::Never => (None, None),
                 };
@@ -85,7 +90,7 @@ impl Reservation {
             }
             Source::Remote(remote) => match remote.reserve(tokens) {
                 Reserved::At { act_at, promise } => (act_at, promise.map(Promised::Remote)),
-                Reserved::ExceedsBurst { burst } => return Err(ExceedsBurst { requested: tokens, burst }),
+                Reserved::ExceedsBurst { burst } => return Err(ExceedsBurst { requested: tokens, burst, built_at }),
             },
         };
         Ok(Reservation { source, tokens, act_at, promise })
@@ -148,7 +153,7 @@ impl fmt::Display for ExceedsBurst {
 impl std::error::Error for ExceedsBurst {}
 
 impl From<ExceedsBurst> for Refused {
-    fn from(ExceedsBurst { requested, burst }: ExceedsBurst) -> Self {
-        Refused::exceeds_burst(requested, burst)
+    fn from(ExceedsBurst { requested, burst, built_at }: ExceedsBurst) -> Self {
+        Refused::exceeds_burst(requested, burst, built_at)
     }
 }

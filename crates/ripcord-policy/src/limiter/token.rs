@@ -31,7 +31,7 @@ impl RateLimiter {
                 Some(Unspent::Bucket(bucket))
             }
             Source::Remote(remote) => {
-                let (_waited, promise) = remote::wait(remote, ctx, 1).await?;
+                let (_waited, promise) = remote::wait(remote, ctx, 1, self.built_at).await?;
                 promise.map(|promise| Unspent::Remote(promise, &remote.numbers))
             }
         };

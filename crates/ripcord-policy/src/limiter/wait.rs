@@ -5,6 +5,7 @@
 
 use std::future::{Future, poll_fn};
 use std::ops::ControlFlow;
+use std::panic::Location;
 use std::pin::pin;
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -16,12 +17,18 @@ use super::queue::PromiseId;
 use super::stats::Count;
 use crate::Refused;
 
-pub(super) async fn wait(bucket: &Bucket, ctx: &Context, tokens: u32) -> Result<Duration, Refused> {
+/// Waits for `tokens`, and returns the duration of the wait. `built_at` is the line that built the limiter.
+pub(super) async fn wait(
+    bucket: &Bucket,
+    ctx: &Context,
+    tokens: u32,
+    built_at: &'static Location<'static>,
+) -> Result<Duration, Refused> {
     if let Err(end) = ctx.check() {
         bucket.numbers.bump(Count::OtherRefused);
         return Err(Refused::ended(end));
     }
-    let Some((mut waiter, mut due)) = Waiter::join(bucket, ctx, tokens)? else {
+    let Some((mut waiter, mut due)) = Waiter::join(bucket, ctx, tokens, built_at)? else {
         bucket.numbers.bump(Count::Waited);
         return Ok(Duration::ZERO);
     };
@@ -44,6 +51,7 @@ pub(super) async fn wait(bucket: &Bucket, ctx: &Context, tokens: u32) -> Result<
 /// A waiter with a promise. If it is dropped while it waits, it gives the promise up.
 struct Waiter<'a> {
     bucket: &'a Bucket,
+    built_at: &'static Location<'static>,
     id: PromiseId,
     since: u64,
     /// The counter for a drop. `None` once the promise is kept or given up.
@@ -52,7 +60,12 @@ struct Waiter<'a> {
 
 impl<'a> Waiter<'a> {
     /// Takes a promise of `tokens`, and returns when they are due. Takes the tokens and returns `None` if the bucket has them now.
-    fn join(bucket: &'a Bucket, ctx: &Context, tokens: u32) -> Result<Option<(Self, Option<u64>)>, Refused> {
+    fn join(
+        bucket: &'a Bucket,
+        ctx: &Context,
+        tokens: u32,
+        built_at: &'static Location<'static>,
+    ) -> Result<Option<(Self, Option<u64>)>, Refused> {
         if bucket.take(tokens) {
             return Ok(None);
         }
@@ -61,14 +74,15 @@ impl<'a> Waiter<'a> {
             Claimed::Now(_) => return Ok(None),
             Claimed::Later { id, since, act_at } => {
                 bucket.numbers.waiter_joins();
-                return Ok(Some((Waiter { bucket, id, since, counts_as: Some(Count::Canceled) }, act_at)));
+                let counts_as = Some(Count::Canceled);
+                return Ok(Some((Waiter { bucket, built_at, id, since, counts_as }, act_at)));
             }
             Claimed::TooLate { needed } => {
                 bucket.numbers.bump(Count::DeadlineRefused);
-                return Err(Refused::too_near(ctx, needed, remaining.unwrap_or_default()));
+                return Err(Refused::too_near(ctx, needed, remaining.unwrap_or_default(), Some(built_at)));
             }
-            Claimed::ExceedsBurst { burst } => Refused::exceeds_burst(tokens, burst),
-            Claimed::Never => Refused::limited(None),
+            Claimed::ExceedsBurst { burst } => Refused::exceeds_burst(tokens, burst, built_at),
+            Claimed::Never => Refused::limited(built_at),
         };
         bucket.numbers.bump(Count::OtherRefused);
         Err(refused)
@@ -96,7 +110,7 @@ impl<'a> Waiter<'a> {
             return Ok(());
         }
         self.counts_as = Some(Count::DeadlineRefused);
-        Err(Refused::too_near(ctx, needed, remaining))
+        Err(Refused::too_near(ctx, needed, remaining, Some(self.built_at)))
     }
 }
 

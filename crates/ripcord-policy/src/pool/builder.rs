@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::panic::Location;
+use std::sync::Arc;
 
 use ripcord::{Clock, Context};
 use tokio::sync::Semaphore;
@@ -52,7 +53,7 @@ pub enum Overflow {
 #[must_use = "a builder does nothing until it is built"]
 pub struct WorkerPoolBuilder {
     workers: Option<usize>,
-    name: Cow<'static, str>,
+    name: Option<Arc<str>>,
     clock: Option<Clock>,
     settings: Settings,
 }
@@ -71,7 +72,7 @@ impl WorkerPoolBuilder {
     pub(super) fn new() -> Self {
         let settings =
             Settings { capacity: DEFAULT_QUEUE, overflow: Overflow::default(), location: Location::caller() };
-        Self { workers: None, name: "worker pool".into(), clock: None, settings }
+        Self { workers: None, name: None, clock: None, settings }
     }
 
     /// Sets the number of workers: the maximum number of jobs that run at the same time. Required. The number must be from 1
@@ -94,10 +95,11 @@ impl WorkerPoolBuilder {
         self
     }
 
-    /// Sets the name of the pool. If the pool cancels a job, the long text (`{:#}`) of the job's error shows this name.
-    /// Default: `worker pool`.
+    /// Sets the name of the pool. If the pool cancels or refuses a job, the long text (`{:#}`) of the error shows this name.
+    /// Default: no name; the errors then say `worker pool`.
     pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
-        self.name = name.into();
+        let name: Cow<'static, str> = name.into();
+        self.name = Some(name.into());
         self
     }
 

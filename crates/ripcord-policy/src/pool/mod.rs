@@ -10,7 +10,6 @@ mod stats;
 mod submitter;
 mod worker;
 
-use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::panic::Location;
@@ -117,8 +116,8 @@ struct Owner {
 impl WorkerPool {
     /// Creates a builder. The number of [`workers`](WorkerPoolBuilder::workers) is required.
     ///
-    /// If the last handle of the pool is dropped, the jobs of the pool are canceled. Their errors then name the line that
-    /// called `builder`.
+    /// If the queue of the pool is full, or the last handle of the pool is dropped, the long text (`{:#}`) of the jobs' errors
+    /// shows the line that called `builder`.
     #[track_caller]
     #[doc(alias("NewWorkerPool"))]
     pub fn builder() -> WorkerPoolBuilder {
@@ -127,15 +126,16 @@ impl WorkerPool {
 
     fn start(
         ctx: &Context,
-        name: Cow<'static, str>,
+        name: Option<Arc<str>>,
         clock: Clock,
         workers: usize,
         settings: Settings,
         runtime: Runtime,
     ) -> Self {
         // A retry attempt may build the pool, but the pool's jobs belong to other callers.
-        let (ctx, canceler) = Attempt::clear(ctx).with_name(name).with_cancel();
-        let shared = Arc::new(Shared::new(ctx, canceler.handle(), clock, settings, runtime));
+        let ctx = Attempt::clear(ctx).with_name(name.as_deref().unwrap_or("worker pool").to_owned());
+        let (ctx, canceler) = ctx.with_cancel();
+        let shared = Arc::new(Shared::new(ctx, canceler.handle(), name, clock, settings, runtime));
         shared.resize(workers);
         let weak = Arc::downgrade(&shared);
         // The callback is never stopped: the pool's context ends with the owner at the latest.

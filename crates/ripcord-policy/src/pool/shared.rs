@@ -28,6 +28,7 @@ pub(super) const SHUT_DOWN: &str = "WorkerPool::shutdown was called";
 pub(super) struct Shared {
     /// The number of the pool, unique in the process. Not zero.
     pub(super) id: u64,
+    name: Option<Arc<str>>,
     pub(super) settings: Settings,
     pub(super) ctx: Context,
     cancel: CancelHandle,
@@ -48,7 +49,14 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(ctx: Context, cancel: CancelHandle, clock: Clock, settings: Settings, runtime: Runtime) -> Self {
+    pub(super) fn new(
+        ctx: Context,
+        cancel: CancelHandle,
+        name: Option<Arc<str>>,
+        clock: Clock,
+        settings: Settings,
+        runtime: Runtime,
+    ) -> Self {
         static POOLS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         let (accepting, canceler) = ctx.with_cancel();
         let stop_accepting = canceler.handle();
@@ -56,6 +64,7 @@ impl Shared {
         Self {
             id: POOLS.fetch_add(1, Ordering::Relaxed),
             permits: Semaphore::new(settings.capacity),
+            name,
             settings,
             clock,
             ctx,
@@ -105,7 +114,7 @@ impl Shared {
 
     fn no_permit(&self, none: NoPermit) -> Refused {
         match none {
-            NoPermit::Full => Refused::pool_full(self.settings.capacity),
+            NoPermit::Full => Refused::pool_full(self.name.clone(), self.settings.capacity, self.settings.location),
             NoPermit::Closed => self.closed(),
         }
     }

@@ -1,5 +1,6 @@
 //! A budget of retries, shared by all callers of one service.
 
+use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -43,22 +44,28 @@ use crate::config::at_least_one;
 #[derive(Debug)]
 pub struct RetryBudget {
     tokens: AtomicU32,
-    capacity: u32,
-    retry_cost: u32,
-    timeout_cost: u32,
-    success_refund: u32,
+    settings: RetryBudgetBuilder,
 }
 
 impl RetryBudget {
     /// Creates a budget with the [defaults](RetryBudget#defaults).
+    ///
+    /// If a retry stops because the budget is spent, the long text (`{:#}`) of the error shows the line that called `new`.
+    #[track_caller]
     pub fn new() -> Self {
-        let RetryBudgetBuilder { capacity, retry_cost, timeout_cost, success_refund } = RetryBudgetBuilder::DEFAULT;
-        RetryBudget { tokens: AtomicU32::new(capacity), capacity, retry_cost, timeout_cost, success_refund }
+        RetryBudget::with(RetryBudgetBuilder::new())
     }
 
     /// Creates a builder with the [defaults](RetryBudget#defaults).
+    ///
+    /// If a retry stops because the budget is spent, the long text (`{:#}`) of the error shows the line that called `builder`.
+    #[track_caller]
     pub fn builder() -> RetryBudgetBuilder {
-        RetryBudgetBuilder::DEFAULT
+        RetryBudgetBuilder::new()
+    }
+
+    fn with(settings: RetryBudgetBuilder) -> Self {
+        RetryBudget { tokens: AtomicU32::new(settings.capacity), settings }
     }
 
     /// Takes `cost` tokens from the budget for a retry. Returns `None`, and takes no tokens, if the budget has fewer tokens.
@@ -78,9 +85,9 @@ impl RetryBudget {
     /// the [`capacity`](RetryBudget::capacity) are lost.
     pub fn refund(&self, tokens: u32) {
         // A full budget, the usual case, is only read.
-        if tokens > 0 && self.tokens() < self.capacity {
+        if tokens > 0 && self.tokens() < self.capacity() {
             let _ = self.tokens.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
-                Some(now.saturating_add(tokens).min(self.capacity))
+                Some(now.saturating_add(tokens).min(self.capacity()))
             });
         }
     }
@@ -88,7 +95,7 @@ impl RetryBudget {
     /// Returns tokens to the budget for a successful first attempt. The number of tokens is the setting
     /// [`success_refund`](RetryBudgetBuilder::success_refund).
     pub fn refund_success(&self) {
-        self.refund(self.success_refund);
+        self.refund(self.settings.success_refund);
     }
 
     /// Returns the number of tokens in the budget.
@@ -98,17 +105,24 @@ impl RetryBudget {
 
     /// Returns the maximum number of tokens in the budget.
     pub fn capacity(&self) -> u32 {
-        self.capacity
+        self.settings.capacity
     }
 
     /// Returns the cost of a retry in tokens. If `after_timeout` is true, this is the cost of a retry after an attempt timeout:
     /// [`timeout_cost`](RetryBudgetBuilder::timeout_cost). Otherwise it is the [`retry_cost`](RetryBudgetBuilder::retry_cost).
     pub fn cost(&self, after_timeout: bool) -> u32 {
-        if after_timeout { self.timeout_cost } else { self.retry_cost }
+        if after_timeout { self.settings.timeout_cost } else { self.settings.retry_cost }
+    }
+
+    /// Returns the line that created the budget's builder.
+    pub(crate) fn built_at(&self) -> &'static Location<'static> {
+        self.settings.built_at
     }
 }
 
 impl Default for RetryBudget {
+    /// Creates a budget, like [`new`](RetryBudget::new).
+    #[track_caller]
     fn default() -> Self {
         RetryBudget::new()
     }
@@ -147,11 +161,16 @@ pub struct RetryBudgetBuilder {
     retry_cost: u32,
     timeout_cost: u32,
     success_refund: u32,
+    /// The line that created the builder.
+    built_at: &'static Location<'static>,
 }
 
 impl RetryBudgetBuilder {
-    const DEFAULT: RetryBudgetBuilder =
-        RetryBudgetBuilder { capacity: 500, retry_cost: 5, timeout_cost: 10, success_refund: 1 };
+    #[track_caller]
+    fn new() -> Self {
+        let built_at = Location::caller();
+        RetryBudgetBuilder { capacity: 500, retry_cost: 5, timeout_cost: 10, success_refund: 1, built_at }
+    }
 
     /// Sets the maximum number of tokens in the budget. The budget starts with this number. The number must be at least the
     /// [`retry_cost`](Self::retry_cost). Default: 500.
@@ -185,7 +204,7 @@ impl RetryBudgetBuilder {
     ///
     /// [`ConfigError`] if a setting is out of bounds. The error names the first such setting.
     pub fn build(self) -> Result<RetryBudget, ConfigError> {
-        let RetryBudgetBuilder { capacity, retry_cost, timeout_cost, success_refund } = self;
+        let RetryBudgetBuilder { capacity, retry_cost, timeout_cost, .. } = self;
         at_least_one("retry_cost", retry_cost)?;
         if timeout_cost < retry_cost {
             return Err(ConfigError::new("timeout_cost", format!("at least retry_cost ({retry_cost})"), timeout_cost));
@@ -193,6 +212,6 @@ impl RetryBudgetBuilder {
         if capacity < retry_cost {
             return Err(ConfigError::new("capacity", format!("at least retry_cost ({retry_cost})"), capacity));
         }
-        Ok(RetryBudget { tokens: AtomicU32::new(capacity), capacity, retry_cost, timeout_cost, success_refund })
+        Ok(RetryBudget::with(self))
     }
 }

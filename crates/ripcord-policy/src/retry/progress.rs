@@ -85,12 +85,12 @@ impl<'a, E> Progress<'a, E> {
         }
         let delay = self.next_delay(&error, hints.retry_after);
         if let Some(remaining) = self.ctx.remaining().filter(|remaining| delay >= *remaining) {
-            return Err(self.stop(error, StopDetails::TooNear(Refused::too_near(self.ctx, delay, remaining))));
+            return Err(self.stop(error, StopDetails::TooNear(Refused::too_near(self.ctx, delay, remaining, None))));
         }
         let reservation = match &self.retry.budget {
             Some(budget) if hints.is_sent => match RetryBudget::try_spend(budget, budget.cost(hints.is_timeout)) {
                 Some(reservation) => Some(reservation),
-                None => return Err(self.stop(error, StopDetails::Budget)),
+                None => return Err(self.stop(error, StopDetails::Budget(budget.built_at()))),
             },
             _ => None,
         };
@@ -133,7 +133,7 @@ impl<'a, E> Progress<'a, E> {
     fn stop(&mut self, error: Error<E>, stop: StopDetails) -> Error<E> {
         match stop {
             StopDetails::TooNear(_) => self.retry.shared.tally.bump(Count::DeadlineRefused as usize),
-            StopDetails::Budget => self.retry.shared.tally.bump(Count::BudgetRefused as usize),
+            StopDetails::Budget(_) => self.retry.shared.tally.bump(Count::BudgetRefused as usize),
             _ => {}
         }
         // The caller's context may end while the attempt waits in a queue, before it is sent.

@@ -24,6 +24,7 @@ pub struct KeyedLimiterBuilder<K> {
 }
 
 impl<K: Hash + Eq + Clone> KeyedLimiterBuilder<K> {
+    #[track_caller]
     pub(super) fn new() -> Self {
         KeyedLimiterBuilder { each: RateLimiterBuilder::new(), quota_of: None, backend: None }
     }
@@ -84,7 +85,8 @@ impl<K: Hash + Eq + Clone> KeyedLimiterBuilder<K> {
     /// [`ConfigError`] if the `rate` is not set, is negative, is NaN or has a period of zero, or if the `burst` is 0.
     pub fn build(self) -> Result<KeyedLimiter<K>, ConfigError> {
         let quota = self.each.quota()?;
-        Ok(KeyedLimiter::with(quota, self.quota_of, self.backend, self.each.time()))
+        let built_at = self.each.built_at;
+        Ok(KeyedLimiter::with(quota, self.quota_of, self.backend, self.each.time(), built_at))
     }
 }
 

@@ -14,6 +14,7 @@ pub use builder::KeyedLimiterBuilder;
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
+use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -89,6 +90,8 @@ struct Shared<K> {
     /// Holds the buckets. If `None`, they are in the shards.
     backend: Option<KeyedBackend<K>>,
     numbers: Arc<Numbers>,
+    /// The line that created the limiter's builder.
+    built_at: &'static Location<'static>,
 }
 
 /// The function that returns the quota of a key with its own quota.
@@ -104,20 +107,32 @@ struct Entry {
 
 impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     /// Creates a builder. The [`rate`](KeyedLimiterBuilder::rate) is required.
+    ///
+    /// If the limiter refuses a request, the long text (`{:#}`) of the error shows the line that called `builder`.
+    #[track_caller]
     pub fn builder() -> KeyedLimiterBuilder<K> {
         KeyedLimiterBuilder::new()
     }
 
     /// Creates a limiter in which each key has the same `rate` and `burst`. The limiter uses the system's clock.
     ///
+    /// If the limiter refuses a request, the long text (`{:#}`) of the error shows the line that called `new`.
+    ///
     /// # Errors
     ///
     /// [`ConfigError`] if `rate` is negative, NaN or has a period of zero, or if `burst` is 0.
+    #[track_caller]
     pub fn new(rate: Rate, burst: u32) -> Result<Self, ConfigError> {
         KeyedLimiter::builder().rate(rate).burst(burst).build()
     }
 
-    fn with(quota: Quota, quota_of: Option<Box<QuotaOf<K>>>, backend: Option<KeyedBackend<K>>, time: Time) -> Self {
+    fn with(
+        quota: Quota,
+        quota_of: Option<Box<QuotaOf<K>>>,
+        backend: Option<KeyedBackend<K>>,
+        time: Time,
+        built_at: &'static Location<'static>,
+    ) -> Self {
         let shared = Shared {
             shards: (0..SHARDS).map(|_| Mutex::new(IdleMap::new())).collect(),
             hasher: RandomState::new(),
@@ -126,6 +141,7 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
             quota_of,
             backend,
             numbers: Arc::new(Numbers::new()),
+            built_at,
         };
         KeyedLimiter { shared: Arc::new(shared) }
     }
@@ -314,10 +330,11 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     /// Returns the limiter of `key`, with the present quota of the key.
     fn limiter(&self, key: &K) -> RateLimiter {
         let own_quota = self.own_quota(key);
-        if let Some((backend, name)) = &self.shared.backend {
-            return RateLimiter { source: Source::Remote(Arc::new(self.remote(backend, name(key), own_quota))) };
-        }
-        RateLimiter { source: Source::Bucket(self.bucket(key, own_quota)) }
+        let source = match &self.shared.backend {
+            Some((backend, name)) => Source::Remote(Arc::new(self.remote(backend, name(key), own_quota))),
+            None => Source::Bucket(self.bucket(key, own_quota)),
+        };
+        RateLimiter { source, built_at: self.shared.built_at }
     }
 
     fn remote(&self, backend: &Arc<dyn Backend>, key: String, own_quota: Option<Quota>) -> Remote {
