@@ -3,6 +3,7 @@
 mod chromium;
 #[expect(dead_code, reason = "shared with tests that need more of it")]
 mod common;
+mod pictures;
 #[path = "../../ripcord-redis/tests/redis/server.rs"]
 #[expect(dead_code, reason = "for the tests of ripcord-redis")]
 mod redis;

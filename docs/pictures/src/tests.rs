@@ -106,6 +106,13 @@ fn line_of_another_format_is_refused() {
 }
 
 #[test]
+fn terminal_is_drawn_from_its_recording() {
+    let folder = root().join("docs/pictures");
+    let drawn = terminal::draw(&read(&folder.join("terminal.txt"))).expect("a recording");
+    assert!(drawn == read(&folder.join("terminal.svg")), "terminal.svg is out of date: scripts/pictures terminal");
+}
+
+#[test]
 fn drawings_have_a_title_a_dark_scheme_and_text_for_a_phone() {
     for path in pictures("svg") {
         let (svg, name) = (read(&path), path.display());

@@ -112,6 +112,11 @@ impl Browser {
         cdp.send_raw("Emulation.setEmulatedMedia", media).await.expect("Chromium knows it");
     }
 
+    /// Returns a picture of the visible part of the page, as PNG.
+    pub(crate) async fn picture(&self) -> Vec<u8> {
+        self.driver.screenshot_as_png().await.expect("it takes one")
+    }
+
     /// Returns the browser's log: errors of the script, and violations of the page's policy.
     pub(crate) async fn complaints(&self) -> Vec<String> {
         let log = self.driver.browser_log().await.expect("chromedriver has one");
