@@ -128,13 +128,15 @@ impl Process {
     #[track_caller]
     pub(crate) fn json(&mut self) -> Value {
         let line = self.line();
-        assert!(!line.contains("/src/"), "names a source file of a library: {line}");
+        assert_names_no_library(&line);
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
     }
 
     /// Returns the next line of JSON, if it has been printed.
     pub(crate) fn next_json(&mut self) -> Option<Value> {
-        self.lines.try_recv().ok().map(|line| serde_json::from_str(&line).expect("a line of JSON"))
+        let line = self.lines.try_recv().ok()?;
+        assert_names_no_library(&line);
+        Some(serde_json::from_str(&line).expect("a line of JSON"))
     }
 
     pub(crate) fn terminate(&self) {
@@ -147,8 +149,10 @@ impl Process {
     pub(crate) fn wait(mut self) -> Vec<String> {
         drop(self._input.take());
         let status = self.child.wait().expect("it is ours");
-        assert!(status.success(), "{status}: {}", self.take_errors());
-        self.lines.iter().collect()
+        let errors = self.take_errors();
+        assert!(status.success(), "{status}: {errors}");
+        assert_names_no_library(&errors);
+        self.lines.iter().inspect(|line| assert_names_no_library(line)).collect()
     }
 
     fn take_errors(&mut self) -> String {
@@ -159,6 +163,12 @@ impl Process {
         }
         text
     }
+}
+
+/// Checks that no source file of a library is in the output. The ends of contexts name lines of the example.
+#[track_caller]
+fn assert_names_no_library(output: &str) {
+    assert!(!output.contains("/src/"), "names a source file of a library: {output}");
 }
 
 impl Drop for Process {
