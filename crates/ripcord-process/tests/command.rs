@@ -46,7 +46,7 @@ async fn cancel_ends_the_command_and_keeps_its_output() {
     assert_eq!(error.exit().unwrap().status().to_string(), "signal: 15 (SIGTERM)");
     assert!(!error.exit().unwrap().was_killed());
     let details = format!("{error:#}");
-    assert!(details.starts_with(&format!("sh (run at crates/ripcord-process/tests/command.rs:{line}:")), "{details}");
+    assert!(details.starts_with(&format!("sh (run at {}:{line}:", file!())), "{details}");
     assert!(details.contains("): context canceled: out of disk (canceled at "), "{details}");
     assert!(details.ends_with("); it was sent SIGTERM: signal: 15 (SIGTERM)"), "{details}");
 }

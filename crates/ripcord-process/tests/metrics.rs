@@ -2,7 +2,7 @@
 #![cfg(target_os = "linux")]
 
 mod common;
-#[path = "../../ripcord-http/tests/common/exporter.rs"]
+#[path = "common/exporter.rs"]
 mod exporter;
 
 use std::process::Stdio;

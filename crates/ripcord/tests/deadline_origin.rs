@@ -15,10 +15,7 @@ fn live_context_names_its_deadline() {
     let origin = below.deadline_origin().expect("it has a deadline");
     assert_eq!((origin.timeout(), origin.name(), origin.location().line()), (Some(5 * SEC), Some("outer"), line));
     assert_eq!(origin.elapsed(), None);
-    assert!(
-        origin.to_string().starts_with("timeout of 5s set at crates/ripcord/tests/deadline_origin.rs:"),
-        "{origin}"
-    );
+    assert!(origin.to_string().starts_with(concat!("timeout of 5s set at ", file!(), ":")), "{origin}");
     assert!(origin.to_string().ends_with(" in outer"), "{origin}");
 }
 

@@ -31,6 +31,7 @@ fn examples_print_what_is_expected() {
     for (example, name) in running {
         let expected = fs::read_to_string(expected.join(&name).with_extension("txt")).expect("it is text");
         let (actual, errors) = example.output();
+        let actual = with_repository_paths(&actual);
         // Every reported end names a line of the example, and no line of the libraries.
         for text in [&actual, &errors] {
             assert!(!text.contains("/src/"), "{name} names a source file of a library:\n{text}");
@@ -107,6 +108,12 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Returns the text with the paths of example sources relative to the repository. In an unpacked package, they are shorter.
+fn with_repository_paths(text: &str) -> String {
+    let package = file!().trim_end_matches("tests/examples.rs");
+    text.replace(&format!("{package}examples/"), concat!("crates/", env!("CARGO_PKG_NAME"), "/examples/"))
 }
 
 /// Returns the directory of the examples, relative to this test: `target/debug/deps/examples-0123`, `target/debug/examples`.

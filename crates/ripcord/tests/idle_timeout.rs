@@ -250,7 +250,7 @@ fn only_stalled_streams_of_ten_thousand_end() {
     for (stream, (ctx, _, _, wakes)) in streams.iter().enumerate() {
         assert_eq!((ctx.is_done(), wakes.count()), (stalls(stream), usize::from(stalls(stream))), "stream {stream}");
         if stalls(stream) {
-            assert!(story(ctx).contains("idle for 1s: timeout set at crates/ripcord/tests/idle_timeout.rs:"));
+            assert!(story(ctx).contains(concat!("idle for 1s: timeout set at ", file!(), ":")));
         }
     }
 }

@@ -6,7 +6,6 @@ mod calls;
 mod common;
 #[path = "../../examples/echo_server/echo.rs"]
 mod echo;
-#[path = "../../../ripcord-http/tests/common/exporter.rs"]
 mod exporter;
 #[path = "../../examples/echo_server/service.rs"]
 mod generated;

@@ -55,7 +55,7 @@ async fn load_that_requests_its_own_key_is_refused_with_the_cycle_shown() {
     let (cache, refusals) = refused(&["a", "a"]).await;
     let [error] = &refusals[..] else { panic!("{refusals:?}") };
     assert_eq!(error.to_string(), r#"cache load waits for itself: "a" -> "a""#);
-    assert!(format!("{error:#}").contains("(requested at crates/ripcord-policy/tests/cache/cycles.rs:"), "{error:#}");
+    assert!(format!("{error:#}").contains(concat!("(requested at ", file!(), ":")), "{error:#}");
     assert!(error.is_rejected() && !error.is_canceled() && !error.is_deadline_exceeded());
     let calls = cache.stats().calls;
     assert_eq!((calls.started, calls.failed, calls.in_flight()), (1, 1, 0));

@@ -50,10 +50,7 @@ pub(crate) async fn cancel_is_reported_with_its_cause_and_line(fixture: &Fixture
     assert!(error.is_canceled());
     assert_eq!(error.context_error().unwrap().origin().location().line(), line);
     let text = format!("{error:#}");
-    assert!(
-        text.contains("context canceled: out of disk (canceled at crates/ripcord-sql/tests/postgres/ends.rs:"),
-        "{text}"
-    );
+    assert!(text.contains(concat!("context canceled: out of disk (canceled at ", file!(), ":")), "{text}");
     assert!(text.contains(" in import, "), "{text}");
     assert!(text.ends_with("; the database answered: ERROR: canceling statement due to user request"), "{text}");
     admin.wait_for_nothing().await;

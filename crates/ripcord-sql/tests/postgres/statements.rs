@@ -31,10 +31,7 @@ pub(crate) async fn refused_statement_keeps_the_sqlstate_and_the_line(fixture: &
     let line = line!() - 1;
     assert_eq!(error.postgres().unwrap().code(), Some(&SqlState::UNDEFINED_TABLE));
     assert_eq!(error.to_string(), "query: ERROR: relation \"missing\" does not exist");
-    assert!(
-        format!("{error:#}")
-            .contains(&format!("query (called at crates/ripcord-sql/tests/postgres/statements.rs:{line}:"))
-    );
+    assert!(format!("{error:#}").contains(&format!("query (called at {}:{line}:", file!())));
     assert!(!error.is_transient() && !error.is_outcome_unknown() && !error.is_not_sent());
     assert!(error.context_error().is_none());
     assert_clean(&pool).await;

@@ -1,0 +1,1 @@
+../../ripcord/tests/examples.rs

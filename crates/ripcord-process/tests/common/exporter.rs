@@ -1,0 +1,1 @@
+../../../ripcord-http/tests/common/exporter.rs
