@@ -10,7 +10,7 @@ use ripcord::Context;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::client::{Request, Shared};
+use crate::client::{LONGEST, Request, Shared};
 use crate::error::{Error, Kind};
 use crate::{Client, json};
 
@@ -141,7 +141,7 @@ impl Fleet {
         let (ctx, shared) = (ctx.clone(), Arc::clone(self.client.shared()));
         async move {
             let report = report?;
-            let lifetime = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX).max(1);
+            let lifetime = u64::try_from(lifetime.min(LONGEST).as_millis()).unwrap_or(u64::MAX).max(1);
             let mut script = PUBLISH.prepare_invoke();
             for key in keys(&shared) {
                 script.key(key);

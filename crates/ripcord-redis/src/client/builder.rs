@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use super::connection::Connector;
 use super::listener::Listener;
 use super::server::{self, Server};
-use super::{Client, Owner, Shared, heartbeat};
+use super::{Client, LONGEST, Owner, Shared, heartbeat};
 use crate::error::{Error, Kind};
 
 /// Builds a [`Client`]. Create the builder with [`Client::builder`].
@@ -129,9 +129,10 @@ impl ClientBuilder {
                 return Err(invalid(field, "above zero", &"0ns"));
             }
         }
+        let (timeout, retry_every) = (self.timeout.min(LONGEST), self.retry_every.min(LONGEST));
         let breaker = CircuitBreaker::builder("redis")
             .consecutive_failures(1)
-            .open_for(self.retry_every)
+            .open_for(retry_every)
             .half_open_calls(1)
             .half_open_successes(1)
             .build()
@@ -143,8 +144,8 @@ impl ClientBuilder {
             prefix: self.prefix,
             name: self.name.unwrap_or_else(program),
             id: format!("{:016x}", ripcord_policy::Random::new().next_u64()),
-            timeout: self.timeout,
-            retry_every: self.retry_every,
+            timeout,
+            retry_every,
             breaker,
             connector: Connector::default(),
             listener: Listener::default(),

@@ -43,6 +43,9 @@ use connection::Connector;
 use listener::Listener;
 use server::Server;
 
+/// A thousand years. A longer setting counts as this time, because it would exceed the limits of [`std::time::Instant`] and of Redis.
+pub(crate) const LONGEST: Duration = Duration::from_secs(1000 * 365 * 86_400);
+
 /// A client of Redis or Valkey: of one server, of a master that sentinels watch, or of a cluster.
 ///
 /// The other types of this crate are created from a client. One client per process is enough.

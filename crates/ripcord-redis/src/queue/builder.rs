@@ -9,7 +9,7 @@ use std::time::Duration;
 use ripcord_policy::ConfigError;
 
 use super::{Inner, Queue};
-use crate::client::Client;
+use crate::client::{Client, LONGEST};
 use crate::error::{Error, Kind};
 
 /// Builds a [`Queue`]. Create the builder with [`Queue::builder`].
@@ -94,7 +94,7 @@ impl<J> QueueBuilder<J> {
             client,
             name: self.name,
             base,
-            lease: self.lease,
+            lease: self.lease.min(LONGEST),
             max_deliveries: self.max_deliveries,
             keep_keys: self.keep_keys,
         };

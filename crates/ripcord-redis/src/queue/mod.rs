@@ -31,7 +31,7 @@ use ripcord::Context;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::client::{Client, Request, Shared};
+use crate::client::{Client, LONGEST, Request, Shared};
 use crate::error::{Error, Kind};
 
 pub use builder::QueueBuilder;
@@ -302,8 +302,8 @@ fn milliseconds_down(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).min(MAX_MILLISECONDS)
 }
 
-/// A thousand years. The scripts calculate with floating-point numbers.
-const MAX_MILLISECONDS: u64 = 1000 * 365 * 86_400 * 1000;
+/// The scripts calculate with floating-point numbers.
+const MAX_MILLISECONDS: u64 = LONGEST.as_secs() * 1000;
 
 /// Returns the error of an answer that a script never gives.
 fn unexpected(operation: &'static str, location: &'static Location<'static>, answer: &str) -> Error {

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use ripcord_redis::Client;
+use ripcord::{Context, block_on};
+use ripcord_redis::{Client, Hub};
 
-use crate::server::{Server, free_port, until};
+use crate::server::{PATIENCE, Server, free_port, until};
 
 pub(crate) fn unreachable_server_costs_one_timeout_and_not_one_per_command() {
     let client = Client::builder().url(format!("redis://127.0.0.1:{}", free_port())).build().expect("valid settings");
@@ -51,4 +52,15 @@ pub(crate) fn paused_server_fails_within_the_timeout_and_recovers() {
     assert!(!client.is_available());
     server.resume();
     until("a heartbeat is answered again", || client.is_available());
+}
+
+pub(crate) fn longest_times_of_a_client_are_accepted() {
+    let server = Server::start();
+    let builder = Client::builder().url(server.url()).timeout(Duration::MAX).retry_every(Duration::MAX);
+    let client = builder.build().expect("valid settings");
+    let hub = Hub::builder(&client).ttl(Duration::MAX).build().expect("valid settings");
+    let ctx = Context::background().with_timeout(PATIENCE);
+    assert!(block_on(hub.cancel(&ctx, "id", "a cause")).expect("a server"));
+    until("the heartbeat expires", || !server.command(&["PTTL", "ripcord:{peers}"]).starts_with(":-"));
+    assert!(client.is_available());
 }

@@ -38,3 +38,11 @@ pub(crate) fn report_that_is_too_long_is_refused() {
     let error = block_on(fleet.publish(&ctx, &report, PATIENCE)).unwrap_err();
     assert_eq!(error.to_string(), "publish: report must be at most 1048576 bytes of JSON, got 1048578");
 }
+
+pub(crate) fn report_with_the_longest_lifetime_is_kept() {
+    let server = Server::start();
+    let fleet = Fleet::new(&Client::builder().url(server.url()).build().expect("valid settings"));
+    let ctx = Context::background();
+    block_on(fleet.publish(&ctx, &1, Duration::MAX)).expect("the server runs");
+    assert_eq!(block_on(fleet.members::<u32>(&ctx)).expect("the server runs").len(), 1);
+}

@@ -15,6 +15,7 @@ mod limiter_rates;
 mod metrics;
 mod proxy;
 mod queue_cancel;
+mod queue_endings;
 mod queue_faults;
 mod queue_jobs;
 mod queue_leases;
@@ -97,14 +98,16 @@ fn main() -> ExitCode {
             unreachable_server_costs_one_timeout_and_not_one_per_command,
             restarted_server_is_found_again,
             invalid_setting_is_named,
-            paused_server_fails_within_the_timeout_and_recovers;
+            paused_server_fails_within_the_timeout_and_recovers,
+            longest_times_of_a_client_are_accepted;
         cluster:
             clients_of_a_cluster_see_each_other,
             failed_master_of_a_cluster_is_replaced,
             cluster_without_full_coverage_serves_the_other_masters;
         fleet:
             reports_of_all_members_are_read_until_they_end,
-            report_that_is_too_long_is_refused;
+            report_that_is_too_long_is_refused,
+            report_with_the_longest_lifetime_is_kept;
         hub:
             cancel_ends_the_contexts_of_all_machines_with_cause_name_and_line,
             context_bound_after_the_cancel_ends_with_its_cause_until_the_ttl,
@@ -164,6 +167,15 @@ fn main() -> ExitCode {
             cancel_survives_a_cut_connection,
             canceled_job_of_a_dead_worker_does_not_run_again,
             dead_letter_is_not_canceled;
+        queue_endings:
+            dropped_worker_disconnects_its_client,
+            jobs_of_a_dropped_runtime_wait_again,
+            panic_while_a_job_is_read_makes_a_dead_letter,
+            panic_while_an_error_is_printed_makes_a_dead_letter,
+            panic_of_a_retry_makes_a_dead_letter,
+            queue_deleted_before_a_job_starts_runs_later_jobs,
+            overwritten_job_holds_up_no_other_job,
+            longest_lease_and_highest_concurrency_are_accepted;
         queue_faults:
             server_killed_in_the_middle_of_every_operation_loses_no_job,
             workers_and_server_killed_at_random_lose_no_job,

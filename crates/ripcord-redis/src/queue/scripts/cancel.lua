@@ -2,7 +2,7 @@
 -- Returns `missing`, `dead`, `removed` if the job did not run, or `running`. The first canceler wins.
 local id = ARGV[1]
 local job = job_key(id)
-local h = redis.call('HMGET', job, 'state', 'entry')
+local h = read_job(id, 'state', 'entry')
 if not h[1] then return 'missing' end
 if h[1] == 'dead' then return 'dead' end
 if h[1] == 'running' then

@@ -11,6 +11,26 @@ local function job_key(id)
   return base .. ':job:' .. id
 end
 
+-- Runs a command. Returns an empty table if the command fails with the error `expected`.
+local function call_unless(expected, ...)
+  local answer = redis.pcall(...)
+  if not answer.err then return answer end
+  if string.find(answer.err, expected, 1, true) then return {} end
+  return error(answer)
+end
+
+-- Reads fields of a job. If a program has overwritten the job with a value of another type, the job counts as missing, so that the
+-- other jobs of the batch are not held up.
+local function read_job(id, ...)
+  return call_unless('WRONGTYPE', 'HMGET', job_key(id), ...)
+end
+
+-- Returns the worker that holds an entry. If the stream was deleted, no worker holds the entry.
+local function holder(entry)
+  local held = call_unless('NOGROUP', 'XPENDING', jobs, group, entry, entry, 1)[1]
+  return held and held[2]
+end
+
 local function count(name, n)
   if n > 0 then redis.call('HINCRBY', stats, name, n) end
 end

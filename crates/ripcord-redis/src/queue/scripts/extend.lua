@@ -2,7 +2,7 @@
 -- Returns for each job: 1 if its lease was extended, 0 if the worker has lost the job, or the marker of a cancel.
 local answers, entries = {}, {}
 for i = 2, #ARGV, 2 do
-  local h = redis.call('HMGET', job_key(ARGV[i]), 'version', 'state', 'entry', 'cancel')
+  local h = read_job(ARGV[i], 'version', 'state', 'entry', 'cancel')
   if h[1] ~= ARGV[i + 1] or h[2] ~= 'running' then
     answers[#answers + 1] = 0
   else

@@ -6,7 +6,7 @@ local counts = { done = 0, retried = 0, canceled = 0, lost_leases = 0 }
 for i = 1, #ARGV, 5 do
   local id, version, kind, text = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 4]
   local job = job_key(id)
-  local h = redis.call('HMGET', job, 'version', 'state', 'entry', 'cancel')
+  local h = read_job(id, 'version', 'state', 'entry', 'cancel')
   if kind == 'lost' then counts.lost_leases = counts.lost_leases + 1 end
   -- Another worker may have taken the job over.
   if h[1] == version and h[2] == 'running' then

@@ -1,8 +1,7 @@
 -- ARGV: `jobs` or `dead`, and the maximum number of jobs. Returns for each job: its ID, the fields that `describe` lists.
 local time, listed = now(), {}
 local function describe(id)
-  local h = redis.call('HMGET', job_key(id), 'state', 'job', 'attempts', 'submitted', 'deadline', 'worker', 'reason', 'error',
-    'cancel')
+  local h = read_job(id, 'state', 'job', 'attempts', 'submitted', 'deadline', 'worker', 'reason', 'error', 'cancel')
   if h[1] then
     local left = h[5] and math.max(0, h[5] - time) or -1
     listed[#listed + 1] = { id, h[1], h[2], tonumber(h[3] or 0), time - h[4], left, h[6] or '', h[7] or '', h[8] or '', h[9] or '' }

@@ -6,13 +6,12 @@ local started, taken_over, time = {}, 0, now()
 for i = 3, #ARGV, 2 do
   local entry, id = ARGV[i], ARGV[i + 1]
   local job = job_key(id)
-  local held = redis.call('XPENDING', jobs, group, entry, entry, 1)[1]
-  local h = redis.call('HMGET', job, 'entry', 'state', 'deadline', 'deliveries', 'cancel', 'worker', 'version', 'attempts',
+  local h = read_job(id, 'entry', 'state', 'deadline', 'deliveries', 'cancel', 'worker', 'version', 'attempts',
     'delay', 'job', 'trace')
   if h[1] ~= entry then
     -- The job is over, or waits with another entry.
     remove(entry)
-  elseif held and held[2] == worker then
+  elseif holder(entry) == worker then
     local was_running = h[2] == 'running'
     local is_other = was_running and h[6] ~= worker
     local deliveries = tonumber(h[4] or 0)

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use super::super::{BATCH, JobId, milliseconds_up, scripts};
 use super::held::Holder;
+use super::upkeep;
 use crate::error::Error;
 
 /// The end of a run.
@@ -33,7 +34,8 @@ pub(super) enum How {
 /// Maximum length of an error in Redis, in bytes.
 const MAX_ERROR: usize = 4096;
 
-/// Reports the ends of runs, many at a time, until the last job is over.
+/// Reports the ends of runs, many at a time, until the last job is over. Then ends the worker's other tasks on the client's thread,
+/// because the future of the worker may have been dropped.
 pub(super) async fn run(holder: Arc<Holder>, mut finished: mpsc::Receiver<Finished>) {
     let mut batch = Vec::new();
     while finished.recv_many(&mut batch, BATCH).await > 0 {
@@ -45,6 +47,15 @@ pub(super) async fn run(holder: Arc<Holder>, mut finished: mpsc::Receiver<Finish
             holder.remove(run.id);
         }
     }
+    // The tasks of these jobs were dropped together with their runtime. Another worker runs the jobs.
+    let dropped = holder.started();
+    for jobs in dropped.chunks(BATCH) {
+        let released: Vec<_> =
+            jobs.iter().map(|(id, version)| Finished { id: *id, version: *version, how: How::Release }).collect();
+        report(&holder, &released).await;
+    }
+    holder.close();
+    upkeep::leave(&holder).await;
 }
 
 /// Reports a batch. While Redis is unavailable, repeats this until the worker's context has ended. If the report is lost, the

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -97,9 +97,10 @@ where
         if let Some(by) = was_ended {
             self.holder.cancel(&canceler.handle(), by);
         }
-        let value = match serde_json::from_slice::<J>(&job.json) {
-            Ok(value) => value,
-            Err(error) => return dead(DeadReason::Malformed, &error),
+        let value = match caught(|| serde_json::from_slice::<J>(&job.json)) {
+            Ok(Ok(value)) => value,
+            Ok(Err(error)) => return dead(DeadReason::Malformed, &error),
+            Err(panicked) => return dead(DeadReason::Malformed, &panicked),
         };
         let handler = Arc::clone(&self.handler);
         let task = ctx.spawn_with_grace(self.grace, |ctx| async move { handler(ctx, value).await });
@@ -114,7 +115,8 @@ where
             Err(TaskError::Panicked(panic)) => Failure::Panicked(Panicked::new(&*panic.into_payload())),
             Err(_) => Failure::Ended,
         };
-        self.failed(&job, &ctx, error)
+        // The error and the retry contain the user's code.
+        caught(|| self.failed(&job, &ctx, error)).unwrap_or_else(|panicked| dead(DeadReason::Failed, &panicked))
     }
 
     /// Decides what happens to a failed job.
@@ -162,6 +164,11 @@ impl<E: fmt::Display> fmt::Display for Failure<E> {
             Failure::Ended => f.write_str("the handler was dropped"),
         }
     }
+}
+
+/// Calls `call`. Returns its panic as an error: a job whose task panics would never be over.
+fn caught<T>(call: impl FnOnce() -> T) -> Result<T, Panicked> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|payload| Panicked::new(&*payload))
 }
 
 fn dead(reason: DeadReason, error: &dyn fmt::Display) -> How {

@@ -213,7 +213,7 @@ where
         runtime.spawn(lease::watch(Arc::clone(&holder))),
         runtime.spawn(upkeep::run(Arc::clone(&holder))),
     ];
-    let slots = Arc::new(Semaphore::new(worker.concurrency));
+    let slots = Arc::new(Semaphore::new(worker.concurrency.min(Semaphore::MAX_PERMITS)));
     let jobs = job::Jobs {
         holder: Arc::clone(&holder),
         ctx: ctx.clone(),
@@ -224,15 +224,14 @@ where
         job: std::marker::PhantomData,
     };
     let reader = reader::Reader::new(jobs, slots, worker.concurrency);
-    // The tasks end by themselves if this future is dropped: the reader when the context ends, the finisher with the last job.
+    // The tasks end by themselves if this future is dropped: the reader when the context ends, the finisher with the last job, and
+    // the keepers with the finisher.
     let reading = tokio::spawn(reader.run());
     let _panicked = reading.await;
     let _panicked = finisher.await;
-    holder.close();
     for keeper in keepers {
         let _panicked = keeper.await;
     }
-    upkeep::leave(&holder).await;
     parent.check().map_err(|end| failed(Kind::Ended(end)))?;
     drop(canceler);
     Ok(())
