@@ -10,6 +10,8 @@
 //! 2. A connection is discarded when a command on it fails or is not answered in time. Its number keeps a late failure from
 //!    discarding its successor.
 //! 3. Every command ends with its caller's context, and at the latest after the client's timeout by the system's clock.
+//! 4. A command does not use tokio's cooperative budget. A task that blocks its thread until the answer comes does not yield, so its
+//!    budget is not renewed, and the command would never be ready.
 
 mod builder;
 mod connection;
@@ -222,7 +224,9 @@ impl Shared {
         // Invariant 3. The context may have another clock.
         let limited = Context::background().with_timeout_at(self.timeout, location);
         let number = AtomicU64::new(0);
-        let answer = match ctx.run(limited.run(self.attempt(&request, &number))).await {
+        // Invariant 4.
+        let attempt = tokio::task::unconstrained(self.attempt(&request, &number));
+        let answer = match ctx.run(limited.run(attempt)).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_late)) => {
                 self.connector.discard(number.load(Ordering::Relaxed));

@@ -254,6 +254,15 @@ pub(crate) fn synchronous_calls_work_inside_a_current_thread_runtime() {
     });
 }
 
+pub(crate) fn many_synchronous_calls_work_in_a_task_that_does_not_yield() {
+    let server = Server::start();
+    let (limiter, backend) = limiter(&client(&server), SLOW, 1, OnOutage::Closed);
+    let runtime = tokio::runtime::Runtime::new().expect("threads");
+    let task = async move { (0..500).map(|_| limiter.tokens()).sum::<f64>() };
+    let sum = runtime.block_on(async { tokio::spawn(task).await.expect("no panic") });
+    assert_eq!((sum, backend.stats().failures), (500.0, 0));
+}
+
 pub(crate) fn clock_of_a_client_does_not_matter() {
     let server = Server::start();
     let rate = Rate::per(10, HOUR / 60);

@@ -140,6 +140,7 @@ fn main() -> ExitCode {
             random_operations_end_as_in_one_process,
             token_of_a_call_that_a_stack_does_not_send_returns,
             synchronous_calls_work_inside_a_current_thread_runtime,
+            many_synchronous_calls_work_in_a_task_that_does_not_yield,
             clock_of_a_client_does_not_matter,
             clients_of_a_cluster_share_a_bucket_across_a_failover,
             clients_through_sentinels_share_a_bucket_across_a_failover;
