@@ -7,6 +7,8 @@
 //! 3. A claim whose caller has left is completed on the client's thread, and its tokens are returned. A refund is sent only once,
 //!    so it returns no tokens twice.
 //! 4. A promise subscribes to changes before its claim is sent, so it misses no change after the claim.
+//! 5. A denial is recorded only if no setting was changed and no token was returned since the claim was sent. So a denied key is not
+//!    denied any more when this process knows of a reason to ask again.
 
 mod backend;
 mod denied;

@@ -75,9 +75,11 @@ impl Promise for RedisPromise {
 
     fn refund(self: Box<Self>, then: Refunded) {
         let shared = Arc::clone(&self.shared);
-        shared.denied.remove(&self.bucket.key);
         shared.client.shared().runtime().spawn(async move {
-            if let Ok(tokens) = self.shared.refund(&self.bucket, self.tokens, &self.id).await {
+            let returned = self.shared.refund(&self.bucket, self.tokens, &self.id).await;
+            // Forgets the key even without an answer: Redis may have the tokens.
+            self.shared.denied.remove(&self.bucket.key);
+            if let Ok(tokens) = returned {
                 then(tokens);
             }
         });

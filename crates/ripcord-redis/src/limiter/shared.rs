@@ -73,8 +73,8 @@ impl Shared {
         }
         let number = self.promises.fetch_add(1, Ordering::Relaxed);
         let id = format!("{}-{number:x}", self.client.shared().id());
-        // Invariant 4 of the limiter.
-        let changes = self.settings.changes.subscribe();
+        // Invariants 4 and 5 of the limiter.
+        let (changes, denials) = (self.settings.changes.subscribe(), self.denied.changes());
         let mut claim = self.script(&scripts::CLAIM, &bucket);
         claim.arg(tokens).arg(longest.map_or(-1, micros)).arg(&id);
         match self.send::<(u8, Option<i64>)>("claim", Request::Script(&claim)).await {
@@ -85,7 +85,7 @@ impl Shared {
                 match answer {
                     0 => {
                         if let Some(delay) = delay() {
-                            self.denied.insert(&bucket.key, bucket.quota, tokens, delay);
+                            self.denied.insert(denials, &bucket.key, bucket.quota, tokens, delay);
                         }
                         Claimed::Late(delay())
                     }
