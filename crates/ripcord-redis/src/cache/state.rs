@@ -42,6 +42,8 @@ pub(super) struct State<K> {
     pub(super) writes: Writes,
     /// Whether the cache was dropped.
     pub(super) is_closed: AtomicBool,
+    /// Whether Redis did not answer the last batch of writes, or refused one of its writes.
+    pub(super) is_failing: AtomicBool,
     /// This state.
     pub(super) this: Weak<State<K>>,
 }
@@ -120,7 +122,7 @@ impl<K: Key + Serialize + DeserializeOwned> State<K> {
         }
     }
 
-    /// Waits until Redis has answered the writes of `name`. Returns `false` if Redis is unavailable.
+    /// Waits until Redis has answered the writes of `name`. Returns `false` if Redis is unavailable or refuses writes.
     async fn own_write_answered(&self, name: &str) -> bool {
         loop {
             let mut answered = pin!(self.writes.answered.notified());
@@ -128,7 +130,7 @@ impl<K: Key + Serialize + DeserializeOwned> State<K> {
             if !self.writes.is_pending(name) {
                 return true;
             }
-            if !self.shared().is_available() {
+            if !self.shared().is_available() || self.is_failing.load(Ordering::SeqCst) {
                 return false;
             }
             answered.await;
@@ -186,6 +188,7 @@ impl<K: Key + Serialize + DeserializeOwned> State<K> {
                 if all.into_iter().all(|is_answered| is_answered) { Sent::All } else { Sent::NotAll }
             }
         };
+        self.is_failing.store(sent == Sent::NotAll, Ordering::SeqCst);
         self.writes.answered.notify_waiters();
         sent
     }

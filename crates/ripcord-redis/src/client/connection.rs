@@ -92,7 +92,7 @@ pub(super) async fn open(shared: &Shared) -> Result<Connection, RedisError> {
 }
 
 /// Returns whether the error is the answer of an available server. A server that cannot serve commands, for example because it is
-/// no longer the master, is unavailable.
+/// no longer the master or refuses all writes, is unavailable.
 pub(super) fn is_answer(error: &RedisError) -> bool {
     match error.kind() {
         ErrorKind::Server(kind) => !matches!(
@@ -103,7 +103,9 @@ pub(super) fn is_answer(error: &RedisError) -> bool {
                 | ServerErrorKind::ReadOnly
                 | ServerErrorKind::TryAgain
         ),
-        ErrorKind::Extension | ErrorKind::UnexpectedReturnType => true,
+        // It cannot write to its disk, has too few replicas, or runs a script that does not end.
+        ErrorKind::Extension => !matches!(error.code(), Some("MISCONF" | "NOREPLICAS" | "BUSY")),
+        ErrorKind::UnexpectedReturnType => true,
         _ => false,
     }
 }

@@ -118,8 +118,8 @@ impl Client {
     }
 
     /// Returns whether Redis answered the last command, even with an error. An error by which a server says that it cannot serve
-    /// commands, such as `CLUSTERDOWN`, is no answer. Before the first command, returns `true`. The heartbeats that the client
-    /// sends every [`retry_every`](ClientBuilder::retry_every) count as commands.
+    /// commands, such as `CLUSTERDOWN`, or that it refuses all writes, such as `MISCONF`, is no answer. Before the first command,
+    /// returns `true`. The heartbeats that the client sends every [`retry_every`](ClientBuilder::retry_every) count as commands.
     pub fn is_available(&self) -> bool {
         self.shared().is_available()
     }

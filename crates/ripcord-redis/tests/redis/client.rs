@@ -64,3 +64,16 @@ pub(crate) fn longest_times_of_a_client_are_accepted() {
     until("the heartbeat expires", || !server.command(&["PTTL", "ripcord:{peers}"]).starts_with(":-"));
     assert!(client.is_available());
 }
+
+pub(crate) fn server_that_refuses_all_writes_is_unavailable() {
+    let server = Server::start();
+    let client =
+        Client::builder().url(server.url()).retry_every(Duration::from_millis(50)).build().expect("valid settings");
+    until("a heartbeat is answered", || client.stats().commands > 1 && client.is_available());
+    server.command(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    until("a heartbeat is refused", || !client.is_available());
+    let (hub, ctx) = (Hub::new(&client), Context::background());
+    assert!(block_on(hub.cancel(&ctx, "id", "a cause")).unwrap_err().is_unavailable());
+    server.command(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
+    until("a heartbeat is answered again", || client.is_available());
+}

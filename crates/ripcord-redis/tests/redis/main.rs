@@ -70,7 +70,8 @@ fn main() -> ExitCode {
             caller_returns_at_its_deadline_while_the_server_is_paused,
             connection_cut_between_read_and_report_leaves_no_old_value,
             connection_closed_because_of_a_full_output_buffer_empties_the_memory,
-            values_are_kept_briefly_while_changes_are_not_heard_of;
+            values_are_kept_briefly_while_changes_are_not_heard_of,
+            refused_changes_hold_up_no_load;
         cache_loads:
             hundred_callers_on_two_machines_share_one_load,
             failed_load_lets_the_other_machine_load_at_once,
@@ -99,7 +100,8 @@ fn main() -> ExitCode {
             restarted_server_is_found_again,
             invalid_setting_is_named,
             paused_server_fails_within_the_timeout_and_recovers,
-            longest_times_of_a_client_are_accepted;
+            longest_times_of_a_client_are_accepted,
+            server_that_refuses_all_writes_is_unavailable;
         cluster:
             clients_of_a_cluster_see_each_other,
             failed_master_of_a_cluster_is_replaced,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::loads::Load;
 use super::{Machine, client, client_with, run};
-use crate::server::{Server, until};
+use crate::server::{PATIENCE, Server, until};
 
 pub(crate) fn writes_during_an_outage_arrive_after_it() {
     run(async {
@@ -172,5 +172,24 @@ pub(crate) fn values_are_kept_briefly_while_changes_are_not_heard_of() {
         for value in [20, 21] {
             assert_eq!(not_kept.get_or_load(2, value).await, value);
         }
+    });
+}
+
+pub(crate) fn refused_changes_hold_up_no_load() {
+    run(async {
+        let server = Server::start();
+        let one = Machine::start(&server);
+        let limited = Machine { ctx: one.ctx.with_timeout(PATIENCE / 2), ..one.clone() };
+        assert_eq!(one.get_or_load(1, 10).await, 10);
+        one.sync().await;
+        server.command(&["ACL", "SETUSER", "default", "-del"]);
+        one.remove(1);
+        assert_eq!(limited.get_or_load(1, 11).await, 11);
+        server.command(&["ACL", "SETUSER", "default", "+del", "-scan"]);
+        one.sync().await;
+        one.cache.clear(&one.ctx).unwrap();
+        assert_eq!(limited.get_or_load(1, 12).await, 12);
+        server.command(&["ACL", "SETUSER", "default", "+scan"]);
+        one.sync().await;
     });
 }
