@@ -1,6 +1,7 @@
 //! Limiters whose buckets are in a backend, with a backend that answers as the test says.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -25,12 +26,21 @@ struct State {
     answers: Mutex<VecDeque<Answer>>,
     /// The claims, as `key:tokens:longest_wait`.
     claims: Mutex<Vec<String>>,
-    claims_dropped: AtomicUsize,
+    /// The claims whose futures were dropped in flight: their tokens, and what to call when these have returned.
+    dropped: Mutex<Vec<(u32, Dropped)>>,
     refunded: AtomicUsize,
     /// The new delay of all promises.
     moved: watch::Sender<Option<Duration>>,
     /// The future of a claim ends on another thread.
     is_threaded: bool,
+}
+
+struct Dropped(Refunded);
+
+impl fmt::Debug for Dropped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Dropped")
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -54,6 +64,10 @@ impl Fake {
         self.0.claims.lock().unwrap().clone()
     }
 
+    fn claims_dropped(&self) -> usize {
+        self.0.dropped.lock().unwrap().len()
+    }
+
     fn refunded(&self) -> usize {
         self.0.refunded.load(Ordering::Relaxed)
     }
@@ -71,12 +85,17 @@ impl Fake {
     }
 }
 
-/// Counts a claim whose future is dropped before it is ready.
-struct InFlight(Fake);
+/// Notes a claim whose future is dropped before it is ready.
+struct InFlight {
+    fake: Fake,
+    tokens: u32,
+    refunded: Option<Refunded>,
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.0.claims_dropped.fetch_add(1, Ordering::Relaxed);
+        let refunded = Dropped(self.refunded.take().expect("dropped once"));
+        self.fake.0.dropped.lock().unwrap().push((self.tokens, refunded));
     }
 }
 
@@ -86,6 +105,7 @@ impl Backend for Fake {
         bucket: BucketId<'a>,
         tokens: u32,
         longest_wait: Option<Duration>,
+        refunded: Refunded,
     ) -> BoxFuture<'a, Claimed> {
         self.0.claims.lock().unwrap().push(format!("{}:{tokens}:{longest_wait:?}", bucket.key));
         let answer = self.0.answers.lock().unwrap().pop_front().expect("an answer");
@@ -98,7 +118,7 @@ impl Backend for Fake {
             Answer::Full => Claimed::Full,
             Answer::Unavailable => Claimed::Unavailable { retry_after: SECOND },
             Answer::Never => {
-                let in_flight = InFlight(self.clone());
+                let in_flight = InFlight { fake: self.clone(), tokens, refunded: Some(refunded) };
                 return async move {
                     let _in_flight = in_flight;
                     std::future::pending().await
@@ -236,9 +256,31 @@ fn wait_dropped_during_its_claim_drops_the_claim() {
     let mut wait = Box::pin(limiter.wait(&ctx));
     assert!(wait.as_mut().now_or_never().is_none());
     drop(wait);
-    assert_eq!(fake.0.claims_dropped.load(Ordering::Relaxed), 1);
+    assert_eq!(fake.claims_dropped(), 1);
     let stats = limiter.stats();
     assert_eq!((stats.calls.canceled, stats.waiters), (1, 0));
+}
+
+#[test]
+fn tokens_of_a_claim_dropped_in_flight_count_as_refunded_when_they_return() {
+    let fake = Fake::new([Answer::Never, Answer::Never]);
+    let (limiter, ctx, _time) = fake.limiter();
+    let mut wait = Box::pin(limiter.wait_n(&ctx, 3));
+    assert!(wait.as_mut().now_or_never().is_none());
+    drop(wait);
+    let (canceled, canceler) = ctx.with_cancel();
+    let mut wait = Box::pin(limiter.wait(&canceled));
+    assert!(wait.as_mut().now_or_never().is_none());
+    canceler.cancel();
+    assert!(wait.now_or_never().unwrap().is_err());
+    // The answers come later, and the backend returns the tokens.
+    for (tokens, Dropped(refunded)) in std::mem::take(&mut *fake.0.dropped.lock().unwrap()) {
+        let before = limiter.stats().refunded;
+        refunded(tokens);
+        assert_eq!(limiter.stats().refunded - before, u64::from(tokens));
+    }
+    let stats = limiter.stats();
+    assert_eq!((stats.refunded, stats.calls.canceled, stats.waiters), (4, 2, 0));
 }
 
 #[test]
@@ -251,7 +293,7 @@ fn context_that_ends_ends_the_claim_and_the_sleep() {
         assert!(wait.as_mut().now_or_never().is_none());
         canceler.cancel();
         assert!(wait.now_or_never().unwrap().unwrap_err().is_canceled());
-        assert_eq!(fake.0.claims_dropped.load(Ordering::Relaxed), dropped);
+        assert_eq!(fake.claims_dropped(), dropped);
     }
     assert_eq!((fake.refunded(), limiter.stats().calls.canceled), (1, 2));
     let (done, canceler) = ctx.with_cancel();

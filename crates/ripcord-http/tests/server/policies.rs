@@ -6,7 +6,7 @@ use axum::{Router, response::Response, routing::any};
 use futures::future::BoxFuture;
 use ripcord::{Context, Group};
 use ripcord_http::server::{ContextLayer, Ctx, Ended, RequestOutcome};
-use ripcord_policy::limiter::backend::{Backend, BucketId, Claimed};
+use ripcord_policy::limiter::backend::{Backend, BucketId, Claimed, Refunded};
 use ripcord_policy::{Bulkhead, CircuitBreaker, ConfigError, Quota, Rate, RateLimiter, Retry, Stack};
 use tokio::sync::mpsc::unbounded_channel;
 
@@ -120,7 +120,7 @@ async fn limiter_that_refuses_answers_429() {
 struct Unavailable;
 
 impl Backend for Unavailable {
-    fn claim<'a>(&'a self, _: BucketId<'a>, _: u32, _: Option<Duration>) -> BoxFuture<'a, Claimed> {
+    fn claim<'a>(&'a self, _: BucketId<'a>, _: u32, _: Option<Duration>, _: Refunded) -> BoxFuture<'a, Claimed> {
         Box::pin(ready(Claimed::Unavailable { retry_after: 60 * SECOND }))
     }
 

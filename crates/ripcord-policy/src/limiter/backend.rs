@@ -29,9 +29,15 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// returns the delay. If `longest_wait` is `None`, takes them whatever the delay is, even if they never become available at
     /// the current rate. Otherwise takes no tokens: [`Claimed`] lists the reasons.
     ///
-    /// If the future is dropped after the claim was sent, the backend must return the tokens to the bucket.
-    fn claim<'a>(&'a self, bucket: BucketId<'a>, tokens: u32, longest_wait: Option<Duration>)
-    -> BoxFuture<'a, Claimed>;
+    /// If the future is dropped after the claim was sent, the backend must return the tokens to the bucket. It then calls
+    /// `refunded` as [`Promise::refund`] calls its `then`. Otherwise it drops `refunded`.
+    fn claim<'a>(
+        &'a self,
+        bucket: BucketId<'a>,
+        tokens: u32,
+        longest_wait: Option<Duration>,
+        refunded: Refunded,
+    ) -> BoxFuture<'a, Claimed>;
 
     /// Sets the rate for all processes. It applies to the buckets whose key has no quota of its own
     /// ([`BucketId::has_own_quota`]).

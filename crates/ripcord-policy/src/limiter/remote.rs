@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ripcord::{Context, block_on};
 
-use super::backend::{Backend, BucketId, Claimed, Promise, Refunded};
+use super::backend::{Backend, BoxFuture, BucketId, Claimed, Promise, Refunded};
 use super::rate::{Quota, Rate};
 use super::stats::{Count, Numbers};
 use super::time::Time;
@@ -45,8 +45,13 @@ impl Remote {
         BucketId { key: &self.key, quota: self.quota, has_own_quota: self.has_own_quota }
     }
 
+    /// Claims tokens. The tokens of a claim that is dropped in flight are counted when they return.
+    fn claim(&self, tokens: u32, longest_wait: Option<Duration>) -> BoxFuture<'_, Claimed> {
+        self.backend.claim(self.id(), tokens, longest_wait, counting(&self.numbers, |_| {}))
+    }
+
     pub(super) fn allow(&self, tokens: u32) -> bool {
-        let count = match block_on(self.backend.claim(self.id(), tokens, Some(Duration::ZERO))) {
+        let count = match block_on(self.claim(tokens, Some(Duration::ZERO))) {
             Claimed::Granted { delay: Some(Duration::ZERO), .. } => Count::Allowed,
             Claimed::Granted { promise, .. } => {
                 promise.into_iter().for_each(|promise| self.refund(promise));
@@ -60,7 +65,7 @@ impl Remote {
     }
 
     pub(super) fn reserve(&self, tokens: u32) -> Reserved {
-        let (count, reserved) = match block_on(self.backend.claim(self.id(), tokens, None)) {
+        let (count, reserved) = match block_on(self.claim(tokens, None)) {
             // Tokens that are never available are not reserved: their time would be forever.
             Claimed::Granted { delay: None, promise } => {
                 promise.into_iter().for_each(|promise| self.refund(promise));
@@ -102,12 +107,16 @@ impl Remote {
 
 /// Starts a refund. Counts the returned tokens, and passes their number to `then`.
 pub(super) fn start_refund(promise: Box<dyn Promise>, numbers: &Arc<Numbers>, then: impl FnOnce(u32) + Send + 'static) {
+    promise.refund(counting(numbers, then));
+}
+
+/// Returns a function that counts returned tokens, and passes their number to `then`.
+fn counting(numbers: &Arc<Numbers>, then: impl FnOnce(u32) + Send + 'static) -> Refunded {
     let numbers = Arc::clone(numbers);
-    let count: Refunded = Box::new(move |tokens| {
+    Box::new(move |tokens| {
         numbers.add(Count::Refunded, u64::from(tokens));
         then(tokens);
-    });
-    promise.refund(count);
+    })
 }
 
 /// Makes a refund, and waits for it. Returns whether tokens returned.
@@ -135,8 +144,8 @@ pub(super) async fn wait(
     let since = remote.time.now();
     let mut waiter = Waiter::new(remote, built_at);
     let remaining = ctx.remaining();
-    // A claim that is dropped in flight returns its tokens: the backend sees to it.
-    let mut due = match ctx.run(remote.backend.claim(remote.id(), tokens, remaining)).await? {
+    // If this is dropped while the claim is in flight, the backend returns the tokens.
+    let mut due = match ctx.run(remote.claim(tokens, remaining)).await? {
         Claimed::Granted { delay: Some(Duration::ZERO), promise } => {
             waiter.is_served(Duration::ZERO);
             return Ok((Duration::ZERO, promise));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ripcord_policy::limiter::backend::{Backend, BoxFuture, BucketId, Claimed};
+use ripcord_policy::limiter::backend::{Backend, BoxFuture, BucketId, Claimed, Refunded};
 use ripcord_policy::{ConfigError, Quota, Rate};
 
 use super::promise::Claiming;
@@ -17,9 +17,10 @@ impl Backend for Limiter {
         bucket: BucketId<'a>,
         tokens: u32,
         longest_wait: Option<Duration>,
+        refunded: Refunded,
     ) -> BoxFuture<'a, Claimed> {
         let claim = Arc::clone(&self.shared).claim(bucket.into(), tokens, longest_wait);
-        Box::pin(Claiming::new(Arc::clone(&self.shared), Box::pin(claim)))
+        Box::pin(Claiming::new(Arc::clone(&self.shared), Box::pin(claim), refunded))
     }
 
     fn set_rate(&self, rate: Rate) -> BoxFuture<'_, Result<(), ConfigError>> {

@@ -15,13 +15,14 @@ use super::shared::{Bucket, Shared};
 /// A claim. If it is dropped after it was sent, the client's thread completes it and returns its tokens.
 pub(super) struct Claiming {
     shared: Arc<Shared>,
-    claim: Option<BoxFuture<'static, Claimed>>,
+    /// The claim until it is answered, and what to call if it is dropped and its tokens have returned.
+    claim: Option<(BoxFuture<'static, Claimed>, Refunded)>,
     is_sent: bool,
 }
 
 impl Claiming {
-    pub(super) fn new(shared: Arc<Shared>, claim: BoxFuture<'static, Claimed>) -> Self {
-        Claiming { shared, claim: Some(claim), is_sent: false }
+    pub(super) fn new(shared: Arc<Shared>, claim: BoxFuture<'static, Claimed>, refunded: Refunded) -> Self {
+        Claiming { shared, claim: Some((claim, refunded)), is_sent: false }
     }
 }
 
@@ -30,7 +31,7 @@ impl Future for Claiming {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Task<'_>) -> Poll<Claimed> {
         self.is_sent = true;
-        let claim = self.claim.as_mut().expect("not polled again after it was ready");
+        let (claim, _) = self.claim.as_mut().expect("not polled again after it was ready");
         let claimed = std::task::ready!(claim.as_mut().poll(cx));
         self.claim = None;
         Poll::Ready(claimed)
@@ -39,10 +40,10 @@ impl Future for Claiming {
 
 impl Drop for Claiming {
     fn drop(&mut self) {
-        let Some(claim) = self.claim.take().filter(|_| self.is_sent) else { return };
+        let Some((claim, refunded)) = self.claim.take().filter(|_| self.is_sent) else { return };
         self.shared.client.shared().runtime().spawn(async move {
             if let Claimed::Granted { promise: Some(promise), .. } = claim.await {
-                promise.refund(Box::new(drop));
+                promise.refund(refunded);
             }
         });
     }
