@@ -6,11 +6,13 @@
 //! 2. While half-open, `probes` holds one entry for each permit in use, and at most `half_open_calls` entries.
 //! 3. A probe that exceeds its timeout fails at the moment when the timeout expires, even if the machine notices the timeout later.
 //!    The timeout starts when the call is sent: a probe that waits in a queue first has no timeout yet.
+//! 4. The change of another process that reaches the breaker before the breaker's own change is announced is older than this
+//!    change. So it does not undo it.
 
 use std::panic::Location;
 use std::time::{Duration, Instant};
 
-use super::peers::Announcement;
+use super::peers::{Announcement, Followed};
 use super::state::State;
 use super::window::{CallResult, Counts, Recent};
 use crate::Outcome;
@@ -42,6 +44,8 @@ pub(super) struct Machine {
     forced_at: Option<&'static Location<'static>>,
     /// Changes of state for which the hook has not run yet.
     changes: Vec<Change>,
+    /// The breaker has opened or closed by itself, and has not announced it to other processes yet.
+    is_unannounced: bool,
 }
 
 #[derive(Debug)]
@@ -99,6 +103,7 @@ impl Machine {
             next_probe: 0,
             forced_at: None,
             changes: Vec::new(),
+            is_unannounced: false,
         }
     }
 
@@ -196,31 +201,44 @@ impl Machine {
         self.forced_at = Some(location);
     }
 
+    /// Closes the breaker. The breakers of other processes close too, so this is news for them even if this breaker is closed.
     pub(super) fn reset(&mut self) {
         self.enter(Phase::Closed);
+        self.is_unannounced = true;
     }
 
-    /// Opens the breaker until `until`, because the breaker of another process has opened. Returns whether this changed anything.
-    pub(super) fn open_by_peer(&mut self, until: Option<Instant>, now: Instant) -> bool {
+    /// Opens the breaker until `until`, because the breaker of another process has opened.
+    pub(super) fn open_by_peer(&mut self, until: Option<Instant>, now: Instant) -> Followed {
         self.expire(now);
+        // Invariant 4.
+        if self.is_unannounced {
+            return Followed::Unannounced;
+        }
         let is_later = match self.phase {
             Phase::Open(None) => false,
             Phase::Open(Some(own)) => until.is_none_or(|until| until > own),
             Phase::Closed | Phase::HalfOpen { .. } => true,
         };
-        if is_later {
-            self.enter_by(Phase::Open(until), true);
+        if !is_later {
+            return Followed::Unchanged;
         }
-        is_later
+        self.enter_by(Phase::Open(until), true);
+        Followed::Changed
     }
 
-    /// Closes the breaker, because the breaker of another process has closed. Returns whether this changed anything.
-    pub(super) fn close_by_peer(&mut self) -> bool {
-        let is_closable = matches!(self.phase, Phase::Open(Some(_)) | Phase::HalfOpen { .. });
-        if is_closable {
-            self.enter_by(Phase::Closed, true);
+    /// Closes the breaker, because the breaker of another process has closed.
+    pub(super) fn close_by_peer(&mut self) -> Followed {
+        // Invariant 4.
+        if self.is_unannounced {
+            return Followed::Unannounced;
         }
-        is_closable
+        match self.phase {
+            Phase::Closed | Phase::Open(None) => Followed::Unchanged,
+            Phase::Open(Some(_)) | Phase::HalfOpen { .. } => {
+                self.enter_by(Phase::Closed, true);
+                Followed::Changed
+            }
+        }
     }
 
     /// Returns the state that other processes may know. An open breaker without an end was opened by hand.
@@ -230,6 +248,11 @@ impl Machine {
             (Phase::Open(Some(_)), (State::Open, Some(left))) => Some(Announcement::Open(left)),
             _ => None,
         }
+    }
+
+    /// Returns the state that other processes may know, if the breaker has changed by itself since the last call.
+    pub(super) fn take_announcement(&mut self, now: Instant) -> Option<Announcement> {
+        std::mem::take(&mut self.is_unannounced).then(|| self.announcement(now)).flatten()
     }
 
     /// Returns the changes of state since the last call of this method.
@@ -299,8 +322,17 @@ impl Machine {
         self.recent.clear();
         self.failures_in_row = 0;
         if from != to {
-            self.changes.push(Change { from, to, is_by_peer });
+            let change = Change { from, to, is_by_peer };
+            self.is_unannounced |= change.is_news();
+            self.changes.push(change);
         }
+    }
+}
+
+impl Change {
+    /// Returns whether other processes should hear of the change.
+    pub(super) fn is_news(&self) -> bool {
+        !self.is_by_peer && self.to != State::HalfOpen
     }
 }
 

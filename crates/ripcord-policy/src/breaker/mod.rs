@@ -15,7 +15,7 @@ mod window;
 pub use builder::{CircuitBreakerBuilder, Window};
 pub use classify::{Classify, DefaultClassifier, by_outcome};
 pub use keyed::{KeyedCircuitBreaker, KeyedCircuitBreakerBuilder, KeyedCircuitBreakerStats};
-pub use peers::{Announcement, BreakerHandle, SharedState};
+pub use peers::{Announcement, BreakerHandle, Followed, SharedState};
 pub use permit::Permit;
 pub use state::{BreakerOpen, CircuitBreakerStats, State, Transition};
 

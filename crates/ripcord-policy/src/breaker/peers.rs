@@ -11,16 +11,18 @@ use crate::panics::shielded;
 /// [`CircuitBreakerBuilder::shared`](super::CircuitBreakerBuilder::shared). The crate `ripcord-redis` has an implementation,
 /// `SharedBreaker`.
 ///
-/// When a breaker changes, an implementation sends the [`announcement`](BreakerHandle::announcement) of the breaker to the other
-/// processes. When it receives an announcement of another process, it calls [`open_for`](BreakerHandle::open_for) or
+/// When a breaker changes, an implementation calls [`take_announcement`](BreakerHandle::take_announcement) and sends the result to the
+/// other processes. When it receives an announcement of another process, it calls [`open_for`](BreakerHandle::open_for) or
 /// [`close`](BreakerHandle::close) for the breaker with the same name. All processes must receive the announcements for a name in
 /// the same order.
 pub trait SharedState: Send + Sync {
     /// Connects a breaker. The builder of the breaker calls this method once. `breaker` is the handle to the new breaker.
     ///
-    /// Returns a function that the breaker calls each time it has opened or closed, except for changes by
-    /// [`open_for`](BreakerHandle::open_for) and [`close`](BreakerHandle::close). The function runs on the thread that changed the
-    /// state, outside of all locks. It must neither block nor panic.
+    /// Returns a function that the breaker calls each time it has opened or closed, and after each
+    /// [`reset`](super::CircuitBreaker::reset), but not for changes by [`open_for`](BreakerHandle::open_for) and
+    /// [`close`](BreakerHandle::close). The function runs on the thread that changed the state, outside of all locks. It must neither
+    /// block nor panic. After each call of the function, the implementation must call
+    /// [`take_announcement`](BreakerHandle::take_announcement), in the function or later.
     fn connect(&self, breaker: BreakerHandle) -> Box<dyn Fn() + Send + Sync>;
 }
 
@@ -40,6 +42,18 @@ pub enum Announcement {
     Closed,
     /// The breaker stays open for this time.
     Open(Duration),
+}
+
+/// What a breaker did about a change of another process. This enum is complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Followed {
+    /// The breaker changed its state, or the time for which it stays open.
+    Changed,
+    /// There was nothing to change.
+    Unchanged,
+    /// The breaker changed nothing, because it has changed by itself and this was not announced yet. Call the method again after
+    /// [`take_announcement`](BreakerHandle::take_announcement), unless the announced change is the later one.
+    Unannounced,
 }
 
 impl BreakerHandle {
@@ -63,30 +77,38 @@ impl BreakerHandle {
         self.breaker.upgrade()?.announcement()
     }
 
-    /// Opens the breaker for `duration`, because a breaker of another process has opened. Returns `false` if this changes nothing:
-    /// the breaker already stays open for at least this time, or was opened by
-    /// [`force_open`](super::CircuitBreaker::force_open).
+    /// Returns the [`announcement`](Self::announcement) if the breaker has opened, closed or been reset by itself since the last call
+    /// of this method. Returns `None` otherwise.
+    ///
+    /// Until this method is called, the breaker follows no change of another process: that change came before its own.
+    pub fn take_announcement(&self) -> Option<Announcement> {
+        self.breaker.upgrade()?.take_announcement()
+    }
+
+    /// Opens the breaker for `duration`, because a breaker of another process has opened. Changes nothing if the breaker already
+    /// stays open for at least this time, or was opened by [`force_open`](super::CircuitBreaker::force_open).
     ///
     /// The hook [`on_state_change`](super::CircuitBreakerBuilder::on_state_change) runs on the thread of the caller. A panic of the
     /// hook is discarded.
-    pub fn open_for(&self, duration: Duration) -> bool {
+    pub fn open_for(&self, duration: Duration) -> Followed {
         self.change(|breaker| breaker.open_by_peer(duration))
     }
 
-    /// Closes the breaker, because a breaker of another process has closed. Returns `false` if this changes nothing: the breaker is
-    /// already closed, or was opened by [`force_open`](super::CircuitBreaker::force_open).
+    /// Closes the breaker, because a breaker of another process has closed. Changes nothing if the breaker is already closed, or was
+    /// opened by [`force_open`](super::CircuitBreaker::force_open).
     ///
     /// The hook [`on_state_change`](super::CircuitBreakerBuilder::on_state_change) runs on the thread of the caller. A panic of the
     /// hook is discarded.
-    pub fn close(&self) -> bool {
+    pub fn close(&self) -> Followed {
         self.change(Shared::close_by_peer)
     }
 
-    fn change(&self, change: impl FnOnce(&Shared) -> bool) -> bool {
-        let Some(breaker) = self.breaker.upgrade() else { return false };
-        let mut is_changed = false;
-        shielded(|| is_changed = change(&breaker));
-        is_changed
+    fn change(&self, change: impl FnOnce(&Shared) -> Followed) -> Followed {
+        let Some(breaker) = self.breaker.upgrade() else { return Followed::Unchanged };
+        // A panic of the hook comes after the change.
+        let mut followed = Followed::Changed;
+        shielded(|| followed = change(&breaker));
+        followed
     }
 }
 

@@ -17,7 +17,7 @@ use ripcord::Clock;
 
 use super::closed::Closed;
 use super::machine::{Admission, Change, Machine};
-use super::peers::Announcement;
+use super::peers::{Announcement, Followed};
 use super::state::{CircuitBreakerStats, State, Transition};
 use crate::cache_padded::CachePadded;
 use crate::panics::discard;
@@ -135,22 +135,31 @@ impl Shared {
     }
 
     pub(super) fn reset(&self) {
-        self.change_and_tell(|machine, _| machine.reset());
+        let ((), changes) = self.change(|machine, _| machine.reset());
+        if changes.is_empty() {
+            self.announce();
+        }
+        self.tell(&changes);
     }
 
     /// Opens the breaker for `duration`, because the breaker of another process has opened.
-    pub(super) fn open_by_peer(&self, duration: Duration) -> bool {
+    pub(super) fn open_by_peer(&self, duration: Duration) -> Followed {
         self.change_and_tell(|machine, now| machine.open_by_peer(now.checked_add(duration), now))
     }
 
     /// Closes the breaker, because the breaker of another process has closed.
-    pub(super) fn close_by_peer(&self) -> bool {
+    pub(super) fn close_by_peer(&self) -> Followed {
         self.change_and_tell(|machine, _| machine.close_by_peer())
     }
 
     /// Returns the state that other processes may know.
     pub(super) fn announcement(&self) -> Option<Announcement> {
         self.look(Machine::announcement)
+    }
+
+    /// Returns the state that other processes may know, if the breaker has changed by itself since the last call.
+    pub(super) fn take_announcement(&self) -> Option<Announcement> {
+        self.change_and_tell(Machine::take_announcement)
     }
 
     pub(super) fn stats(&self) -> CircuitBreakerStats {
@@ -188,9 +197,8 @@ impl Shared {
     /// Announces the changes to other processes. Then runs the hook for each change, even if the hook has panicked for an earlier
     /// change. Passes the first panic on to the caller.
     pub(super) fn tell(&self, changes: &[Change]) {
-        let is_news = |change: &Change| !change.is_by_peer && change.to != State::HalfOpen;
-        if let Some(announce) = self.announce.get().filter(|_| changes.iter().any(is_news)) {
-            announce();
+        if changes.iter().any(Change::is_news) {
+            self.announce();
         }
         let mut panic = None;
         for Change { from, to, is_by_peer } in changes {
@@ -210,6 +218,13 @@ impl Shared {
         }
         if let Some(payload) = panic {
             resume_unwind(payload);
+        }
+    }
+
+    /// Tells the [`SharedState`](super::SharedState), if there is one, that the breaker has an announcement.
+    fn announce(&self) {
+        if let Some(announce) = self.announce.get() {
+            announce();
         }
     }
 }

@@ -1,14 +1,14 @@
-//! Models of the circuit breaker: the admission of calls, and the counters.
+//! Models of the circuit breaker: the admission of calls, the counters, and the breakers of other processes.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ripcord::Clock;
 use shuttle::thread;
 
 use super::explore;
-use crate::breaker::{CircuitBreaker, State};
+use crate::breaker::{Announcement, BreakerHandle, CircuitBreaker, Followed, SharedState, State};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -69,5 +69,83 @@ fn failures_in_a_row_among_threads_open_it_once() {
         callers.into_iter().for_each(|caller| caller.join().unwrap());
         assert_eq!(breaker.state(), State::Open);
         assert_eq!(breaker.stats().opened, 1);
+    });
+}
+
+/// Publishes each change at once, on the thread of the change.
+#[derive(Clone, Default)]
+struct Peer {
+    handle: Arc<Mutex<Option<BreakerHandle>>>,
+    announced: Arc<Mutex<Vec<Announcement>>>,
+}
+
+impl SharedState for Peer {
+    fn connect(&self, breaker: BreakerHandle) -> Box<dyn Fn() + Send + Sync> {
+        *self.handle.lock().unwrap() = Some(breaker.clone());
+        let announced = Arc::clone(&self.announced);
+        Box::new(move || {
+            // Not under the lock, which shuttle does not know.
+            let taken = breaker.take_announcement();
+            announced.lock().unwrap().extend(taken);
+        })
+    }
+}
+
+impl Peer {
+    fn breaker(&self) -> (Arc<CircuitBreaker>, BreakerHandle) {
+        let (clock, _time) = Clock::manual();
+        let breaker = CircuitBreaker::builder("backend").consecutive_failures(1).open_for(SECOND).clock(clock);
+        let breaker = Arc::new(breaker.shared(self.clone()).build().unwrap());
+        let handle = self.handle.lock().unwrap().clone().unwrap();
+        (breaker, handle)
+    }
+
+    fn announced(&self) -> Vec<Announcement> {
+        self.announced.lock().unwrap().clone()
+    }
+}
+
+#[test]
+fn reset_is_announced_although_a_peer_opens_the_breaker_at_the_same_time() {
+    explore(|| {
+        let peer = Peer::default();
+        let (breaker, handle) = peer.breaker();
+        breaker.force_open();
+        let resetting = {
+            let breaker = Arc::clone(&breaker);
+            thread::spawn(move || breaker.reset())
+        };
+        let followed = handle.open_for(SECOND);
+        resetting.join().unwrap();
+        assert_eq!(peer.announced(), [Announcement::Closed]);
+        // Before the reset, the breaker ignores the peer. Before the announcement, the peer's change is the older one.
+        let state = if followed == Followed::Changed { State::Open } else { State::Closed };
+        assert_eq!(breaker.state(), state, "{followed:?}");
+    });
+}
+
+#[test]
+fn own_opening_is_announced_although_a_peer_opens_and_closes_the_breaker_at_the_same_time() {
+    explore(|| {
+        let peer = Peer::default();
+        let (breaker, handle) = peer.breaker();
+        let calling = {
+            let breaker = Arc::clone(&breaker);
+            thread::spawn(move || {
+                if let Ok(permit) = breaker.try_acquire() {
+                    thread::yield_now();
+                    permit.failure();
+                }
+            })
+        };
+        let changes = [handle.open_for(SECOND), handle.close()];
+        calling.join().unwrap();
+        let stats = breaker.stats();
+        assert_eq!(stats.opened_by_peer, u64::from(changes[0] == Followed::Changed), "{changes:?} {stats:?}");
+        // A call that was admitted before the peer's changes and ends after them opens nothing.
+        let own = usize::try_from(stats.opened - stats.opened_by_peer).unwrap();
+        assert_eq!(peer.announced(), [Announcement::Open(SECOND)][..own], "{changes:?} {stats:?}");
+        let is_closed_last = changes[1] == Followed::Changed || own == 0;
+        assert!(stats.state == State::Open || is_closed_last, "{changes:?} {stats:?}");
     });
 }

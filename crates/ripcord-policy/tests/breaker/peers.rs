@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ripcord::{Clock, ManualTime};
-use ripcord_policy::breaker::{Announcement, BreakerHandle, CircuitBreakerBuilder, SharedState, State, Transition};
+use ripcord_policy::breaker::{
+    Announcement, BreakerHandle, CircuitBreakerBuilder, Followed, SharedState, State, Transition,
+};
 use ripcord_policy::{CircuitBreaker, KeyedCircuitBreaker, Outcome};
 
 /// Notes the breakers and what they announce.
@@ -18,7 +20,7 @@ impl SharedState for Peers {
     fn connect(&self, breaker: BreakerHandle) -> Box<dyn Fn() + Send + Sync> {
         self.breakers.lock().unwrap().push(breaker.clone());
         let announced = Arc::clone(&self.announced);
-        Box::new(move || announced.lock().unwrap().push(breaker.announcement()))
+        Box::new(move || announced.lock().unwrap().push(breaker.take_announcement()))
     }
 }
 
@@ -56,8 +58,8 @@ fn own_changes_are_announced_and_those_of_peers_are_not() {
     assert_eq!(peers.announced(), [Some(Announcement::Closed)]);
     let handle = peers.handle();
     assert_eq!(&**handle.name(), "users");
-    assert!(handle.open_for(OPEN_FOR) && breaker.state() == State::Open);
-    assert!(handle.close() && breaker.state() == State::Closed);
+    assert_eq!((handle.open_for(OPEN_FOR), breaker.state()), (Followed::Changed, State::Open));
+    assert_eq!((handle.close(), breaker.state()), (Followed::Changed, State::Closed));
     assert_eq!(peers.announced(), []);
     assert_eq!((breaker.stats().opened, breaker.stats().opened_by_peer), (2, 1));
     handle.open_for(OPEN_FOR);
@@ -71,14 +73,14 @@ fn peer_makes_an_open_breaker_open_longer_but_not_shorter() {
     let (builder, time) = builder(&peers);
     let breaker = builder.build().expect("valid");
     end(&breaker, Outcome::Failure);
-    assert!(!peers.handle().open_for(OPEN_FOR / 2));
+    assert_eq!(peers.handle().open_for(OPEN_FOR / 2), Followed::Unchanged);
     assert_eq!(breaker.remaining_delay(), Some(OPEN_FOR));
-    assert!(peers.handle().open_for(OPEN_FOR * 2));
+    assert_eq!(peers.handle().open_for(OPEN_FOR * 2), Followed::Changed);
     assert_eq!(breaker.remaining_delay(), Some(OPEN_FOR * 2));
     assert_eq!(breaker.stats().opened, 1);
     time.advance(OPEN_FOR * 2);
     assert_eq!(breaker.state(), State::HalfOpen);
-    assert!(peers.handle().open_for(OPEN_FOR), "a probe of a peer has failed");
+    assert_eq!(peers.handle().open_for(OPEN_FOR), Followed::Changed, "a probe of a peer has failed");
     assert_eq!(breaker.state(), State::Open);
 }
 
@@ -103,11 +105,55 @@ fn breaker_that_was_opened_by_hand_announces_nothing_and_obeys_no_peer() {
     let breaker = builder(&peers).0.build().expect("valid");
     breaker.force_open();
     assert_eq!(peers.announced(), [None], "other processes get nothing");
-    assert!(!peers.handle().close() && !peers.handle().open_for(Duration::MAX));
+    assert_eq!(
+        (peers.handle().close(), peers.handle().open_for(Duration::MAX)),
+        (Followed::Unchanged, Followed::Unchanged)
+    );
     assert_eq!((breaker.state(), breaker.remaining_delay()), (State::Open, Some(OPEN_FOR)));
     breaker.reset();
     assert_eq!(breaker.state(), State::Closed);
-    assert!(!peers.handle().close(), "it is closed already");
+    assert_eq!(peers.handle().close(), Followed::Unchanged, "it is closed already");
+}
+
+/// Takes no announcement by itself, as an implementation that is still busy.
+#[derive(Clone, Default)]
+struct Busy(Arc<Mutex<Option<BreakerHandle>>>);
+
+impl SharedState for Busy {
+    fn connect(&self, breaker: BreakerHandle) -> Box<dyn Fn() + Send + Sync> {
+        *self.0.lock().unwrap() = Some(breaker);
+        Box::new(|| ())
+    }
+}
+
+#[test]
+fn change_of_a_peer_that_is_heard_before_the_own_change_is_announced_does_not_undo_it() {
+    let busy = Busy::default();
+    let (clock, _time) = Clock::manual();
+    let builder = CircuitBreaker::builder("users").consecutive_failures(1).open_for(OPEN_FOR).clock(clock);
+    let breaker = builder.shared(busy.clone()).build().expect("valid");
+    let handle = busy.0.lock().unwrap().clone().expect("connected");
+    // The peer has opened before the reset, and this process hears of it afterwards.
+    breaker.force_open();
+    breaker.reset();
+    assert_eq!((handle.open_for(OPEN_FOR), breaker.state()), (Followed::Unannounced, State::Closed));
+    assert_eq!((handle.take_announcement(), handle.take_announcement()), (Some(Announcement::Closed), None));
+    assert_eq!((handle.open_for(OPEN_FOR), breaker.state()), (Followed::Changed, State::Open));
+    assert_eq!(handle.take_announcement(), None, "the change of a peer is no news");
+    // The same for a peer that has closed before this breaker opened.
+    handle.close();
+    end(&breaker, Outcome::Failure);
+    assert_eq!((handle.close(), breaker.state()), (Followed::Unannounced, State::Open));
+    assert_eq!(handle.take_announcement(), Some(Announcement::Open(OPEN_FOR)));
+    assert_eq!((handle.close(), breaker.state()), (Followed::Changed, State::Closed));
+}
+
+#[test]
+fn reset_of_a_closed_breaker_is_announced_because_the_others_may_be_open() {
+    let peers = Peers::default();
+    let breaker = builder(&peers).0.build().expect("valid");
+    breaker.reset();
+    assert_eq!(peers.announced(), [Some(Announcement::Closed)]);
 }
 
 #[test]
@@ -120,7 +166,7 @@ fn hook_learns_whether_a_peer_caused_the_change_and_may_panic() {
         assert!(!transition.is_by_peer, "the hook panics");
     };
     let breaker = builder(&peers).0.on_state_change(hook).build().expect("valid");
-    assert!(peers.handle().open_for(OPEN_FOR) || breaker.state() == State::Open);
+    assert_eq!((peers.handle().open_for(OPEN_FOR), breaker.state()), (Followed::Changed, State::Open));
     breaker.reset();
     let seen = seen.lock().unwrap();
     let seen: Vec<_> = seen.iter().map(|change| (change.to, change.is_by_peer)).collect();
@@ -134,8 +180,9 @@ fn handle_does_not_keep_its_breaker() {
     let handle = peers.handle();
     assert!(handle.is_alive());
     drop(breaker);
-    assert!(!handle.is_alive() && !handle.open_for(OPEN_FOR) && !handle.close());
-    assert_eq!(handle.announcement(), None);
+    assert!(!handle.is_alive());
+    assert_eq!((handle.open_for(OPEN_FOR), handle.close()), (Followed::Unchanged, Followed::Unchanged));
+    assert_eq!((handle.announcement(), handle.take_announcement()), (None, None));
 }
 
 #[test]

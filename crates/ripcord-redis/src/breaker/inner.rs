@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ripcord::Context;
 use ripcord_policy::Random;
-use ripcord_policy::breaker::{Announcement, BreakerHandle};
+use ripcord_policy::breaker::{Announcement, BreakerHandle, Followed};
 
 use super::message::{self, Change};
 use super::stats::Counters;
@@ -39,9 +39,7 @@ pub(super) struct Member {
 struct MemberState {
     /// The highest epoch that the member knows.
     seen: u64,
-    /// The breaker has changed since the last publication began.
-    is_changed: bool,
-    /// The last change could not be published.
+    /// The last change of its own could not be published.
     has_failed: bool,
     /// The last change in Redis must be read.
     is_unread: bool,
@@ -49,8 +47,16 @@ struct MemberState {
     is_reading: bool,
     /// A task publishes.
     is_publishing: bool,
-    /// The newest change that was received during a publication.
+    /// The newest change that was received before the last change of its own was published.
     kept: Option<Change>,
+}
+
+impl MemberState {
+    fn keep(&mut self, change: Change) {
+        if self.kept.is_none_or(|kept| kept.epoch < change.epoch) {
+            self.kept = Some(change);
+        }
+    }
 }
 
 impl Member {
@@ -78,31 +84,23 @@ impl Inner {
 
     /// Publishes a change of the breaker that no other process has caused.
     pub(super) fn changed(self: &Arc<Self>, member: &Arc<Member>) {
-        lock(&member.state).is_changed = true;
         let (inner, member) = (Arc::clone(self), Arc::clone(member));
         self.client.shared().runtime().spawn(async move {
-            if inner.publish(&member).await.is_err() {
+            if inner.publish(&member, None).await.is_err() {
                 // It is published when Redis is available again.
                 inner.synchronize(&member);
             }
         });
     }
 
-    /// Publishes the changes of a member, until there are none. Fails with the time until the next attempt.
-    async fn publish(&self, member: &Member) -> Result<(), Duration> {
+    /// Publishes `announcement`, and then the changes of a member until there are none. Fails with the time until the next attempt.
+    async fn publish(&self, member: &Member, mut announcement: Option<Announcement>) -> Result<(), Duration> {
         if std::mem::replace(&mut lock(&member.state).is_publishing, true) {
             return Ok(());
         }
         let published = loop {
-            {
-                let mut state = lock(&member.state);
-                if !std::mem::take(&mut state.is_changed) {
-                    state.is_publishing = false;
-                    break Ok(());
-                }
-            }
-            let Some(announcement) = member.breaker.announcement() else { continue };
-            match self.send(member, announcement).await {
+            let Some(next) = announcement.take().or_else(|| member.breaker.take_announcement()) else { break Ok(()) };
+            match self.send(member, next).await {
                 Ok(epoch) => {
                     self.counters.published.fetch_add(1, Ordering::Relaxed);
                     let mut state = lock(&member.state);
@@ -110,14 +108,17 @@ impl Inner {
                 }
                 Err(error) => {
                     self.counters.failed.fetch_add(1, Ordering::Relaxed);
-                    let mut state = lock(&member.state);
-                    (state.has_failed, state.is_publishing) = (true, false);
+                    lock(&member.state).has_failed = true;
                     break Err(pause(&error));
                 }
             }
         };
         // Invariant 2.
-        let kept = lock(&member.state).kept.take();
+        let kept = {
+            let mut state = lock(&member.state);
+            state.is_publishing = false;
+            state.kept.take()
+        };
         if let Some(change) = kept {
             self.apply(member, change);
         }
@@ -160,11 +161,17 @@ impl Inner {
     }
 
     async fn try_synchronize(&self, member: &Member) -> Result<(), Duration> {
-        let has_failed = std::mem::take(&mut lock(&member.state).has_failed);
-        // A breaker that closed during an outage knows less than the other breakers, so it publishes nothing.
-        if has_failed && matches!(member.breaker.announcement(), Some(Announcement::Open(_))) {
-            lock(&member.state).is_changed = true;
-            return self.publish(member).await;
+        let has_failed = {
+            let mut state = lock(&member.state);
+            !state.is_publishing && std::mem::take(&mut state.has_failed)
+        };
+        if has_failed {
+            // A breaker that closed during an outage knows less than the other breakers, so it publishes nothing.
+            let is_open = |last: &Announcement| matches!(last, Announcement::Open(_));
+            let (news, last) = (member.breaker.take_announcement(), member.breaker.announcement());
+            if let Some(next) = news.or(last.filter(is_open)) {
+                return self.publish(member, Some(next)).await;
+            }
         }
         let shared = self.client.shared();
         let script = message::read(shared.key(&["breaker", member.breaker.name()]));
@@ -174,7 +181,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Applies a change of another process. (Invariants 1 and 2.)
+    /// Applies a change of another process. (Invariants 1 to 3.)
     fn apply(&self, member: &Member, change: Change) {
         {
             let mut state = lock(&member.state);
@@ -182,26 +189,27 @@ impl Inner {
                 return;
             }
             if state.is_publishing {
-                if state.kept.as_ref().is_none_or(|kept| kept.epoch < change.epoch) {
-                    state.kept = Some(change);
-                }
-                return;
+                return state.keep(change);
             }
-            state.seen = change.epoch;
-        }
-        // The member's own change may arrive late, after the breaker has changed again.
-        if change.by == member.id {
-            return;
         }
         // Invariant 4.
-        match change.open_for() {
+        let followed = match change.open_for() {
+            // The member's own change may arrive late, after the breaker has changed again.
+            _ if change.by == member.id => Followed::Unchanged,
             // A tenth longer, so that the process that opened first also probes first.
-            Some(left) if member.breaker.open_for(left.saturating_add(left / 10)) => {
-                self.counters.opened.fetch_add(1, Ordering::Relaxed)
-            }
-            None if member.breaker.close() => self.counters.closed.fetch_add(1, Ordering::Relaxed),
-            _ => 0,
+            Some(left) => member.breaker.open_for(left.saturating_add(left / 10)),
+            None => member.breaker.close(),
         };
+        let mut state = lock(&member.state);
+        if followed == Followed::Unannounced {
+            return state.keep(change);
+        }
+        state.seen = change.epoch;
+        drop(state);
+        if followed == Followed::Changed {
+            let counter = if change.open_for().is_some() { &self.counters.opened } else { &self.counters.closed };
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 

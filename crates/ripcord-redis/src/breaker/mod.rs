@@ -7,8 +7,9 @@
 //!
 //! 1. The epochs of a name only go up. A member applies a change only if its epoch is higher than every epoch that the member has
 //!    seen. So a late message changes nothing.
-//! 2. While a member publishes its own change, it keeps the changes that it receives. It applies them only if their epoch is higher
-//!    than the epoch of its own change.
+//! 2. From the moment when a breaker changes by itself until this change is published, the member keeps the changes that it receives.
+//!    It applies them afterwards, if their epoch is higher than the epoch of its own change. Until the publication begins, the
+//!    breaker itself refuses them (`Followed::Unannounced`), because its own change may be on another thread.
 //! 3. Changes of other processes are applied on the client's thread only, one after the other.
 //! 4. A user's hook runs without a lock.
 
