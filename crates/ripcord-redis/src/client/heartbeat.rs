@@ -29,10 +29,20 @@ static BEAT: LazyLock<Script> = LazyLock::new(|| {
 
 /// Sends heartbeats until the client is dropped.
 pub(super) async fn run(client: Weak<Shared>) {
+    // The heartbeats that were answered in a row.
+    let mut answered = 0;
     loop {
         let pause = {
             let Some(shared) = client.upgrade() else { return };
-            beat(&shared).await;
+            match beat(&shared).await {
+                Some(counted) => {
+                    answered = MISSED.min(answered + 1);
+                    // The outage has silenced the peers too, and they come back one after the other.
+                    let least = if answered < MISSED { shared.peers() } else { 0 };
+                    shared.peers.store(counted.max(least), Ordering::Relaxed);
+                }
+                None => answered = 0,
+            }
             // While Redis is unavailable, the breaker says when to try again.
             shared.breaker.remaining_delay().filter(|delay| !delay.is_zero()).unwrap_or(shared.retry_every)
         };
@@ -40,12 +50,10 @@ pub(super) async fn run(client: Weak<Shared>) {
     }
 }
 
-async fn beat(shared: &Shared) {
+/// Returns the number of clients, or `None` if Redis does not answer.
+async fn beat(shared: &Shared) -> Option<usize> {
     let mut script = BEAT.prepare_invoke();
     let silent_after = shared.retry_every.saturating_mul(MISSED).as_millis();
     script.key(shared.key(&["{peers}"])).arg(shared.id()).arg(u64::try_from(silent_after).unwrap_or(u64::MAX));
-    let answer = shared.probe(&Context::background(), Location::caller(), "heartbeat", Request::Script(&script)).await;
-    if let Ok(peers) = answer {
-        shared.peers.store(peers, Ordering::Relaxed);
-    }
+    shared.probe(&Context::background(), Location::caller(), "heartbeat", Request::Script(&script)).await.ok()
 }

@@ -139,7 +139,7 @@ impl Client {
         let shared = self.shared();
         ClientStats {
             is_available: shared.is_available(),
-            retry_after: shared.breaker.remaining_delay(),
+            retry_after: shared.retry_after(),
             peers: shared.peers(),
             commands: shared.commands.load(Ordering::Relaxed),
             failures: shared.failures.load(Ordering::Relaxed),
@@ -155,6 +155,11 @@ impl Client {
 impl Shared {
     pub(crate) fn is_available(&self) -> bool {
         self.breaker.state() == State::Closed
+    }
+
+    /// Returns the time until the next attempt to connect, or `None` while Redis is available. Zero during an attempt.
+    fn retry_after(&self) -> Option<Duration> {
+        (!self.is_available()).then(|| self.breaker.remaining_delay().unwrap_or_default())
     }
 
     /// Returns the number of clients that share the prefix, at least 1. During an outage, it is the number before.
@@ -200,7 +205,7 @@ impl Shared {
         // Invariant 1.
         if !self.is_available() {
             ctx.check().map_err(|end| Error::new(operation, location, Kind::Ended(end)))?;
-            let retry_after = self.breaker.remaining_delay().unwrap_or_default();
+            let retry_after = self.retry_after().unwrap_or_default();
             return Err(Error::new(operation, location, Kind::Unavailable { error: None, retry_after }));
         }
         self.probe(ctx, location, operation, request).await

@@ -9,10 +9,10 @@ use std::time::Duration;
 pub struct ClientStats {
     /// Whether Redis is available, as [`Client::is_available`](crate::Client::is_available) returns it: a gauge.
     pub is_available: bool,
-    /// The time until the next attempt to connect. `None` while Redis is available.
+    /// The time until the next attempt to connect, zero during an attempt. `None` while Redis is available.
     pub retry_after: Option<Duration>,
     /// The number of clients with the same [prefix](crate::ClientBuilder::prefix), including this client: a gauge. During an
-    /// outage, this is the number before the outage.
+    /// outage, this is the number before the outage. After an outage, it does not fall until five heartbeats were answered.
     pub peers: usize,
     /// Commands sent.
     pub commands: u64,
