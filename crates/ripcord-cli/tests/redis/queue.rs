@@ -4,10 +4,10 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use ripcord::{Context, block_on};
-use ripcord_redis::{Client, JobId, Queue};
+use ripcord_redis::{JobId, Queue};
 use serde_json::Value;
 
-use crate::server::{Server, free_port};
+use crate::server::{Server, client, free_port};
 
 /// Runs `ripcord queue` for the queue `emails`.
 fn queue(server: &Server, action: &[&str]) -> Output {
@@ -42,7 +42,7 @@ fn error(output: &Output) -> (i32, String) {
 /// Starts a server with three jobs: one that waits, one that is delayed, and a dead letter.
 fn setup() -> (Server, Queue<String>, Vec<JobId>) {
     let server = Server::start();
-    let client = Client::builder().url(server.url()).build().expect("valid settings");
+    let client = client(&server);
     let queue = Queue::<String>::builder("emails").client(&client).build().expect("valid settings");
     let ctx = Context::background();
     let dead = block_on(queue.job("dead".to_owned()).timeout(Duration::ZERO).submit(&ctx)).expect("a server");

@@ -102,7 +102,7 @@ pub(crate) fn limit_of_a_backend_holds_for_both_services_together() {
     let (redis, backend) = (Redis::start(), Backend::start("200 OK", r#"{"hits":[]}"#));
     let limits =
         ["--backend", &backend.url, "--limiter-rate", "0.001", "--limiter-burst", "3", "--retry-attempts", "1"];
-    // A Redis that is slow for a moment, on a busy machine, counts as unavailable. Then nothing is granted.
+    // A Redis that is slow for a moment, on a busy machine, counts as unavailable. Then nothing is granted, but a token may be lost.
     let limits = [&limits[..], &["--redis-outage", "closed"]].concat();
     let services = [serve(&redis, "shop", &limits), serve(&redis, "mail", &limits)];
     let mut number = 0;
@@ -111,12 +111,13 @@ pub(crate) fn limit_of_a_backend_holds_for_both_services_together() {
         outcome(&services[number % 2], &format!("words{number}")) == "ok"
     };
     let mut granted = 0;
-    until("the burst is granted", || {
-        granted += usize::from(search());
-        granted == 3
+    until("the burst is over", || {
+        let now = (0..8).filter(|_| search()).count();
+        granted += now;
+        granted > 0 && now == 0
     });
-    assert_eq!((0..8).filter(|_| search()).count(), 0, "after the burst");
-    assert_eq!(backend.searches(), 3);
+    assert!(granted <= 3, "{granted}");
+    assert_eq!(backend.searches(), granted);
 }
 
 pub(crate) fn answer_cached_by_one_service_is_used_by_the_other() {
@@ -153,11 +154,14 @@ pub(crate) fn job_is_run_by_any_service_and_counted_on_the_page() {
     let (shop, mail) =
         (serve(&redis, "shop", &["--backend", &backend.url]), serve(&redis, "mail", &["--backend", &backend.url]));
     for number in 0..5 {
-        let answer = shop.send("POST", &format!("/jobs?q=words{number}")).answer();
-        assert_eq!((answer.status, json(&answer)["job"].is_string()), (202, true), "{answer:?}");
+        // A Redis that is slow for a moment, on a busy machine, counts as unavailable. It may have the job nevertheless.
+        until("the job is submitted", || {
+            let answer = shop.send("POST", &format!("/jobs?q=words{number}")).answer();
+            answer.status == 202 && json(&answer)["job"].is_string()
+        });
     }
-    until("all jobs are done", || get(&mail, "/debug/fleet/json")["jobs"]["done"] == 5);
-    assert_eq!(backend.searches(), 5);
+    until("all jobs are done", || get(&mail, "/debug/fleet/json")["jobs"]["done"].as_u64() >= Some(5));
+    assert!(backend.searches() >= 5);
     assert_eq!(shop.send("POST", "/jobs").answer().status, 400, "a job without words");
 }
 
@@ -165,7 +169,10 @@ pub(crate) fn services_continue_without_redis_and_say_so() {
     let (mut redis, backend) = (Redis::start(), Backend::start("200 OK", r#"{"hits":[]}"#));
     let shop = serve(&redis, "shop", &["--backend", &backend.url]);
     until("the page shows the service", || report(&shop, "shop").is_some());
+    let mode = || get(&shop, "/debug/contexts/json")["statuses"][0]["text"].clone();
+    until("the inspector says that Redis decides", || mode() == "connected");
     redis.kill();
+    until("the inspector says that the service decides", || mode() == "local");
     until("searches are answered without Redis", || outcome(&shop, "context") == "ok");
     until("the page says that Redis does not answer", || {
         let shown = get(&shop, "/debug/fleet/json");
@@ -173,6 +180,7 @@ pub(crate) fn services_continue_without_redis_and_say_so() {
             && shown["members"][0]["report"]["redis"]["available"] == false
     });
     redis.restart();
+    until("the inspector says that Redis decides again", || mode() == "connected");
     until("the page shows the fleet again", || get(&shop, "/debug/fleet/json")["because"].is_null());
 }
 

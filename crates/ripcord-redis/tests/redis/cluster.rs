@@ -22,7 +22,7 @@ impl Cluster {
     /// Starts a cluster whose nodes have settings, such as `["--cluster-require-full-coverage", "no"]`.
     pub(crate) fn with(settings: &[&str]) -> Cluster {
         // A master that does not answer for this time is replaced.
-        let own = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"];
+        let own = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"];
         let settings: Vec<&str> = own.iter().chain(settings).copied().collect();
         let nodes: Vec<Server> = (0..6).map(|_| Server::with(&settings)).collect();
         for (number, node) in nodes.iter().enumerate() {

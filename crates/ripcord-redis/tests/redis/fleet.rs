@@ -5,12 +5,11 @@ use std::time::Duration;
 use ripcord::{Context, block_on};
 use ripcord_redis::{Client, Fleet};
 
-use crate::server::{PATIENCE, Server, until};
+use crate::server::{PATIENCE, Server, client, patient, until};
 
 pub(crate) fn reports_of_all_members_are_read_until_they_end() {
     let server = Server::start();
-    let fleet =
-        |name: &str| Fleet::new(&Client::builder().url(server.url()).name(name).build().expect("valid settings"));
+    let fleet = |name: &str| Fleet::new(&patient(Client::builder().url(server.url()).name(name)));
     let (shop, mail) = (fleet("shop"), fleet("mail"));
     let ctx = Context::background();
     let names = || {
@@ -32,7 +31,7 @@ pub(crate) fn reports_of_all_members_are_read_until_they_end() {
 
 pub(crate) fn report_that_is_too_long_is_refused() {
     let server = Server::start();
-    let fleet = Fleet::new(&Client::builder().url(server.url()).build().expect("valid settings"));
+    let fleet = Fleet::new(&client(&server));
     let ctx = Context::background();
     let report = "x".repeat(1 << 20);
     let error = block_on(fleet.publish(&ctx, &report, PATIENCE)).unwrap_err();

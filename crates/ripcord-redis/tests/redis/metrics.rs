@@ -5,8 +5,8 @@ use ripcord::{Context, block_on};
 use ripcord_policy::CircuitBreaker;
 use ripcord_redis::{ContextExt, Hub, OnOutage, SharedBreaker, describe_metrics};
 
-use crate::limiter::{SLOW, client, limiter};
-use crate::server::{Server, until};
+use crate::limiter::{SLOW, limiter};
+use crate::server::{Server, client, until};
 
 /// Returns the text that an exporter renders for the metrics of `record`.
 fn rendered(record: impl FnOnce()) -> String {

@@ -6,7 +6,7 @@ use ripcord::Context;
 use ripcord_policy::Retry;
 use ripcord_redis::{CancelOutcome, JobId, RemoteCancel};
 
-use crate::queue_setup::{Running, Seen, Setup, block_on, until_stats};
+use crate::queue_setup::{Running, Seen, Setup, block_on, until, until_stats};
 
 /// Starts a worker whose jobs run until their contexts end. Each end is sent.
 fn start(setup: &Setup, seen: &Seen) -> (Running, tokio::sync::mpsc::UnboundedReceiver<(u64, ripcord::Error)>) {
@@ -123,7 +123,7 @@ pub(crate) fn cancel_survives_a_cut_connection() {
             seen.until_count(n + 1).await;
             // The connection is cut before the cancel. When it is open again, the worker reads the cancels that it has missed.
             setup.server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
-            while setup.queue.cancel(&ctx, id, "cut").await.is_err() {}
+            until("the cancel is answered", || async { setup.queue.cancel(&ctx, id, "cut").await.is_ok() }).await;
             let (canceled, end) = ends.recv().await.expect("an end");
             assert_eq!(canceled, n);
             assert!(end.cause().expect("a cause").to_string().starts_with("cut"), "{end:#}");
@@ -139,7 +139,7 @@ pub(crate) fn canceled_job_of_a_dead_worker_does_not_run_again() {
         let id = setup.queue.submit(&ctx, 1).await.expect("a server");
         let mut process = crate::queue_process::start(&setup.server, "block", crate::queue_setup::SHORT);
         until_stats("the job runs", &setup.queue, |stats| stats.running == 1).await;
-        crate::queue_setup::until("the job has started", || async {
+        until("the job has started", || async {
             setup.queue.list(&ctx, 1).await.expect("a server")[0].worker.is_some()
         })
         .await;

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ripcord::{Clock, Context};
@@ -13,6 +13,7 @@ use crate::cluster::Cluster;
 use crate::queue_process;
 use crate::queue_setup::{Numbers, Running, SHORT, Seen, Setup, block_on, until, until_stats};
 use crate::sentinel::Watched;
+use crate::server::patient;
 
 type Never = std::convert::Infallible;
 
@@ -56,7 +57,7 @@ async fn until_empty(queue: &Numbers) {
 pub(crate) fn server_killed_in_the_middle_of_every_operation_loses_no_job() {
     block_on(async {
         const JOBS: u64 = 1500;
-        let Setup { queue, client: _client, mut server } = Setup::with(LEASE);
+        let Setup { queue, client: _client, mut server } = Setup::persistent(LEASE);
         let seen = Seen::default();
         let handled = seen.clone();
         let running = queue.clone();
@@ -73,18 +74,17 @@ pub(crate) fn server_killed_in_the_middle_of_every_operation_loses_no_job() {
             };
             running.worker().concurrency(8).retry(retry).run(&ctx, handler).await
         });
-        let is_over = Arc::new(AtomicBool::new(false));
-        let stop = is_over.clone();
+        let (is_over, kills) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (stop, killed) = (is_over.clone(), kills.clone());
         let killer = std::thread::spawn(move || {
             let random = Random::seeded(15);
-            let mut kills = 0;
             while !stop.load(Ordering::SeqCst) {
                 std::thread::sleep(random.duration_between(Duration::from_millis(50), Duration::from_millis(300)));
                 server.kill();
                 server.restart();
-                kills += 1;
+                killed.fetch_add(1, Ordering::SeqCst);
             }
-            (server, kills)
+            server
         });
         let ids = submit_at_last(&queue, 0..JOBS).await;
         // Some of the later jobs are canceled, if they are not over yet.
@@ -103,12 +103,13 @@ pub(crate) fn server_killed_in_the_middle_of_every_operation_loses_no_job() {
                 canceled.insert(JOBS + n as u64);
             }
         }
-        until("most jobs are done", || std::future::ready(seen.count() >= JOBS)).await;
+        let kills = || kills.load(Ordering::SeqCst);
+        until("many jobs are done", || std::future::ready(seen.count() >= JOBS / 2 && kills() >= 10)).await;
         is_over.store(true, Ordering::SeqCst);
-        let (server, kills) = tokio::task::spawn_blocking(|| killer.join().expect("no panic")).await.expect("no panic");
+        let server = tokio::task::spawn_blocking(|| killer.join().expect("no panic")).await.expect("no panic");
         until_empty(&queue).await;
         worker.drain().await;
-        assert!(kills >= 3, "{kills} kills");
+        let kills = kills();
         let all: HashSet<u64> = seen.all().into_iter().collect();
         let lost: Vec<u64> = (0..JOBS + 200).filter(|n| !all.contains(n) && !canceled.contains(n)).collect();
         assert!(lost.is_empty(), "after {kills} kills: {lost:?}");
@@ -120,16 +121,16 @@ pub(crate) fn server_killed_in_the_middle_of_every_operation_loses_no_job() {
 pub(crate) fn workers_and_server_killed_at_random_lose_no_job() {
     block_on(async {
         const JOBS: u64 = 3000;
-        let Setup { queue, client: _client, mut server } = Setup::with(LEASE);
+        let Setup { queue, client: _client, mut server } = Setup::persistent(LEASE);
         let random = Random::seeded(16);
         let mut numbers = HashSet::new();
         let start = |server: &crate::server::Server| queue_process::start(server, "count", LEASE);
         let mut workers: Vec<_> = (0..3).map(|_| start(&server)).collect();
         let submitting = queue.clone();
         let submitted = tokio::spawn(async move { submit_at_last(&submitting, 0..JOBS).await });
-        let deadline = Instant::now() + crate::server::PATIENCE;
+        // The jobs are done during the kills, and the rest after them.
         let mut kills = 0;
-        loop {
+        while kills < 30 || !submitted.is_finished() {
             tokio::time::sleep(random.duration_between(Duration::from_millis(50), Duration::from_millis(400))).await;
             let victim = usize::try_from(random.next_u64() % 4).expect("small");
             match workers.get_mut(victim) {
@@ -144,11 +145,7 @@ pub(crate) fn workers_and_server_killed_at_random_lose_no_job() {
                 }
             }
             kills += 1;
-            let stats = queue.stats(&Context::background()).await;
-            if submitted.is_finished() && stats.is_ok_and(|stats| stats.done > JOBS / 2) {
-                break;
-            }
-            assert!(Instant::now() < deadline, "not within the patience of a test, after {kills} kills");
+            assert!(kills < 1000, "no job can be submitted");
         }
         submitted.await.expect("no panic");
         until_empty(&queue).await;
@@ -163,7 +160,7 @@ pub(crate) fn workers_and_server_killed_at_random_lose_no_job() {
 
 pub(crate) fn paused_server_holds_no_call_longer_than_its_deadline_and_no_worker() {
     block_on(async {
-        let (setup, seen) = (Setup::with(LEASE), Seen::default());
+        let (setup, seen) = (Setup::impatient(LEASE), Seen::default());
         let worker = counting(&setup.queue, &seen, 1);
         let (ending, cancel) = Context::background().with_cancel();
         let second = tokio::spawn(setup.queue.work(&ending, |_, _: u64| async { Ok::<_, Never>(()) }));
@@ -242,8 +239,7 @@ pub(crate) fn until_replicated(info: impl Fn() -> String) {
 
 pub(crate) fn failover_of_a_cluster_loses_no_job() {
     let mut cluster = Cluster::start();
-    let client = Client::builder().cluster(cluster.urls()).retry_every(Duration::from_millis(50)).build();
-    let queue = queue_of(&client.expect("valid settings"));
+    let queue = queue_of(&patient(Client::builder().cluster(cluster.urls())));
     block_on(async {
         let key = "ripcord:queue:{numbers}:jobs";
         submit_at_last(&queue, 0..300).await;

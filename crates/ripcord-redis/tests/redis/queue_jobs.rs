@@ -329,7 +329,7 @@ pub(crate) fn job_is_dropped_at_its_deadline_and_not_retried() {
             };
             queue.worker().retry(Retry::builder().build().expect("valid")).run(&ctx, handler).await
         });
-        setup.queue.job(1).timeout(Duration::from_millis(200)).submit(&ctx).await.expect("a server");
+        setup.queue.job(1).timeout(Duration::from_secs(3)).submit(&ctx).await.expect("a server");
         until_stats("the job is a dead letter", &setup.queue, |stats| stats.dead == 1).await;
         let letters = setup.queue.dead_letters(&ctx, 10).await.expect("a server");
         assert_eq!(letters[0].reason, DeadReason::Deadline);

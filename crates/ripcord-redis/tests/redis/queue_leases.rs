@@ -74,7 +74,7 @@ fn watched(setup: &Setup) -> (Running, tokio::sync::mpsc::UnboundedReceiver<ripc
 
 pub(crate) fn paused_server_ends_the_lease_with_a_cause_and_the_job_runs_again() {
     block_on(async {
-        let (setup, ctx) = (Setup::with(SHORT), Context::background());
+        let (setup, ctx) = (Setup::impatient(SHORT), Context::background());
         setup.queue.submit(&ctx, 1).await.expect("a server");
         let (worker, mut ends, seen) = watched(&setup);
         seen.until_count(1).await;

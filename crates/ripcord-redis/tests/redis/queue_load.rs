@@ -43,8 +43,7 @@ impl Memory {
 pub(crate) fn each_job_is_done_although_a_worker_is_killed_again_and_again() {
     let jobs: u64 = std::env::var(JOBS).map_or(20_000, |jobs| jobs.parse().expect("a number of jobs"));
     let is_full = jobs > 100_000;
-    // The test kills workers and not the server, so the server need not write each job to disk before it answers.
-    let server = Server::with(&["--appendfsync", "everysec"]);
+    let server = Server::start();
     let pause = Duration::from_millis(if is_full { 2000 } else { 300 });
     let start = |server: &Server| queue_process::start_with(&server.url(), "count", LEASE, 100);
     let mut workers: Vec<Process> = (0..4).map(|_| start(&server)).collect();

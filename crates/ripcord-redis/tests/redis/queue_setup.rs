@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use ripcord::{Context, Shutdown};
 use ripcord_redis::{Client, Error, Queue, QueueStats};
 
-use crate::server::{PATIENCE, Server};
+use crate::server::{PATIENCE, Server, patient};
 
 /// A job of the tests: a number.
 pub(crate) type Numbers = Queue<u64>;
 
-/// The lease of the tests that wait for the end of a lease.
-pub(crate) const SHORT: Duration = Duration::from_millis(400);
+/// The lease of the tests that wait for the end of a lease. It is longer than a busy machine holds up a worker.
+pub(crate) const SHORT: Duration = Duration::from_millis(1500);
 
 /// A server, a client and a queue.
 pub(crate) struct Setup {
@@ -31,14 +31,32 @@ impl Setup {
     pub(crate) fn with(lease: Duration) -> Setup {
         let server = Server::start();
         let client = client(&server.url());
-        let queue = Queue::builder("numbers").client(&client).lease(lease).max_deliveries(3).build();
-        Setup { queue: queue.expect("valid settings"), client, server }
+        Setup { queue: queue(&client, lease, 3), client, server }
+    }
+
+    /// Creates a queue whose jobs are delivered again and again.
+    pub(crate) fn persistent(lease: Duration) -> Setup {
+        let server = Server::start();
+        let client = client(&server.url());
+        Setup { queue: queue(&client, lease, 100), client, server }
+    }
+
+    /// Creates a queue whose client does not wait long for a paused server.
+    pub(crate) fn impatient(lease: Duration) -> Setup {
+        let server = Server::start();
+        let client = Client::builder().url(server.url()).name("test").retry_every(Duration::from_millis(50)).build();
+        let client = client.expect("valid settings");
+        Setup { queue: queue(&client, lease, 3), client, server }
     }
 }
 
+fn queue(client: &Client, lease: Duration, deliveries: u32) -> Numbers {
+    let queue = Queue::builder("numbers").client(client).lease(lease).max_deliveries(deliveries).build();
+    queue.expect("valid settings")
+}
+
 pub(crate) fn client(url: &str) -> Client {
-    let client = Client::builder().url(url).name("test").retry_every(Duration::from_millis(50));
-    client.build().expect("valid settings")
+    patient(Client::builder().url(url).name("test"))
 }
 
 /// Runs a test on a runtime.

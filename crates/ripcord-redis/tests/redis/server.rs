@@ -4,8 +4,10 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+use ripcord_redis::{Client, ClientBuilder};
 
 /// Time limit of a condition that holds soon.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -23,6 +25,27 @@ pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(start.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Sets the flag when it is dropped, so that the threads of a test also end if the test fails.
+pub(crate) struct SetOnDrop<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Creates a client of a server that is not paused.
+pub(crate) fn client(server: &Server) -> Client {
+    patient(Client::builder().url(server.url()))
+}
+
+/// Builds a client that waits long for a server that a busy machine holds up. A server that was killed refuses connections at once,
+/// so a test that pauses no server needs no shorter timeout.
+pub(crate) fn patient(builder: ClientBuilder) -> Client {
+    let builder = builder.timeout(Duration::from_secs(10)).retry_every(Duration::from_millis(50));
+    builder.build().expect("valid settings")
 }
 
 /// One process of redis-server. It is killed when this is dropped.
@@ -52,7 +75,8 @@ impl Server {
     fn try_start(port: u16, settings: &[&str]) -> Option<Server> {
         let directory = Server::new_directory();
         let (port_text, directory_text) = (port.to_string(), directory.display().to_string());
-        // Every write is on disk before it is answered, so that a killed server has lost nothing.
+        // Every write is in the file before it is answered, so a killed server has lost nothing. It does not wait for the disk,
+        // which other programs keep busy.
         let own = [
             "--port",
             &port_text,
@@ -63,7 +87,7 @@ impl Server {
             "--appendonly",
             "yes",
             "--appendfsync",
-            "always",
+            "no",
             "--dir",
             &directory_text,
         ];
@@ -187,13 +211,19 @@ fn spawn(arguments: &[String]) -> Child {
     command.spawn().expect("redis-server is installed")
 }
 
-/// Returns a port that nothing listens on. Its cluster port, 10,000 above, is below 65,536.
+/// Returns a port that nothing listens on, and that no other test of this process gets.
+///
+/// It is below the ports that the system gives to connections, and so is its cluster port, 10,000 above. Otherwise the port of a
+/// server that is down for a moment could become the port of a connection. (A client that connects to it could even get this port
+/// itself, and then be connected to itself.)
 pub(crate) fn free_port() -> u16 {
-    loop {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-        let port = listener.local_addr().expect("an address").port();
-        if port < 55_000 {
-            return port;
-        }
-    }
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 10_000;
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    // Test programs that run at the same time begin at different ports.
+    let start = std::process::id() % 25 * 400;
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let next = |_| FIRST + (start + NUMBER.fetch_add(1, Ordering::Relaxed)) % COUNT;
+    let mut ports = (0..COUNT).map(next).filter_map(|port| u16::try_from(port).ok());
+    ports.find(|port| is_free(*port) && is_free(*port + 10_000)).expect("a free port")
 }

@@ -10,8 +10,8 @@ use ripcord::Context;
 use ripcord_policy::Cache;
 use tokio::sync::Notify;
 
-use super::{Machine, client, run};
-use crate::server::{PATIENCE, Server, until};
+use super::{Machine, run};
+use crate::server::{PATIENCE, Server, client, until};
 
 /// The variable with the server's URL that makes the test binary [hold a lease](hold_lease).
 pub(crate) const HOLD_LEASE: &str = "RIPCORD_REDIS_TEST_HOLD_LEASE";
@@ -64,7 +64,10 @@ pub(crate) fn hundred_callers_on_two_machines_share_one_load() {
             assert_eq!(call.await.unwrap(), Ok(10));
         }
         assert_eq!(load.started(), 1);
-        assert_eq!((one.get(1), two.get(1)), (Some(10), Some(10)));
+        for machine in [&one, &two] {
+            machine.until_in_memory(1).await;
+            assert_eq!((machine.get_or_load(1, 0).await, machine.loads()), (10, 0));
+        }
     });
 }
 
@@ -134,11 +137,12 @@ pub(crate) fn key_removed_during_a_load_is_stored_nowhere() {
             } else {
                 two.remove(1)
             }
+            two.sync().await;
             until("the change is heard of", || one.cache.stats().invalidated > before);
             load.finish.notify_one();
             assert_eq!(call.await.unwrap(), Ok(10), "the caller still gets the value of its load");
-            assert_eq!(one.get(1), None);
             one.sync().await;
+            until("the value is not in memory", || one.get(1).is_none());
             let stored = server.command(&["GET", "ripcord:cache:numbers:{1}"]);
             assert_eq!(stored.ends_with(":20\r\n"), inserts, "{stored}");
             assert!(!stored.ends_with(":10\r\n"), "{stored}");
@@ -168,7 +172,7 @@ pub(crate) fn dead_machine_loses_its_lease_to_another() {
         worker.wait().expect("a child");
         let killed = Instant::now();
         until("this process loads", || load.started() == 1);
-        assert!(killed.elapsed() < lease + Duration::from_secs(5), "{:?}", killed.elapsed());
+        assert!(killed.elapsed() < 10 * lease, "{:?}", killed.elapsed());
         load.finish.notify_one();
         assert_eq!(call.await.unwrap(), Ok(10));
     });

@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use ripcord::Context;
 use ripcord_policy::Cache;
-use ripcord_policy::cache::{CacheBuilder, Found};
+use ripcord_policy::cache::{CacheBuilder, Found, Source};
 use ripcord_redis::{CacheLevel, CacheLevelBuilder, Client};
 
-use crate::server::{PATIENCE, Server, until};
+use crate::server::{Server, client, until};
 
 /// A duration that is longer than any test.
 const LONG: Duration = Duration::from_secs(3600);
@@ -90,17 +90,39 @@ impl Machine {
     pub(crate) fn loads(&self) -> u32 {
         self.loads.load(Ordering::SeqCst)
     }
+
+    /// Returns how often the memory was emptied. It is emptied when the connection is lost, and when it is back.
+    fn flushes(&self) -> u64 {
+        self.cache.stats().flushes
+    }
+
+    /// Gets the key until its value is in memory. The report of an earlier change may come after the first answer, and then removes
+    /// the value from memory once.
+    pub(crate) async fn until_in_memory(&self, key: u32) {
+        crate::queue_setup::until(
+            "the value is in memory",
+            || async move { self.run(key, 0).await.source == Source::Hit },
+        )
+        .await;
+    }
 }
 
-/// Returns a client that loses no connection because this machine is busy.
-pub(crate) fn client(server: &Server) -> Client {
-    client_with(server, PATIENCE)
+/// Kills the server, and waits until the machines have noticed.
+pub(crate) fn kill(server: &mut Server, machines: &[&Machine]) {
+    let before: Vec<u64> = machines.iter().map(|machine| machine.flushes()).collect();
+    server.kill();
+    until("the loss is noticed", || machines.iter().zip(&before).all(|(machine, before)| machine.flushes() > *before));
 }
 
-/// Returns a client that waits for answers for at most `timeout`.
-pub(crate) fn client_with(server: &Server, timeout: Duration) -> Client {
-    let builder = Client::builder().url(server.url()).timeout(timeout).retry_every(Duration::from_millis(50));
-    builder.build().expect("valid settings")
+/// Starts the server again, and waits until the machines have noticed.
+pub(crate) fn restart(server: &mut Server, machines: &[&Machine]) {
+    let before: Vec<u64> = machines.iter().map(|machine| machine.flushes()).collect();
+    server.restart();
+    until("the machines are connected again", || {
+        let is_connected =
+            |(machine, before): (&&Machine, &u64)| machine.flushes() > *before && machine.client.is_available();
+        machines.iter().zip(&before).all(is_connected)
+    });
 }
 
 /// Runs a test whose loads have threads of their own, so that the test may block.

@@ -1,20 +1,20 @@
 //! The cache in a cluster, and with a master that sentinels watch.
 
-use std::time::Duration;
+use std::time::Instant;
 
 use ripcord_redis::Client;
 
 use super::{Machine, run};
 use crate::cluster::Cluster;
 use crate::sentinel::Watched;
-use crate::server::until;
+use crate::server::{PATIENCE, patient, until};
 
 pub(crate) fn cache_in_a_cluster_survives_a_failover() {
     run(async {
         let mut cluster = Cluster::start();
         let start = || {
-            let client = Client::builder().cluster(cluster.urls()).retry_every(Duration::from_millis(50));
-            let machine = Machine::with(&client.build().unwrap(), |level| level, |cache| cache);
+            let client = patient(Client::builder().cluster(cluster.urls()));
+            let machine = Machine::with(&client, |level| level, |cache| cache);
             until("all masters are heard of", || machine.cache.stats().flushes >= 3);
             machine
         };
@@ -58,8 +58,9 @@ pub(crate) fn cache_behind_sentinels_survives_a_failover() {
         one.insert(1, 11);
         one.sync().await;
         until("the change is heard of", || two.get(1).is_none());
-        let mut found = 0;
+        let (mut found, start) = (0, Instant::now());
         while found != 11 {
+            assert!(start.elapsed() < PATIENCE, "the new value is not found");
             found = two.get_or_load(1, 0).await;
             two.remove(1);
             one.insert(1, 11);
