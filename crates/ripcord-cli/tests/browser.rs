@@ -56,7 +56,7 @@ async fn slow_request_is_shown_and_canceled_from_the_page() {
 #[tokio::test]
 #[ignore = "needs Chromium and redis-server: scripts/browser-test"]
 async fn cancel_on_the_page_of_one_service_ends_a_request_of_another() {
-    let redis = Redis::start();
+    let mut redis = Redis::start();
     let serve = |name| Server::start(&["--redis", &redis.url(), "--redis-name", name]);
     let (shop, mail) = (serve("shop"), serve("mail"));
     let browser = Browser::start().await;
@@ -80,6 +80,11 @@ async fn cancel_on_the_page_of_one_service_ends_a_request_of_another() {
     let wide = "return document.documentElement.scrollWidth > document.documentElement.clientWidth";
     browser.emulate(360, 800, true, false).await;
     assert_eq!(browser.script(wide).await, false, "the page scrolls sideways on a phone");
+    // The inspector shows where the limit of each backend is decided, also while nothing is in flight.
+    browser.open(&format!("http://{}/debug/contexts", mail.address)).await;
+    browser.see("#statuses div", "connected").await;
+    redis.kill();
+    browser.see("#statuses div", "local").await;
     assert_eq!(browser.complaints().await, [""; 0]);
     browser.close().await;
 }

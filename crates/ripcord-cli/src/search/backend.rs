@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use reqwest::{Client, Url};
 use ripcord::Context;
+use ripcord_http::inspector::Inspector;
 use ripcord_policy::{
     Bulkhead, Cache, CircuitBreaker, ConfigError, Error, Hedge, Jitter, Outcome, Rate, RateLimiter, Retry, RetryBudget,
     Stack, cache,
@@ -32,6 +33,8 @@ pub struct Backend {
     url: Url,
     client: Client,
     stack: Stack<Hits, Failure, Arc<str>>,
+    /// The limiter of all services. `None` if the limiter is this service's own.
+    shared_limiter: Option<Limiter>,
 }
 
 /// The result of a search in one backend.
@@ -64,10 +67,11 @@ impl Backend {
             Cache::builder().capacity(policies.cache_capacity.into()).ttl(policies.cache_ttl).ttl_jitter(0.1);
         let mut breaker = CircuitBreaker::builder(name.to_owned());
         let mut limiter = RateLimiter::builder();
+        let mut shared_limiter = None;
         if let Some(Sharing { client, on_outage, breakers }) = sharing {
             cache = cache.second_level(CacheLevel::builder(client, name).build().map_err(invalid_name)?);
             breaker = breaker.shared(breakers.clone());
-            limiter = limiter.backend(Limiter::new(client, name, *on_outage));
+            limiter = limiter.backend(shared_limiter.insert(Limiter::new(client, name, *on_outage)).clone());
         }
         let stack = Stack::builder()
             .clock(ctx.clock())
@@ -94,12 +98,19 @@ impl Backend {
             .bulkhead(Bulkhead::builder().limit(AT_ONCE).queue(AT_ONCE))
             .attempt_timeout(policies.attempt_timeout)
             .build()?;
-        Ok(Backend { name: name.into(), url, client: client.clone(), stack })
+        Ok(Backend { name: name.into(), url, client: client.clone(), stack, shared_limiter })
     }
 
     /// Returns the name of the backend.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Shows on the page of `inspector` where the shared limiter decides: in Redis, or without Redis.
+    pub(crate) fn show_limiter(&self, inspector: &Inspector) {
+        if let Some(limiter) = self.shared_limiter.clone() {
+            inspector.show_status(&format!("limiter {}", self.name), move || limiter.stats().mode);
+        }
     }
 
     pub(crate) fn stack(&self) -> &Stack<Hits, Failure, Arc<str>> {

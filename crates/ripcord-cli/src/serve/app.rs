@@ -68,7 +68,10 @@ impl Service {
         // `remote_cancel` applies only to trusted peers.
         let layer = layer.half_close(settings.half_close.into()).remote_cancel(true);
         let layer = match &inspector {
-            Some(inspector) => layer.inspector(inspector),
+            Some(inspector) => {
+                search.backends().iter().for_each(|backend| backend.show_limiter(inspector));
+                layer.inspector(inspector)
+            }
             None => layer,
         };
         let layer = match fleet.clone() {

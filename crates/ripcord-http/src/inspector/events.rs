@@ -33,8 +33,8 @@ pub(super) struct Latest(Option<(Instant, Rendered)>);
 #[derive(Clone)]
 struct Rendered {
     event: Bytes,
-    /// If two snapshots have equal totals and are idle, nothing has changed.
-    totals: (u64, u64),
+    /// If two snapshots have equal fingerprints and are idle, nothing has changed.
+    fingerprint: u64,
     is_idle: bool,
 }
 
@@ -53,7 +53,7 @@ pub(super) struct EventStream {
     sleep: Option<Pin<Box<Sleep>>>,
     /// `None` once the drain was announced.
     draining: Option<Draining>,
-    last: Option<(u64, u64)>,
+    last: Option<u64>,
     quiet: u32,
 }
 
@@ -68,13 +68,13 @@ impl EventStream {
     /// Returns the data to send now, if there is any.
     fn event(&mut self) -> Option<Bytes> {
         let rendered = render(&self.shared);
-        if rendered.is_idle && self.last == Some(rendered.totals) {
+        if rendered.is_idle && self.last == Some(rendered.fingerprint) {
             self.quiet += 1;
             let is_due = self.quiet.is_multiple_of(MAX_QUIET_INTERVALS);
             return is_due.then(|| Bytes::from_static(b": nothing new\n\n"));
         }
         self.quiet = 0;
-        match self.last.replace(rendered.totals) {
+        match self.last.replace(rendered.fingerprint) {
             None => Some([RETRY, &rendered.event[..]].concat().into()),
             Some(_) => Some(rendered.event),
         }
@@ -123,7 +123,7 @@ fn render(shared: &Shared) -> Rendered {
     let mut event = b"data: ".to_vec();
     serde_json::to_writer(&mut event, &snapshot).expect("a snapshot is JSON");
     event.extend_from_slice(b"\n\n");
-    let rendered = Rendered { event: event.into(), totals: snapshot.totals(), is_idle: snapshot.is_idle() };
+    let rendered = Rendered { event: event.into(), fingerprint: snapshot.fingerprint(), is_idle: snapshot.is_idle() };
     shared.latest.lock().0 = Some((now, rendered.clone()));
     rendered
 }

@@ -42,6 +42,7 @@ mod page;
 mod registry;
 mod routes;
 mod snapshot;
+mod status;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -65,6 +66,7 @@ use events::{Latest, Watchers};
 use registry::Registry;
 pub use routes::CanceledHere;
 use snapshot::{Scope, Snapshot};
+use status::Status;
 use tasks::{TaskList, TasksByEntry};
 pub use token::{InvalidToken, Token};
 
@@ -152,6 +154,36 @@ impl Inspector {
         ctx.with_value(held)
     }
 
+    /// Shows the state of a part of the program on the page, for example the mode of a limiter. `name` is the name of the part.
+    ///
+    /// `read` is called for each snapshot, while no lock is held. It must not block. It replaces an earlier function with the same
+    /// name.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicUsize, Ordering};
+    /// use ripcord_http::inspector::Inspector;
+    ///
+    /// let (inspector, queued) = (Inspector::new(), Arc::new(AtomicUsize::new(3)));
+    /// let shown = Arc::clone(&queued);
+    /// inspector.show_status("import", move || format!("{} files wait", shown.load(Ordering::Relaxed)));
+    /// assert!(inspector.json().contains(r#"{"name":"import","text":"3 files wait"}"#));
+    /// ```
+    pub fn show_status<S: fmt::Display>(&self, name: &str, read: impl Fn() -> S + Send + Sync + 'static) {
+        let status = Status::new(name, read);
+        let mut statuses = self.shared.statuses();
+        let replaced = match statuses.iter_mut().find(|other| other.name() == name) {
+            Some(other) => Some(std::mem::replace(other, status)),
+            None => {
+                statuses.push(status);
+                None
+            }
+        };
+        drop(statuses);
+        // This may drop user code.
+        drop(replaced);
+    }
+
     fn end_watched(&self, place: EntryKey) {
         let registry = &self.shared.registry;
         drop(registry.take_guard(place));
@@ -206,6 +238,7 @@ struct Shared {
     counters: Mutex<Vec<Arc<Counters>>>,
     /// The tasks below the servers of these layers.
     tasks: Mutex<Vec<TaskList>>,
+    statuses: Mutex<Vec<Status>>,
 }
 
 impl Shared {
@@ -224,13 +257,17 @@ impl Shared {
             latest: LatestLock::default(),
             counters: Mutex::default(),
             tasks: Mutex::default(),
+            statuses: Mutex::default(),
         }
     }
 
     fn snapshot(&self, with_spans: bool) -> Snapshot {
         let scope = Scope { max_live: self.max_shown, with_spans };
         let servers: Vec<_> = self.counters().iter().map(|counters| counters.snapshot()).collect();
-        Snapshot::take(&self.registry, &self.tasks(), scope, &servers, self.canceled_here.load(Ordering::Relaxed))
+        let statuses: Vec<_> = self.statuses().clone();
+        let statuses = statuses.iter().map(Status::read).collect();
+        let canceled_here = self.canceled_here.load(Ordering::Relaxed);
+        Snapshot::take(&self.registry, &self.tasks(), scope, &servers, statuses, canceled_here)
     }
 
     /// Returns the tasks below all live entries.
@@ -243,6 +280,10 @@ impl Shared {
 
     fn task_lists(&self) -> MutexGuard<'_, Vec<TaskList>> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn statuses(&self) -> MutexGuard<'_, Vec<Status>> {
+        self.statuses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn counters(&self) -> MutexGuard<'_, Vec<Arc<Counters>>> {

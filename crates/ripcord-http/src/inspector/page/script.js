@@ -384,7 +384,7 @@
 
   // ===== figures =====
 
-  const showFigures = ({ summary, counters }) => {
+  const showFigures = ({ summary, statuses, counters }) => {
     const draw = (id, figures) => byId(id).replaceChildren(...figures.map(([name, value, warns]) =>
       el("div", { class: !value || value === "–" ? "zero" : warns ? "warn" : "" },
         el("dt", {}, name), el("dd", {}, typeof value === "number" ? number(value) : value))));
@@ -405,6 +405,7 @@
       ["panicked", counters.panicked, true],
       ["detached", counters.detached],
     ] : []);
+    draw("statuses", statuses.map(({ name, text }) => [name, text]));
     document.title = summary.live ? `${summary.live} live – Contexts` : "Contexts";
   };
 

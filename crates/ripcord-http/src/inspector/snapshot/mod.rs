@@ -4,12 +4,14 @@ mod describe;
 mod shape;
 
 use std::collections::BinaryHeap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::entry::{self, Entry};
 use super::finished::{BOUNDS, BUCKETS};
 use super::registry::Registry;
+use super::status::Reading;
 use super::tasks::TasksByEntry;
 use crate::server::ServerStats;
 use shape::{Bucket, Summary};
@@ -30,6 +32,7 @@ impl Snapshot {
         tasks: &TasksByEntry,
         scope: Scope,
         servers: &[ServerStats],
+        statuses: Vec<Reading>,
         canceled_here: u64,
     ) -> Self {
         let totals = registry.totals();
@@ -56,6 +59,7 @@ impl Snapshot {
         Snapshot {
             version: 1,
             summary,
+            statuses,
             counters: (!servers.is_empty()).then(|| describe::counters(servers)),
             live: seen.oldest_first().iter().map(|entry| describe::live(entry, tasks, None)).collect(),
             finished: (0..BUCKETS).map(bucket).collect(),
@@ -65,9 +69,11 @@ impl Snapshot {
 }
 
 impl Snapshot {
-    /// Returns a fingerprint. If nothing was in flight between two snapshots, their fingerprints are equal.
-    pub(super) fn totals(&self) -> (u64, u64) {
-        (self.summary.started, self.summary.finished)
+    /// Returns a fingerprint. If nothing was in flight between two snapshots and no status has changed, their fingerprints are equal.
+    pub(super) fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (self.summary.started, self.summary.finished, &self.statuses).hash(&mut hasher);
+        hasher.finish()
     }
 
     /// Returns whether nothing is in flight.

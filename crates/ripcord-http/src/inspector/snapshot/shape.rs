@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::inspector::status::Reading;
+
 #[derive(Debug, Serialize)]
 pub(in crate::inspector) struct Snapshot {
     /// The version of the format. A renamed field or a new meaning of a field increases the version, but a new field does not.
     pub(super) version: u32,
     pub(super) summary: Summary,
+    pub(super) statuses: Vec<Reading>,
     pub(super) counters: Option<Counters>,
     pub(super) live: Vec<Live>,
     pub(super) finished: Vec<Bucket>,

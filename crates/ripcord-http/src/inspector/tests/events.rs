@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -164,4 +165,20 @@ fn nothing_is_rendered_while_no_stream_is_polled() {
     let _request = Request::start(&inspector, &Context::background(), "GET /");
     time.advance(100 * HALF);
     assert_eq!(rendered(&inspector), before);
+}
+
+#[test]
+fn changed_status_is_sent_although_nothing_is_in_flight() {
+    let (server, time) = manual();
+    let inspector = Inspector::builder().context(&server).build().expect("valid settings");
+    let is_connected = Arc::new(AtomicBool::new(true));
+    let shown = Arc::clone(&is_connected);
+    inspector.show_status("limiter", move || if shown.load(Ordering::Relaxed) { "connected" } else { "local" });
+    let mut stream = pin!(stream(&inspector));
+    assert_eq!(snapshot(next(&mut stream))["statuses"][0]["text"], "connected");
+    time.advance(HALF);
+    assert_eq!(next(&mut stream), Poll::Pending, "nothing has changed");
+    is_connected.store(false, Ordering::Relaxed);
+    time.advance(HALF);
+    assert_eq!(snapshot(next(&mut stream))["statuses"][0]["text"], "local");
 }

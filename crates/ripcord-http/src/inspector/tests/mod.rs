@@ -6,6 +6,7 @@ mod events;
 mod finished;
 mod live;
 mod routes;
+mod status;
 mod tasks;
 
 use std::{panic::Location, time::Duration};
