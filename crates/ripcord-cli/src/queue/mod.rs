@@ -206,7 +206,9 @@ pub fn run(args: &Args) -> Result<(), Error> {
 
 impl Target {
     fn open(&self) -> Result<(Jobs, Context), Error> {
-        let client: Client = self.redis.redis().prefix(&self.prefix).name("ripcord queue").build()?;
+        // One command waits as long as the whole.
+        let client = self.redis.redis().prefix(&self.prefix).name("ripcord queue").timeout(self.timeout);
+        let client: Client = client.build()?;
         let queue = Queue::builder(&self.queue).client(&client).build()?;
         Ok((queue, Context::background().with_name("ripcord queue").with_timeout(self.timeout)))
     }
