@@ -4,7 +4,6 @@ mod line;
 
 use line::{Line, Verdict};
 
-use crate::json;
 use crate::svg::{MONO, SANS, escape, short};
 
 /// The width of the picture. At this width, text of 11 units is readable on a phone.
@@ -30,7 +29,7 @@ const CHARACTERS: usize = 52;
 ///
 /// Returns an error if `text` is not such JSON, or comes from `--test`, or has no line with a ratio and a target.
 pub(crate) fn draw(text: &str) -> Result<String, String> {
-    let lines = line::read(&json::parse(text)?)?;
+    let lines = line::read(text)?;
     let mut chart = Chart { body: String::new(), at: 0.0 };
     chart.heading(&lines);
     for lines in lines.chunk_by(|one, other| one.section() == other.section()) {

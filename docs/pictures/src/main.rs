@@ -2,7 +2,6 @@
 //! `scripts/pictures` runs this program. The other pictures are drawn by hand or photographed.
 
 mod chart;
-mod json;
 mod svg;
 mod terminal;
 

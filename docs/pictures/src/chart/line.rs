@@ -1,6 +1,21 @@
 //! The lines of the bench that the chart shows.
 
-use crate::json::Object;
+use serde::Deserialize;
+
+/// What the chart uses of a line of `ripcord-bench --json`.
+#[derive(Deserialize)]
+struct Object {
+    row: String,
+    what: String,
+    rival: String,
+    verdict: String,
+    rivals: Option<f64>,
+    ratio: Option<f64>,
+    target_ratio: Option<f64>,
+    target_at_most: Option<f64>,
+    floor_ratio: Option<f64>,
+    floor_target: Option<f64>,
+}
 
 /// A line with a ratio to its rival and a target.
 pub(super) struct Line {
@@ -25,8 +40,9 @@ pub(super) enum Verdict {
     MissesFloor,
 }
 
-/// Returns the lines that have a ratio and a target, in the order of the table.
-pub(super) fn read(objects: &[Object]) -> Result<Vec<Line>, String> {
+/// Returns the lines of the JSON text that have a ratio and a target, in the order of the table.
+pub(super) fn read(json: &str) -> Result<Vec<Line>, String> {
+    let objects: Vec<Object> = serde_json::from_str(json).map_err(|error| error.to_string())?;
     let mut lines = Vec::new();
     for object in objects {
         lines.extend(Line::new(object)?);
@@ -36,8 +52,8 @@ pub(super) fn read(objects: &[Object]) -> Result<Vec<Line>, String> {
 
 impl Line {
     /// Returns `None` if there is nothing to draw: the line has no target, or the rival did not run.
-    fn new(object: &Object) -> Result<Option<Line>, String> {
-        let verdict = match object.text("verdict")? {
+    fn new(object: Object) -> Result<Option<Line>, String> {
+        let verdict = match object.verdict.as_str() {
             verdict if verdict.starts_with("holds") => Verdict::Holds,
             "falls short (floor)" => Verdict::MissesFloor,
             "falls short (rival)" | "falls short (both)" => Verdict::MissesRival,
@@ -46,14 +62,14 @@ impl Line {
             verdict => return Err(format!("unknown verdict {verdict:?}")),
         };
         // A target of some bytes or nanoseconds is reached at the ratio at which we cost exactly that.
-        let at_most = object.number("rivals").zip(object.number("target_at_most"));
-        let target = object.number("target_ratio").or(at_most.map(|(rivals, limit)| rivals / limit));
-        let Some((ratio, target)) = object.number("ratio").zip(target) else { return Ok(None) };
-        let floor = object.number("floor_ratio").zip(object.number("floor_target"));
+        let at_most = object.rivals.zip(object.target_at_most);
+        let target = object.target_ratio.or(at_most.map(|(rivals, limit)| rivals / limit));
+        let Some((ratio, target)) = object.ratio.zip(target) else { return Ok(None) };
+        let floor = object.floor_ratio.zip(object.floor_target);
         Ok(Some(Line {
-            row: object.text("row")?.to_owned(),
-            what: object.text("what")?.to_owned(),
-            rival: object.text("rival")?.to_owned(),
+            row: object.row,
+            what: object.what,
+            rival: object.rival,
             ratio,
             target,
             verdict,
