@@ -84,9 +84,8 @@ fn chart_of_a_trial_run_or_of_other_text_is_refused() {
     let refused = |text: &str| chart::draw(text).expect_err("no chart");
     assert_eq!(refused(&format!("[{}]", line("C1", "3", "3", "tried out"))), "the figures of --test have no meaning");
     assert_eq!(refused("[]"), "no line with a ratio and a target");
-    assert_eq!(refused("row what ours"), "expected '[' at byte 0");
-    assert_eq!(refused(r#"[{"row": tru}]"#), "expected a value at byte 9");
-    assert_eq!(refused(r#"[{"row": "C1""#), "expected '}' at byte 13");
+    assert_eq!(refused("row what ours"), "expected value at line 1 column 1");
+    assert!(refused(r#"[{"row": "C1"}]"#).starts_with("missing field"));
 }
 
 #[test]
