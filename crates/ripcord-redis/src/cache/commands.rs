@@ -183,7 +183,7 @@ pub(super) async fn current_token(shared: &Shared, name: &str) -> Result<String,
 
 /// Removes all keys of the cache, then tells the other processes.
 ///
-/// The leases are removed first. So a load that has begun earlier cannot store its value after the scan of the values.
+/// The leases are removed first, so a load that began before the removal cannot store its value after the values were removed.
 pub(super) async fn clear(shared: &Shared, names: &Names, event: &str) -> Result<(), Error> {
     let mut masters = limited(shared, shared.connect_to_masters()).await?;
     for pattern in names.patterns() {
