@@ -83,7 +83,7 @@ impl TrustPolicy {
     }
 
     /// Returns whether `asked`, the time left in the client's deadline header, is longer than the
-    /// [maximum](TrustPolicy::with_max_timeout).
+    /// [maximum](TrustPolicy::with_max_timeout). Returns `false` if there is no maximum.
     pub fn is_clamped(&self, asked: Duration) -> bool {
         self.max_timeout.is_some_and(|max| asked > max)
     }

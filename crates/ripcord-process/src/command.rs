@@ -60,9 +60,9 @@ use crate::tree::{MARK, Scope, Tree};
 /// 2. When the command itself has exited, its remaining processes outside of the group receive `SIGTERM`.
 /// 3. After the [grace period](Command::grace), all remaining processes of the command receive `SIGKILL`.
 /// 4. When no process of the command is left, `output`, `status` or [`Child::wait`] returns an [`Error`]. If a process is still
-///    left 5 seconds after `SIGKILL`, they return then. The `Error` contains the error of the context and, for `output`, the output
-///    that the command wrote before its end. If the command itself is still left, it contains an [`io_error`](Error::io_error)
-///    instead.
+///    left 5 seconds after `SIGKILL`, they return anyway. The `Error` contains the error of the context and, for `output`, the
+///    output that the command wrote before its end. If the command itself is still left, the `Error` contains an
+///    [`io_error`](Error::io_error) instead.
 ///
 /// If the command exits before its context ends, the processes that it left running receive `SIGTERM` immediately, and `SIGKILL`
 /// after the grace period.
@@ -74,7 +74,7 @@ use crate::tree::{MARK, Scope, Tree};
 /// * every process whose environment contains the command's mark, a unique text that `Command` adds to the variable
 ///   `RIPCORD_COMMAND`
 ///
-/// By the mark, this crate finds daemons that have left the process group and are no longer descendants of the command.
+/// The mark lets this crate find daemons that have left the process group and are no longer descendants of the command.
 ///
 /// Two kinds of processes outside of the process group can escape, unless [`adopt_orphans`](Command::adopt_orphans) is set:
 ///
@@ -88,9 +88,9 @@ use crate::tree::{MARK, Scope, Tree};
 /// # The command's environment
 ///
 /// The command gets the deadline, the trace and the baggage of its context in environment variables.
-/// [`Context::from_env`](crate::FromEnv::from_env) lists these variables and reads them in the child process. If the context has no
-/// deadline, for example, the command does not inherit the variable for the deadline from this process. If you set or remove one of
-/// these variables with [`env`](Command::env) or [`env_remove`](Command::env_remove), it is not changed.
+/// [`Context::from_env`](crate::FromEnv::from_env) lists these variables and reads them in the child process. If the context lacks
+/// one of these, its variable is removed, so that the command does not inherit it from this process. If you set or remove one of
+/// these variables with [`env`](Command::env) or [`env_remove`](Command::env_remove), your change counts instead.
 ///
 /// As with [`std::process::Command`], `SIGPIPE` has the default disposition in the command, and signals that this process ignores
 /// stay ignored. The command inherits the signal mask of the thread that starts it.

@@ -116,7 +116,7 @@ impl Error {
     /// started.
     ///
     /// Such a command had no effect, except if this process has no file descriptor left for the command's pipes. In this case, the
-    /// program may have run for a moment before it received `SIGKILL`.
+    /// program may have run until it received `SIGKILL`.
     pub fn is_not_started(&self) -> bool {
         matches!(self.0.kind, Kind::NotStarted(_) | Kind::Start(_))
     }

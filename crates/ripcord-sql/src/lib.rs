@@ -1,8 +1,7 @@
 //! Connection pools for Postgres and SQLite whose operations end with a [`ripcord::Context`].
 //!
 //! When the context of an operation ends, at its deadline or by a cancel, the statement is stopped in the database. The connection
-//! returns to its pool only when no statement runs on it and no transaction is open. The next operation never gets the remains of
-//! an earlier one.
+//! returns to its pool only when no statement runs on it and no transaction is open.
 //!
 //! The guide in `docs/guide` of the repository has a chapter about SQL.
 //!

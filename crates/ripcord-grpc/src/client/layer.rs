@@ -68,7 +68,7 @@ impl ClientLayer {
         ClientLayer { http: client::ClientLayer::new().dialect(Dialect::GrpcTimeout), settings: Settings::default() }
     }
 
-    /// Sets which members of its context's [`Baggage`](ripcord_http::trace_context::Baggage) each call sends. Default: none.
+    /// Sets which members of the context's [`Baggage`](ripcord_http::trace_context::Baggage) are sent. Default: none.
     pub fn baggage(mut self, filter: BaggageFilter) -> Self {
         self.http = self.http.baggage(filter);
         self

@@ -58,8 +58,8 @@ pub fn decode(value: &[u8]) -> Result<Duration, Malformed> {
 
 /// Returns the value of the header `grpc-timeout`. `left` is the time left until the deadline. Returns `None` if `left` is zero.
 ///
-/// The value is a number and a unit. The unit is the shortest one for which the number has at most 8 digits. The number is rounded
-/// down. The maximum is 99,999,999 hours, and a longer time becomes the maximum.
+/// The value is a number and a unit, from `n` (nanoseconds) to `H` (hours). The unit is the shortest one for which the number has
+/// at most 8 digits. The number is rounded down. The maximum is 99,999,999 hours, and a longer time becomes the maximum.
 pub fn encode(left: Duration) -> Option<Encoded> {
     if left.is_zero() {
         return None;

@@ -154,10 +154,11 @@ impl Inspector {
         ctx.with_value(held)
     }
 
-    /// Shows the state of a part of the program on the page, for example the mode of a limiter. `name` is the name of the part.
+    /// Shows the state of a part of the program on the page, for example the mode of a limiter. `name` is the name of the part, and
+    /// `read` returns its state.
     ///
-    /// `read` is called for each snapshot, while no lock is held. It must not block. It replaces an earlier function with the same
-    /// name.
+    /// `read` is called for each snapshot, so it must not block. If you call this method again with the same name, the new `read`
+    /// replaces the old one.
     ///
     /// ```
     /// use std::sync::Arc;

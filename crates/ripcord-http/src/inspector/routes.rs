@@ -74,9 +74,9 @@ impl Inspector {
     }
 
     /// Returns `router` with the [access rules](super) and the security headers of the inspector, for other pages that only an
-    /// operator may see. Everyone who may open the inspector may open these pages, with the same token.
+    /// operator may see. Everyone with access to the inspector also has access to these pages, with the same token.
     ///
-    /// The rules apply to the routes that `router` has when it is passed.
+    /// The rules do not apply to routes that you add to the returned router.
     ///
     /// ```
     /// use axum::{Router, routing::get};

@@ -60,10 +60,10 @@ pub struct Detached {
 }
 
 impl Detached {
-    /// Returns a future that runs `future` and returns its result. The guard is dropped with the returned future, after `future`.
+    /// Returns a future that runs `future` and returns its result. The returned future holds the guard until it is dropped.
     ///
     /// Spawn the returned future as a task, because a server drops the handler when the client disconnects. A task drops its
-    /// future, and here the guard, as soon as the future has completed.
+    /// future, and with it the guard, as soon as the future has completed.
     pub fn run<F: Future>(self, future: F) -> RunDetached<F> {
         RunDetached { future, detached: self }
     }

@@ -45,7 +45,7 @@ use super::{grpc, outcome::is_client_disconnected, settings::Statuses};
 /// | a rate limiter refused the call | 429 |
 /// | a circuit breaker refused the call, or the backend of a rate limiter is unavailable | 503, with `Retry-After` |
 /// | another policy refused the call, such as a full bulkhead or worker pool | 503 |
-/// | a policy gave up because the deadline was too near | 504 |
+/// | a policy gave up because its wait would end after the deadline | 504 |
 /// | the call failed with its own error or panicked | 500 |
 ///
 /// A [`GroupError`] converts like the error of the failed task, if that error is an `Ended`, a [`ripcord::Error`] or a
@@ -118,7 +118,7 @@ impl Ended {
     ///
     /// | error | code |
     /// |---|---|
-    /// | the context ended at its deadline, or a policy gave up because the deadline was too near | 4, `DEADLINE_EXCEEDED` |
+    /// | the context ended at its deadline, or a policy gave up because its wait would end after the deadline | 4, `DEADLINE_EXCEEDED` |
     /// | the context was canceled | 1, `CANCELLED` |
     /// | a rate limiter refused the call | 8, `RESOURCE_EXHAUSTED` |
     /// | another policy refused the call, or an attempt of a retry exceeded its own timeout | 14, `UNAVAILABLE` |

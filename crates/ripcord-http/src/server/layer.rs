@@ -236,8 +236,8 @@ impl ContextLayer {
     /// Sets whether a [trusted](ContextLayer::trust) client can send the cause with which it cancels a request. Default: `false`.
     /// With `false`, the server only sees that the client has disconnected.
     ///
-    /// A client with a [`CauseLayer`](crate::client::CauseLayer) sends the cause in a separate `OPTIONS` request. This layer
-    /// responds to the `OPTIONS` request itself. The `OPTIONS` request does not reach a handler or
+    /// A client with a [`CauseLayer`](crate::client::CauseLayer) sends the cause in a separate `OPTIONS` request. If the client is
+    /// trusted, this layer responds to the `OPTIONS` request itself. The request then does not reach a handler or
     /// [`on_end`](ContextLayer::on_end), and is not counted.
     ///
     /// The context of the canceled request ends with the cause [`ClientCanceled`](super::ClientCanceled), which contains the

@@ -31,7 +31,7 @@ const SYSTEM: &str = "postgresql";
 /// documentation](super) describes the details.
 ///
 /// Each connection prepares a statement at its first use and keeps up to 256 prepared statements. Before it keeps another
-/// statement, it closes all of them. Use a pool inside a tokio runtime with I/O and time enabled.
+/// statement, it closes all 256. Use a pool inside a tokio runtime with I/O and time enabled.
 ///
 /// ```no_run
 /// use std::time::Duration;

@@ -218,7 +218,7 @@ impl Transaction {
     /// Rolls back the transaction, and waits for the server. If the transaction was already rolled back, returns `Ok`.
     ///
     /// If a row stream or a COPY of the transaction is still open, returns `Ok` without waiting. The transaction is rolled back
-    /// when the stream is dropped.
+    /// when the stream or the COPY is dropped.
     ///
     /// # Errors
     ///
