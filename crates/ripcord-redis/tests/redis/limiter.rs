@@ -188,30 +188,54 @@ pub(crate) fn idle_bucket_expires_when_it_is_full() {
 }
 
 pub(crate) fn random_operations_end_as_in_one_process() {
-    let (_server, one, two) = pair(SLOW, 5);
+    random_operations(Random::new().next_u64());
+}
+
+pub(crate) fn token_returned_by_another_client_ends_no_denial() {
+    let (_server, one, two) = pair(SLOW, 2);
+    assert!(one.allow());
+    let promised = one.reserve_n(2).expect("within the burst");
+    assert!(!two.allow() && promised.cancel());
+    assert!(!two.allow(), "a round trip would tell this client of the token");
+    assert!(one.allow(), "the client that returned the token knows");
+}
+
+/// Compares two clients with a limiter of one process.
+fn random_operations(seed: u64) {
+    let server = Server::start();
+    let clients = [(); 2].map(|()| limiter(&client(&server), SLOW, 5, OnOutage::Closed));
     let expected = RateLimiter::new(SLOW, 5).expect("valid settings");
-    let random = Random::new();
+    let random = Random::seeded(seed);
     let mut held: Vec<(Reservation, Reservation)> = Vec::new();
     for step in 0..500 {
-        let (number, limiter) = (random.next_u64(), if step % 2 == 0 { &one } else { &two });
+        let (number, (limiter, backend)) = (random.next_u64(), &clients[step % 2]);
         let tokens = 1 + (number >> 8) as u32 % 3;
         match number % 4 {
-            0 => assert_eq!(limiter.allow_n(tokens), expected.allow_n(tokens), "step {step}"),
+            0 => {
+                let saved = backend.stats().saved;
+                let is_allowed = limiter.allow_n(tokens);
+                if backend.stats().saved > saved {
+                    // This client does not know of the tokens that the other has returned since the denial.
+                    assert!(!is_allowed, "seed {seed}, step {step}");
+                } else {
+                    assert_eq!(is_allowed, expected.allow_n(tokens), "seed {seed}, step {step}");
+                }
+            }
             1 if !held.is_empty() => {
                 let (ours, theirs) = held.swap_remove((number >> 16) as usize % held.len());
-                assert_eq!(ours.cancel(), theirs.cancel(), "step {step}");
+                assert_eq!(ours.cancel(), theirs.cancel(), "seed {seed}, step {step}");
             }
             // Fewer reservations than cancels, so that the queue becomes empty again.
             2 if held.len() < 8 => {
                 let reserve = |limiter: &RateLimiter| limiter.reserve_n(tokens).expect("within the burst");
                 let (ours, theirs) = (reserve(limiter), reserve(&expected));
                 let hours = |delay: Duration| (delay.as_secs_f64() / HOUR.as_secs_f64()).round();
-                assert_eq!(hours(ours.delay()), hours(theirs.delay()), "step {step}");
+                assert_eq!(hours(ours.delay()), hours(theirs.delay()), "seed {seed}, step {step}");
                 held.push((ours, theirs));
             }
             _ => {
                 let (ours, theirs) = (limiter.tokens(), expected.tokens());
-                assert!((ours - theirs).abs() < 0.1, "step {step}: {ours} and {theirs} tokens");
+                assert!((ours - theirs).abs() < 0.1, "seed {seed}, step {step}: {ours} and {theirs} tokens");
             }
         }
     }

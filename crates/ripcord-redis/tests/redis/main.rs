@@ -139,6 +139,7 @@ fn main() -> ExitCode {
             wait_dropped_before_the_answer_returns_its_token,
             denied_key_costs_no_command_until_its_tokens_come,
             idle_bucket_expires_when_it_is_full,
+            token_returned_by_another_client_ends_no_denial,
             random_operations_end_as_in_one_process,
             token_of_a_call_that_a_stack_does_not_send_returns,
             synchronous_calls_work_inside_a_current_thread_runtime,

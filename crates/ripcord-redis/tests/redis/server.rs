@@ -12,9 +12,11 @@ use ripcord_redis::{Client, ClientBuilder};
 /// Time limit of a condition that holds soon.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Returns whether a server can be started here.
+/// Returns whether the tests can start servers. The environment variable `RIPCORD_WITHOUT_SERVERS` forbids it, so that a run of all
+/// tests need not repeat what `scripts/redis` runs.
 pub(crate) fn is_installed() -> bool {
-    Command::new("redis-server").arg("--version").output().is_ok_and(|output| output.status.success())
+    std::env::var_os("RIPCORD_WITHOUT_SERVERS").is_none()
+        && Command::new("redis-server").arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
 /// Polls until `condition` holds. Another process makes it hold, so no event in this process announces it.
