@@ -64,10 +64,11 @@ impl Error {
         }
     }
 
-    /// Returns whether the operation failed because Redis could not be reached, did not answer within the
-    /// [`timeout`](crate::ClientBuilder::timeout), or answered that it cannot serve commands, such as `CLUSTERDOWN`, or that it
-    /// refuses all writes, such as `MISCONF`. If the connection was lost before the answer came, or the answer was late, the
-    /// operation may have taken effect.
+    /// Returns whether the operation failed because Redis could not be reached or did not answer within the
+    /// [`timeout`](crate::ClientBuilder::timeout). The result is also `true` for an answer by which Redis says that it cannot serve
+    /// commands, such as `CLUSTERDOWN`, or refuses all writes, such as `MISCONF`.
+    ///
+    /// If the connection was lost before the answer came, or the answer was late, the operation may have taken effect.
     pub fn is_unavailable(&self) -> bool {
         matches!(self.0.kind, Kind::Unavailable { .. })
     }

@@ -98,8 +98,9 @@ const MIN_LEASE: Duration = Duration::from_millis(10);
 /// Inserts and removals are sent after the outage, unless the cache is dropped or the process ends before. If more than 10,000 keys
 /// were changed during the outage, all keys of the cache are removed from Redis instead.
 ///
-/// If Redis refuses a change, for example because the user has no permission, the process sends the change again, and until Redis
-/// accepts it, loads the key for itself.
+/// If Redis refuses to store an inserted value, for example because the user has no permission, the process removes the key from
+/// Redis instead. A refused removal is sent again every 100 ms. Until Redis accepts it, the process loads the key for itself. If
+/// Redis refuses to store the value of a load, the value is not sent again.
 ///
 /// A server that stops answering is noticed after at most the sum of [`retry_every`](crate::ClientBuilder::retry_every) and
 /// [`timeout`](crate::ClientBuilder::timeout). Until then, a process may return values that another process has changed, but no

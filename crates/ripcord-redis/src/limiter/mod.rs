@@ -7,8 +7,8 @@
 //! 3. A claim whose caller has left is completed on the client's thread, and its tokens are returned. A refund is sent only once,
 //!    so it returns no tokens twice.
 //! 4. A promise subscribes to changes before its claim is sent, so it misses no change after the claim.
-//! 5. A denial is recorded only if no setting was changed and no token was returned since the claim was sent. So a denied key is not
-//!    denied any more when this process knows of a reason to ask again.
+//! 5. A denial is recorded only if no setting was changed and no token was returned since the claim was sent. So a denied key is
+//!    not denied any more when this process knows of a reason to ask again.
 
 mod backend;
 mod denied;
@@ -75,8 +75,8 @@ use shared::Shared;
 /// before the last writes were copied to the replica, the last tokens may be granted a second time.
 ///
 /// If Redis denies a request, this process remembers the key, the number of tokens and the time at which they will be available,
-/// for up to 10,000 keys. A later request for at least as many tokens that cannot wait until this time is denied without a round
-/// trip, even if another machine has returned tokens in the meantime.
+/// for up to 10,000 keys. Before this time, a request for as many tokens or more is denied without a round trip if it cannot
+/// wait until this time. This is so even if another machine has returned tokens in the meantime.
 ///
 /// # Memory
 ///

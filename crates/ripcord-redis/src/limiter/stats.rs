@@ -42,8 +42,8 @@ pub struct LimiterStats {
     pub closed: u64,
     /// Decisions of this process in the mode [`Local`](Mode::Local).
     pub local: u64,
-    /// Requests denied without a command, because Redis has denied an earlier request for the key and for at most as many tokens,
-    /// and these tokens are not available yet.
+    /// Requests denied without a command. Redis had already denied the same number of tokens or fewer for the key, and these
+    /// tokens were not available yet.
     pub saved: u64,
     /// Keys for which requests are denied without a command: a gauge.
     pub denied_keys: usize,

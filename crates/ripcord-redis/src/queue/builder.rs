@@ -49,8 +49,8 @@ impl<J> QueueBuilder<J> {
         self
     }
 
-    /// Sets the number of workers that may lose a job one after another before the job becomes a dead letter. A worker loses a job
-    /// when its process dies, or when it is paused or cannot reach Redis for longer than the [`lease`](Self::lease). So a job that
+    /// Sets how many workers must lose a job, one after another, before the job becomes a dead letter. A worker loses a job when
+    /// its process dies, or when it is paused or cannot reach Redis for longer than the [`lease`](Self::lease). So a job that
     /// crashes its workers does not run forever. At least 1. Default: 5.
     pub fn max_deliveries(mut self, deliveries: u32) -> Self {
         self.max_deliveries = deliveries;

@@ -40,7 +40,7 @@ pub enum DeadReason {
     /// The deadline of the job passed before the job started or while it ran. A waiting job becomes a dead letter when a worker
     /// finds that its deadline has passed.
     Deadline,
-    /// Too many workers lost the job: see [`max_deliveries`](crate::QueueBuilder::max_deliveries).
+    /// As many workers lost the job as [`max_deliveries`](crate::QueueBuilder::max_deliveries) sets, by default 5.
     Deliveries,
     /// The job's JSON cannot be read as the job type of the worker's [`Queue`].
     Malformed,

@@ -117,7 +117,8 @@ const BATCH: usize = 200;
 ///
 /// * Its deadline has passed before it starts.
 /// * Its JSON cannot be read as a `J`.
-/// * Too many workers died while they ran it ([`max_deliveries`](QueueBuilder::max_deliveries)).
+/// * As many workers lost it, one after another, as [`max_deliveries`](QueueBuilder::max_deliveries) sets, by default 5. A worker
+///   loses a job, for example, when it dies.
 ///
 /// # Deadline and trace
 ///
