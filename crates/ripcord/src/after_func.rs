@@ -42,7 +42,8 @@ impl Context {
     /// registered.
     ///
     /// At most 256 functions run at the same time in one process. Further functions wait in a queue, so a function that
-    /// blocks delays them. If no thread can be started, the function runs on the thread that ends the context.
+    /// blocks delays them. If no background thread is running and none can be started, the function runs on the thread
+    /// that ends the context.
     ///
     /// # Memory
     ///

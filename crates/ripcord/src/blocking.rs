@@ -100,8 +100,8 @@ impl Context {
 /// Use this function to call async code from a plain thread. Do not call it from async code, because it would block the
 /// executor's thread.
 ///
-/// The futures of this crate need no runtime. A future that uses a runtime's timers or I/O, such as a future of tokio,
-/// needs that runtime: enter the runtime on this thread, or run it on another thread.
+/// The futures of this crate need no runtime. A future that uses the timers or the I/O of a runtime needs that runtime.
+/// For a future of tokio, call `block_on` of tokio's `Runtime` instead.
 ///
 /// # Panics
 ///

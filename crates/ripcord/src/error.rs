@@ -274,8 +274,8 @@ impl From<Error> for io::Error {
     }
 }
 
-/// Describes where a context was canceled, or where a deadline was set: the line of code, the context's name, and the
-/// timeout or the time since the cancel.
+/// Describes where a context was canceled, or where its deadline or idle timeout was set: the line of code, the context's
+/// name, and the timeout or the time since the cancel.
 ///
 /// [`Error::origin`] returns the origin of an error. [`Context::deadline_origin`](crate::Context::deadline_origin)
 /// returns the origin of a deadline. An `Origin` owns its data and does not keep the context alive.

@@ -3,7 +3,8 @@
 //!
 //! The crate works with any executor and with plain threads.
 //!
-//! The guide in `docs/guide` of the repository has a chapter for each task, and tables for programs in Go and with `CancellationToken`.
+//! The guide in `docs/guide` of the repository has a chapter for each task, and tables for users of Go's `context`
+//! and of `CancellationToken`.
 //!
 //! # Usage
 //!

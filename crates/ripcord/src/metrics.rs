@@ -21,8 +21,8 @@ const TASK_OVERRUN: &str = "ripcord_task_overrun_seconds";
 
 /// Registers the help texts of this crate's metrics with the recorder of the crate `metrics`.
 ///
-/// Call this function once, after the recorder was installed. Without a recorder, nothing is recorded. With the feature
-/// `metrics`, this crate records:
+/// Call this function once, after the recorder was installed. The call is optional: without it, the metrics have no help
+/// texts. Without a recorder, nothing is recorded. With the feature `metrics`, this crate records:
 ///
 /// | metric | type | labels | meaning |
 /// |---|---|---|---|

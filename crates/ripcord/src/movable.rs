@@ -39,8 +39,8 @@ impl MovableDeadline {
     ///
     /// A `deadline` in the past ends the context immediately. A `deadline` more than 292 years away removes the deadline.
     ///
-    /// Moving the deadline later is cheap: the call takes no lock. Moving the deadline earlier may take as long as a
-    /// call of [`Canceler::cancel`](crate::Canceler::cancel).
+    /// Moving the deadline later is cheap: the call takes no lock. Moving the deadline earlier takes a lock. A call that
+    /// ends the context also wakes the waiters, like [`Canceler::cancel`](crate::Canceler::cancel).
     ///
     /// ```
     /// use std::time::{Duration, Instant};

@@ -56,7 +56,7 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// Returns an error if the system does not install the signal handler or does not start the thread that listens for
+    /// Returns an error if the system cannot install the signal handler, or cannot start the thread that listens for
     /// signals.
     ///
     /// ```

@@ -96,16 +96,16 @@ impl ManualTime {
         ManualTime(manual)
     }
 
-    /// Advances the clock by `duration`. Ends all contexts on this clock whose deadlines are not later than the new time,
-    /// in the order of the deadlines.
+    /// Advances the clock by `duration`. Ends all contexts whose deadlines this clock reaches, in the order of the
+    /// deadlines.
     ///
     /// The calling thread calls the wakers of the futures that wait for these contexts, and of the sleeps that are over.
     /// While a waker runs, the clock shows the time of the deadline. This method does not poll the futures: on a
     /// single-threaded runtime, they are polled after it has returned, when the clock shows the new time. A task that
     /// sleeps twice in a row then needs two calls of this method.
     ///
-    /// If a waker or another thread sets a deadline during the call, and the deadline is not later than the new time, it
-    /// has also passed when this method returns.
+    /// If a waker or another thread sets a deadline at or before the new time during the call, it has also passed when this
+    /// method returns.
     ///
     /// A waker may call this method. If several threads call this method at the same time, the clock advances by the sum of
     /// their durations. The clock advances by at most 292 years in total.
@@ -141,9 +141,9 @@ impl ManualTime {
         true
     }
 
-    /// Returns the number of active timers. A sleep in progress has one timer. A deadline, an idle timeout and a
-    /// running grace period each have one timer, as soon as code waits for the end of their context or of a context
-    /// derived from it. A sleep counts as such a wait.
+    /// Returns the number of active timers. A sleep in progress has one timer. A deadline, an idle timeout or a
+    /// running grace period has one timer once code has waited for the end of its context or of a context derived from
+    /// it. A sleep counts as such a wait.
     ///
     /// A timer stays active until it expires or its context is dropped. Neither a cancel of the context nor the drop of
     /// a future that waits for the context's end removes the timer. Dropping a [`Sleep`](crate::Sleep) removes the

@@ -20,7 +20,8 @@ impl Clock {
     ///
     /// One background thread per process wakes the futures that wait for deadlines, and starts the functions of
     /// [`after_func`](crate::Context::after_func) at deadlines. The thread is started when a future or a function first
-    /// waits for a deadline. If the system cannot start the thread, the next wait for a deadline tries again.
+    /// waits for a deadline. If the system cannot start the thread, deadlines wake no future. The next wait for a
+    /// deadline tries again.
     ///
     /// After a `fork`, the child process does not have this thread. In the child process, methods such as
     /// [`is_done`](crate::Context::is_done) and blocking waits such as [`wait`](crate::Context::wait) still notice

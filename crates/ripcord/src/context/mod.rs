@@ -20,8 +20,7 @@ use crate::value::Value;
 /// Carries a deadline, a cancellation signal and request-scoped values through a chain of calls. Go's `context.Context`.
 ///
 /// [`Context::background`] creates the first context of a program. Every `with_*` method derives a new context, called a
-/// child, from its parent. Pass a context as the first argument, `ctx: &Context`, to every function that may block or
-/// fail.
+/// child, from its parent. Pass a context as the first argument, `ctx: &Context`, to every function that waits.
 ///
 /// A context *ends* once: when it is canceled, when its deadline passes, when its
 /// [idle timeout](Context::with_idle_timeout) expires, or when its parent ends. The end of a context also ends the

@@ -145,11 +145,11 @@ impl Context {
     ///
     /// This method is for code that has the context but not the [`IdleTimeout`]. The search for an idle timeout stops
     /// at a context from [`without_cancel`](Context::without_cancel) or [`shielded`](Context::shielded). At a
-    /// [merged](Context::merge) context, the search continues in both contexts that were merged, and the nearest idle
-    /// timeout in each of them is restarted.
+    /// [merged](Context::merge) context, the search continues in both merged contexts, and restarts the nearest idle
+    /// timeout of each.
     ///
-    /// Returns `false` if the search finds no idle timeout, or if the context with the idle timeout has already ended.
-    /// Also returns `false` if the search finds several idle timeouts, and at least one of their contexts has ended.
+    /// Returns `false` if the search finds no idle timeout, or if the context of at least one found idle timeout has
+    /// ended. The other found timeouts are restarted.
     ///
     /// ```
     /// use std::time::Duration;

@@ -31,7 +31,7 @@ pub enum Join {
     /// cancels no task.
     ///
     /// If no task succeeds, [`Group::wait`] resumes the first panic. If no task panicked either, it returns the last
-    /// error. Errors of the tasks' context count only if there is no other error.
+    /// error. An error that only reports the end of the tasks' context is returned only if there is no other error.
     First,
 }
 

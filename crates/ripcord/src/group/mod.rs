@@ -90,8 +90,8 @@ impl Group {
     /// Creates a group that spawns its tasks on the current tokio runtime. Returns the group and the tasks' context, which
     /// is a child of `ctx`.
     ///
-    /// The tasks' context ends when `ctx` ends, when the first task fails or panics, and when [`wait`](Group::wait)
-    /// returns. If a task is added outside of a runtime, it never runs, and its result is an error.
+    /// The tasks' context ends when `ctx` ends, when the first task fails or panics, when [`wait`](Group::wait) returns,
+    /// or when the group is dropped. If a task is added outside of a runtime, it never runs, and its result is an error.
     #[cfg(feature = "tokio")]
     #[doc(alias = "errgroup.WithContext")]
     #[track_caller]
@@ -105,8 +105,8 @@ impl Group {
     /// `execute` must start the task on a thread or an executor, which polls the task until it is ready. If the task is
     /// dropped before it is ready, its result is an error.
     ///
-    /// The tasks' context ends when `ctx` ends, when the first task fails or panics, and when [`wait`](Group::wait)
-    /// returns.
+    /// The tasks' context ends when `ctx` ends, when the first task fails or panics, when [`wait`](Group::wait) returns,
+    /// or when the group is dropped.
     ///
     /// ```
     /// use ripcord::{Context, Error, Group};

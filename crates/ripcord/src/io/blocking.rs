@@ -75,7 +75,8 @@ impl Context {
     /// Each read or write that transfers bytes records [`progress`](Context::progress), so an
     /// [idle timeout](Context::with_idle_timeout) ends the context only when the transfer stalls.
     ///
-    /// To connect, pass [`remaining`](Context::remaining) to [`TcpStream::connect_timeout`](std::net::TcpStream::connect_timeout).
+    /// To connect before the context's deadline, pass [`remaining`](Context::remaining) to
+    /// [`TcpStream::connect_timeout`](std::net::TcpStream::connect_timeout). A cancel does not end this call.
     ///
     /// ```
     /// use std::io::{Read, Write};

@@ -28,8 +28,8 @@ pin_project! {
     ///
     /// # Cancel safety
     ///
-    /// A read or write is as cancel safe as the same operation of the stream. A call that returns the context's error has
-    /// transferred no bytes.
+    /// A read or write is as cancel safe as the same operation of the stream. A `read` or `write` that returns the context's
+    /// error has transferred no bytes. A `read_exact` or `write_all` may have transferred some of its bytes.
     pub struct Io<S> {
         #[pin]
         stream: S,

@@ -98,10 +98,12 @@ impl ShutdownBuilder {
     /// and the timeout `limit`. `run` returns a future with the output `()` or `Result<(), E>`, where `E` converts into
     /// a [`Cause`](crate::Cause).
     ///
-    /// If the future is not ready after `limit`, or when the root context ends, the future is dropped. If no time is left when
-    /// the phase should start, for example because the [total](ShutdownBuilder::total) limit is over, `run` is not
-    /// called. The [report](crate::Report) contains the outcome of each phase. The shutdown continues with the next
-    /// phase even if a phase fails, panics or exceeds its limit.
+    /// The future is dropped if it is not ready after `limit`, when the [total](ShutdownBuilder::total) limit is over, or
+    /// when the root context ends. `run` is not called if `limit` is zero, or if the total limit is over or the root
+    /// context has ended when the phase should start. A `limit` of [`Duration::MAX`] sets no limit.
+    ///
+    /// The shutdown continues with the next phase even if a phase fails, panics or exceeds its limit. The
+    /// [report](crate::Report) contains the outcome of each phase.
     ///
     /// A future that blocks its thread cannot be dropped. In this case, the shutdown continues one second after the
     /// limit, and [`Report::left`](crate::Report::left) contains the phase. On a single-threaded runtime, such a future

@@ -68,7 +68,7 @@ pub use report::{DrainEnded, PhaseOutcome, PhaseReport, Report};
 /// The shutdown has four steps:
 ///
 /// 1. **Stop request.** The shutdown starts with a call of [`begin`](Shutdown::begin) or with a
-///    [signal](Shutdown::on_signals). From this moment, all contexts derived from `context` are
+///    [signal](Shutdown::on_signals). From then on, all contexts derived from `context` are
 ///    [draining](Context::is_draining), but no work is canceled yet.
 /// 2. **Drain.** The drain ends when no work is in flight, or when the [drain time](ShutdownBuilder::drain) or the
 ///    [total](ShutdownBuilder::total) time is over. At the end of the drain, `context` is canceled with the cause [`DrainEnded`].
@@ -205,7 +205,7 @@ impl Shutdown {
 
     /// Returns the context of all work. Derive the contexts of requests, jobs and connections from it.
     ///
-    /// A call of [`begin`](Shutdown::begin) and a [signal](Shutdown::on_signals) do not end this context. It is canceled
+    /// Neither [`begin`](Shutdown::begin) nor a [signal](Shutdown::on_signals) ends this context. It is canceled
     /// with the cause [`DrainEnded`] when the drain ends: when no work is in flight, or when the
     /// [drain time](ShutdownBuilder::drain) or the [total](ShutdownBuilder::total) time is over. It also ends when the
     /// [root context](ShutdownBuilder::context) ends. A context that is derived after its end has already ended.
@@ -262,7 +262,7 @@ impl Shutdown {
     ///
     /// # Errors
     ///
-    /// Returns an error if the system does not install the signal handler or does not start the thread.
+    /// Returns an error if the system cannot install the signal handler or cannot start the thread.
     #[cfg(feature = "signals")]
     #[track_caller]
     pub fn on_signals(&self) -> std::io::Result<()> {

@@ -37,8 +37,8 @@ impl Report {
         &self.0.cause
     }
 
-    /// Returns the time from the [stop request](crate::Shutdown) to the end of the last phase, or to the end of the drain
-    /// if there are no phases. The clock of the [root context](crate::ShutdownBuilder::context) measures the time.
+    /// Returns the time from the [stop request](crate::Shutdown) until the shutdown has finished. The clock
+    /// of the [root context](crate::ShutdownBuilder::context) measures the time.
     pub fn elapsed(&self) -> Duration {
         self.0.elapsed
     }

@@ -23,7 +23,7 @@ impl Context {
     /// root of a new tree. Pass the returned context to the functions that the call uses: spans that they start, also in
     /// other tasks and threads, become children of the new span.
     ///
-    /// The guard is dropped, and the span ends, at a return, a `?`, a panic, or the abort of the task that holds the
+    /// The span ends when the guard is dropped: at a return, a `?`, a panic, or the abort of the task that holds the
     /// guard. If the returned context has ended before the span ends, the span also records the context's error. To
     /// record a timeout, set it before the span starts: a timeout that is set on the returned context ends only a child
     /// of the returned context.
@@ -104,12 +104,12 @@ impl Span {
 
     /// Returns a child of `ctx` in which the function `root` creates the roots of span trees on demand.
     ///
-    /// When a span starts under the returned context and no nearer context carries a span, `root` is called with the
-    /// context in which the span starts. The new span becomes a child of the span that `root` returns. If `root` returns
-    /// `None`, the new span is a root itself. If no nearer context carries a span, [`Context::span`] calls `root` too, and
-    /// returns its result.
+    /// `root` is called when a span starts under the returned context and has no parent there. `root` receives the context
+    /// in which the span starts. The new span becomes a child of the span that `root` returns. If `root` returns `None`, the
+    /// new span is a root itself. [`Context::span`] also calls `root` if it finds no span under the returned context, and
+    /// returns the result of `root`.
     ///
-    /// Use this function in a server, so that a request that starts no span needs no root span. As in the example, store
+    /// Use this function in a server: only a request that starts a span then gets a root span. As in the example, store
     /// the [`SpanGuard`] of the root in a value of the request's context. Do not start the root in the request's context
     /// itself: the guard would keep the context alive, and the context would keep the guard alive, which is a leak.
     ///
@@ -193,7 +193,7 @@ impl SpanBuilder {
     ///
     /// Spans above the limit are not recorded. [`Span::dropped`] returns their number.
     ///
-    /// Default: [`DEFAULT_LIMIT`](SpanBuilder::DEFAULT_LIMIT). The largest possible limit is 2^32 - 2.
+    /// Default: [`DEFAULT_LIMIT`](SpanBuilder::DEFAULT_LIMIT). A limit above 2^32 - 2 counts as 2^32 - 2.
     pub fn limit(self, limit: usize) -> Self {
         SpanBuilder { limit, ..self }
     }

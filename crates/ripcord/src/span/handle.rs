@@ -78,8 +78,8 @@ impl Span {
         self.snapshot().is_panicked()
     }
 
-    /// Returns the error of the span's context, if the context had ended when the span ended. Returns `None` while the
-    /// span has not ended.
+    /// Returns the error of the context that [`start_span`](crate::Context::start_span) returned with the span, if this
+    /// context had ended when the span ended. Returns `None` while the span has not ended.
     ///
     /// ```
     /// use std::time::Duration;

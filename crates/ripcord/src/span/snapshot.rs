@@ -62,8 +62,8 @@ impl SpanSnapshot {
         self.data.end.as_ref().is_some_and(|end| end.panicked)
     }
 
-    /// Returns the error of the span's context, if the context had ended when the span ended. Returns `None` if the span
-    /// had not ended at the moment of the copy.
+    /// Returns the error of the context that [`start_span`](crate::Context::start_span) returned with the span, if this
+    /// context had ended when the span ended. Returns `None` if the span had not ended at the moment of the copy.
     pub fn err(&self) -> Option<&Error> {
         self.data.end.as_ref()?.error.as_ref()
     }

@@ -50,7 +50,7 @@ impl Semaphore {
         self.size
     }
 
-    /// Returns the number of permits that are available: no [`Permit`] holds them.
+    /// Returns the number of permits that are available: no [`Permit`] holds them, and they are not reserved for a waiter.
     pub fn available(&self) -> u32 {
         u32::try_from(self.permits.available_permits()).unwrap_or(u32::MAX)
     }

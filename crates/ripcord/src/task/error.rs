@@ -31,8 +31,8 @@ pub enum TaskError {
     /// The task's context ended before the task had an output. The future of the task was dropped. The closure of a
     /// task from `Context::spawn_blocking` may still be running.
     ///
-    /// If a task is spawned outside of a tokio runtime, or if the runtime drops the task, the task's context is
-    /// canceled, so this variant is returned too.
+    /// This variant is also returned if the task was spawned outside of a tokio runtime, or if the runtime dropped the
+    /// task. In both cases, the task's context is canceled.
     Ended(Error),
     /// The task's future or closure panicked.
     Panicked(TaskPanic),
@@ -54,7 +54,7 @@ impl TaskError {
         self.context_error().is_some_and(Error::is_canceled)
     }
 
-    /// Returns whether the task has no output because a deadline or an idle timeout of its context passed.
+    /// Returns whether the task has no output because its context's deadline passed or idle timeout expired.
     pub fn is_deadline_exceeded(&self) -> bool {
         self.context_error().is_some_and(Error::is_deadline_exceeded)
     }

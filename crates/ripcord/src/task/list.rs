@@ -103,8 +103,8 @@ impl Tasks {
     /// Waits until the list is empty, or until `other` ends. The context `other` only limits the wait. The end of
     /// `other` has no effect on the tasks, unless their contexts were derived from `other`.
     ///
-    /// The wait includes tasks that start during the wait. If `other` has ended but the list is empty, the result is
-    /// `Ok`.
+    /// The wait includes tasks that start during the wait. If the list is empty, the result is `Ok`, even if `other`
+    /// has ended.
     ///
     /// # Errors
     ///

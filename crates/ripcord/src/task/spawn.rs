@@ -81,6 +81,7 @@ impl Context {
     /// `make` receives the task's context and returns the future. The future must notice the end of the context, for
     /// example with [`done`](Context::done), clean up, and return. If the future is not ready when the grace period is
     /// over, it is dropped, and awaiting the [`Task`] returns [`TaskError::Ended`].
+    /// [`run_with_grace`](Context::run_with_grace) describes the grace period.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
