@@ -5,8 +5,8 @@
 //! context ends, a policy stops waiting and makes no further attempt. The policy passes the context to the call, and the call
 //! must observe it: see [Running calls](#running-calls). Use a policy alone, or combine several policies in a [`Stack`].
 //!
-//! The guide in `docs/guide` of the repository has chapters about retry, breaker, cache, pool and limiter, and about migrating from other
-//! crates.
+//! The guide in `docs/guide` of the repository has chapters about retry, breaker, cache, pool and limiter, and about
+//! migrating from other crates.
 //!
 //! # Usage
 //!

@@ -200,9 +200,10 @@ impl<C> CircuitBreakerBuilder<C> {
     /// same time, the hook may see these changes in the wrong order. A panic of the hook goes to the caller of the method that
     /// changed the state, for example [`CircuitBreaker::run`].
     ///
-    /// The breaker has no timer, so a change that time causes runs the hook later: for the change to half-open, when the
-    /// first call after [`open_for`](Self::open_for) starts; for a probe that exceeds
-    /// [`half_open_timeout`](Self::half_open_timeout), when the next call starts or ends.
+    /// The breaker has no timer. So in these cases the hook runs later than the change:
+    ///
+    /// * The time [`open_for`](Self::open_for) ends: the hook runs when the next call starts.
+    /// * A probe exceeds its [`half_open_timeout`](Self::half_open_timeout): the hook runs when the next call starts or ends.
     pub fn on_state_change(mut self, hook: impl Fn(&Transition) + Send + Sync + 'static) -> Self {
         self.settings.on_state_change = Some(Arc::new(hook));
         self

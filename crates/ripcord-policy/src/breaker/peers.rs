@@ -11,17 +11,17 @@ use crate::panics::shielded;
 /// [`CircuitBreakerBuilder::shared`](super::CircuitBreakerBuilder::shared). The crate `ripcord-redis` has an implementation,
 /// `SharedBreaker`.
 ///
-/// When a breaker changes, an implementation calls [`take_announcement`](BreakerHandle::take_announcement) and sends the result to the
-/// other processes. When it receives an announcement of another process, it calls [`open_for`](BreakerHandle::open_for) or
-/// [`close`](BreakerHandle::close) for the breaker with the same name. All processes must receive the announcements for a name in
-/// the same order.
+/// When a breaker changes, an implementation calls [`take_announcement`](BreakerHandle::take_announcement) and sends the
+/// result to the other processes. When it receives an announcement of another process, it calls
+/// [`open_for`](BreakerHandle::open_for) or [`close`](BreakerHandle::close) for the breaker with the same name. All
+/// processes must receive the announcements for a name in the same order.
 pub trait SharedState: Send + Sync {
     /// Connects a breaker. The builder of the breaker calls this method once. `breaker` is the handle to the new breaker.
     ///
     /// Returns a function that the breaker calls each time it has opened or closed, and after each
     /// [`reset`](super::CircuitBreaker::reset), but not for changes by [`open_for`](BreakerHandle::open_for) and
-    /// [`close`](BreakerHandle::close). The function runs on the thread that changed the state, outside of all locks. It must neither
-    /// block nor panic. After each call of the function, the implementation must call
+    /// [`close`](BreakerHandle::close). The function runs on the thread that changed the state, outside of all locks. It
+    /// must neither block nor panic. After each call of the function, the implementation must call
     /// [`take_announcement`](BreakerHandle::take_announcement), in the function or later.
     fn connect(&self, breaker: BreakerHandle) -> Box<dyn Fn() + Send + Sync>;
 }
@@ -34,13 +34,13 @@ pub struct BreakerHandle {
     breaker: Weak<Shared>,
 }
 
-/// The state of a breaker that a [`SharedState`] sends to other processes. Returned by [`BreakerHandle::announcement`]. No variant
-/// will be added.
+/// The state of a breaker that a [`SharedState`] sends to other processes. Returned by [`BreakerHandle::announcement`]. This enum
+/// is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Announcement {
     /// The breaker is closed.
     Closed,
-    /// The breaker stays open for this time.
+    /// The breaker is open, and stays open for this time.
     Open(Duration),
 }
 
@@ -51,8 +51,9 @@ pub enum Followed {
     Changed,
     /// There was nothing to change.
     Unchanged,
-    /// The breaker changed nothing, because it has changed by itself and this was not announced yet. Call the method again after
-    /// [`take_announcement`](BreakerHandle::take_announcement), unless the announced change is the later one.
+    /// The breaker changed nothing, because a change of its own is not announced yet. Call
+    /// [`take_announcement`](BreakerHandle::take_announcement). If the change of the other process is the later one, call the
+    /// method again.
     Unannounced,
 }
 
@@ -77,10 +78,11 @@ impl BreakerHandle {
         self.breaker.upgrade()?.announcement()
     }
 
-    /// Returns the [`announcement`](Self::announcement) if the breaker has opened, closed or been reset by itself since the last call
-    /// of this method. Returns `None` otherwise.
+    /// Returns the [`announcement`](Self::announcement) if the breaker has opened, closed or been reset since the last call of this
+    /// method. Changes by [`open_for`](Self::open_for) and [`close`](Self::close) do not count. Returns `None` otherwise.
     ///
-    /// Until this method is called, the breaker follows no change of another process: that change came before its own.
+    /// Call this method after each such change. Until then, `open_for` and `close` change nothing and return
+    /// [`Followed::Unannounced`].
     pub fn take_announcement(&self) -> Option<Announcement> {
         self.breaker.upgrade()?.take_announcement()
     }
@@ -94,8 +96,8 @@ impl BreakerHandle {
         self.change(|breaker| breaker.open_by_peer(duration))
     }
 
-    /// Closes the breaker, because a breaker of another process has closed. Changes nothing if the breaker is already closed, or was
-    /// opened by [`force_open`](super::CircuitBreaker::force_open).
+    /// Closes the breaker, because a breaker of another process has closed. Changes nothing if the breaker is already
+    /// closed, or was opened by [`force_open`](super::CircuitBreaker::force_open).
     ///
     /// The hook [`on_state_change`](super::CircuitBreakerBuilder::on_state_change) runs on the thread of the caller. A panic of the
     /// hook is discarded.

@@ -23,9 +23,10 @@ use crate::semaphore::Semaphore;
 ///
 /// # How the limit changes
 ///
-/// The limit grows while the latency of the calls is close to the *unloaded latency*: the latency of calls while the service
-/// has little load. The limit shrinks when calls take longer or fail. The algorithm is a gradient limiter, like Envoy's
-/// adaptive concurrency. It is deterministic: the same calls at the same times give the same limits.
+/// The *unloaded latency* is the latency of calls while the service has little load. The limit grows while calls take about
+/// this long and more than half of the limit is in use. It shrinks when calls take longer or fail. The algorithm is a
+/// gradient limiter, like Envoy's adaptive concurrency. It is deterministic: the same calls at the same times give the same
+/// limits.
 ///
 /// The more calls of a [`window`](Self::window) fail, the more the limit shrinks. One window lowers it at most to about half.
 /// An attempt timeout is a failure. A call that never returns has no effect on the limit. So a [`Stack`](crate::Stack) with an

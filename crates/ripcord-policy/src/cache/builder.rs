@@ -91,8 +91,9 @@ where
     /// Sets the maximum number of entries or, with a [`weigher`](Self::weigher), their maximum total weight. Required.
     ///
     /// The capacity must be from 1 to 2^62 - 1. The cache never exceeds its capacity. A cache without a weigher and with a
-    /// capacity of at least 64 divides its entries between up to 32 parts. If one part is full, the cache evicts an entry of
-    /// this part although other parts have room.
+    /// capacity of at least 64 divides its entries between up to 32 parts of equal size. If one part is full, the cache
+    /// evicts an entry of this part although other parts have room. If the capacity is not a multiple of the number
+    /// of parts, up to 31 entries of it are not used.
     pub fn capacity(mut self, entries: u64) -> Self {
         self.capacity = Some(entries);
         self

@@ -37,7 +37,7 @@ where
     ///
     /// The load may fail because the caller that started it had too little time. So if the load returns an error after the
     /// deadline of this caller, the cache does not remember the error. A caller with a later deadline does not get the
-    /// error. This caller starts or joins a new load.
+    /// error: it starts or joins a new load.
     ///
     /// # The second level
     ///
@@ -49,9 +49,9 @@ where
     ///
     /// A *stale* value has expired, but the cache still returns it for the time set by
     /// [`stale_for`](super::CacheBuilder::stale_for). If the value is stale, this method returns it without waiting, and runs
-    /// `load` in the background, unless a load of the key is in flight or the cache still waits after a failed load, as
-    /// [`stale_for`](super::CacheBuilder::stale_for) describes. The deadline of the background load is the moment from which
-    /// the stale value is no longer returned.
+    /// `load` in the background. It does not run `load` if a load of the key is in flight, or during the pause after a failed
+    /// load that [`stale_for`](super::CacheBuilder::stale_for) describes. The deadline of the background load is the moment
+    /// from which the stale value is no longer returned.
     ///
     /// # Loads inside loads
     ///
@@ -165,8 +165,8 @@ where
     /// is the context of the load.
     ///
     /// Other callers get the old value until the load ends. If the load fails, the old value stays in the cache. If a load of
-    /// the key is in flight, this method waits for that load and does not call `load`. [`run`](Self::run) describes the
-    /// context, the deadline and the cancellation of the load.
+    /// the key is in flight, this method waits for that load. If that value came from the second level, it then
+    /// calls `load`. [`run`](Self::run) describes the context, the deadline and the cancellation of the load.
     ///
     /// # Errors
     ///

@@ -301,7 +301,7 @@ where
         Ok(())
     }
 
-    /// Waits until the second level has received all inserts and removals so far. Returns at once if the cache has no
+    /// Waits until the second level has received all inserts and removals made before the call. Returns at once if the cache has no
     /// [`second_level`](CacheBuilder::second_level).
     ///
     /// During an outage of the second level, this method waits for the end of the outage. When the program ends, writes that

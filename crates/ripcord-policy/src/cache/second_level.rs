@@ -48,9 +48,8 @@ pub trait SecondLevel<K, V>: Send + Sync + 'static {
     /// Finds the value of `key`, or gets the permission to load it. If another process loads the key, the future waits for the end
     /// of that load. `ctx` is the context of the load in this process. The cache drops the future when this context ends.
     ///
-    /// If `reload` is `true`, the value must not be a value that was stored before the call.
-    ///
-    /// The value must not be older than the last [`Write`] of this cache for the key.
+    /// If `reload` is `true`, the future must not return a value that was stored before the call. The value must not be
+    /// older than the last [`Write`] of this cache for the key.
     fn find<'a>(
         &'a self,
         ctx: &'a Context,

@@ -25,7 +25,7 @@ pub struct CacheStats {
     pub coalesced: u64,
     /// Loads that panicked. These loads also count in `calls.failed`.
     pub panicked: u64,
-    /// Values inserted, including loaded values.
+    /// Values stored in memory: inserted, loaded, or received from the second level.
     pub inserted: u64,
     /// Values that were removed to make room for other values, or whose weight was above the capacity of the cache.
     pub evicted: u64,

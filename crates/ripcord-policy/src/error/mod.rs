@@ -98,7 +98,8 @@ impl<E> Error<E> {
     }
 
     /// Returns the number of attempts that were started. An attempt of a retry counts even if a policy inside the retry
-    /// refused the attempt. Returns 0 if no attempt was started, for example because a circuit breaker refused the call.
+    /// refused the attempt. The attempts of a hedge inside a retry do not count. Returns 0 if no attempt was started, for
+    /// example because a circuit breaker refused the call.
     pub fn attempts(&self) -> u32 {
         self.0.attempts
     }
@@ -199,8 +200,10 @@ impl<E> Error<E> {
     /// Returns how long to wait before calling again, if a [`CircuitBreaker`](crate::CircuitBreaker) refused the last
     /// attempt or the [backend](Error::is_unavailable) of a rate limiter was unavailable. Otherwise returns `None`.
     ///
-    /// If the breaker is open, this is the time until it admits a probe. If the breaker is half-open and all its probes are
-    /// in flight, the time is zero.
+    /// If the breaker is open, this is the time until it admits a probe. After
+    /// [`force_open`](crate::CircuitBreaker::force_open), it is the setting
+    /// [`open_for`](crate::breaker::CircuitBreakerBuilder::open_for). If the breaker is half-open and all its probes are in
+    /// flight, the time is zero. An unavailable backend chooses the time itself.
     pub fn retry_after(&self) -> Option<Duration> {
         self.refused()?.retry_after()
     }
@@ -208,7 +211,8 @@ impl<E> Error<E> {
     /// Returns the outcome of the call, as a statement about the called service.
     ///
     /// Returns [`Outcome::Failure`] for the call's own error, for an attempt timeout and for a panic. Returns
-    /// [`Outcome::Neutral`] if the caller's context ended or if a policy refused the call. Never returns [`Outcome::Success`].
+    /// [`Outcome::Neutral`] if the caller's context ended or if a policy refused the last attempt. Never returns
+    /// [`Outcome::Success`].
     pub fn outcome(&self) -> Outcome {
         match (&self.0.stop, &self.0.last) {
             (Some(StopDetails::Ended(_)), _) | (_, None) => Outcome::Neutral,

@@ -19,7 +19,8 @@ use crate::Outcome;
 ///
 /// `{}` prints one line without details. `{:#}` adds the origin. If a context ended, this is the cause, and the line of code that
 /// canceled the context or set the deadline. If a policy refused the operation, this is the line of code that called
-/// `X::builder()` or `X::new`, and the name of the policy, if it has one.
+/// `X::builder()` or `X::new`, and the name of the policy, if it has one. If a cache or worker pool was closed, this is the reason,
+/// and the line of code that closed it.
 ///
 /// ```
 /// use ripcord_policy::Bulkhead;
@@ -256,8 +257,10 @@ impl Refused {
     /// Returns how long to wait before trying again, if a [`CircuitBreaker`](crate::CircuitBreaker) refused the operation or the
     /// [backend](Refused::is_unavailable) of a rate limiter was unavailable. Otherwise returns `None`.
     ///
-    /// If the breaker is open, this is the time until it admits a probe. If the breaker is half-open and all its probes are
-    /// in flight, the time is zero.
+    /// If the breaker is open, this is the time until it admits a probe. After
+    /// [`force_open`](crate::CircuitBreaker::force_open), it is the setting
+    /// [`open_for`](crate::breaker::CircuitBreakerBuilder::open_for). If the breaker is half-open and all its probes are in
+    /// flight, the time is zero. An unavailable backend chooses the time itself.
     pub fn retry_after(&self) -> Option<Duration> {
         match &*self.0 {
             Reason::BreakerOpen { retry_after, .. } | Reason::Unavailable { retry_after, .. } => Some(*retry_after),

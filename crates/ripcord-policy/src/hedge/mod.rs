@@ -113,16 +113,16 @@ impl Hedge {
         HedgeBuilder { delay: None, max_attempts: 2, budget: None, clock: None, location: Location::caller() }
     }
 
-    /// Creates a builder with the given delay. If no attempt has returned after `delay`, the second attempt is sent. If
+    /// Creates a builder with the given delay. If the call has not ended after `delay`, the second attempt is sent. If
     /// [`max_attempts`](HedgeBuilder::max_attempts) allows more attempts, another attempt is sent after each further `delay`.
     #[track_caller]
     pub fn after(delay: Duration) -> HedgeBuilder {
         Hedge::builder().delay(delay)
     }
 
-    /// Makes a call. If no attempt has returned after the [`delay`](HedgeBuilder::delay), sends another attempt, up to
-    /// [`max_attempts`](HedgeBuilder::max_attempts). `call` runs once per attempt. Its argument is the context of the
-    /// attempt, which is derived from `ctx`.
+    /// Makes a call. If the call has not ended after the [`delay`](HedgeBuilder::delay), sends another attempt. Sends further
+    /// attempts at the same interval, up to [`max_attempts`](HedgeBuilder::max_attempts). `call` runs once per attempt. Its
+    /// argument is the context of the attempt, which is derived from `ctx`.
     ///
     /// [`Attempt::hedge_number`](crate::Attempt::hedge_number) returns the number of the attempt that a context belongs to.
     /// No further attempt is sent if the [`budget`](HedgeBuilder::budget) has fewer tokens than an attempt costs, or if `ctx`
@@ -192,8 +192,8 @@ impl Hedge {
 }
 
 impl HedgeBuilder {
-    /// Sets the delay after which another attempt is sent, if no attempt has returned yet. The delay must be longer than zero.
-    /// Required.
+    /// Sets the time between two attempts. If the call has not ended when this time has passed, another attempt is sent. The
+    /// delay must be longer than zero. Required.
     #[track_caller]
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = Some(delay);

@@ -30,7 +30,8 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// the current rate. Otherwise takes no tokens: [`Claimed`] lists the reasons.
     ///
     /// If the future is dropped after the claim was sent, the backend must return the tokens to the bucket. It then calls
-    /// `refunded` as [`Promise::refund`] calls its `then`. Otherwise it drops `refunded`.
+    /// `refunded` with the number of tokens that returned, as [`Promise::refund`] calls its `then`. In all other cases it drops
+    /// `refunded`.
     fn claim<'a>(
         &'a self,
         bucket: BucketId<'a>,

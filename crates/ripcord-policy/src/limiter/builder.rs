@@ -65,7 +65,8 @@ impl RateLimiterBuilder {
     ///   Async code should use [`wait`](RateLimiter::wait) and [`run`](RateLimiter::run).
     /// * If its server is unavailable, the backend decides whether requests are granted. If it refuses them, `wait` fails
     ///   ([`Refused::is_unavailable`](crate::Refused::is_unavailable)), `allow` returns `false`, and the
-    ///   [`delay`](super::Reservation::delay) of a reservation is `Duration::MAX`. `set_rate` and `set_burst` fail in both cases.
+    ///   [`delay`](super::Reservation::delay) of a reservation is `Duration::MAX`. `set_rate` and `set_burst` fail even if
+    ///   the backend grants requests.
     /// * A rate or burst that was set with [`set_rate`](RateLimiter::set_rate) or [`set_burst`](RateLimiter::set_burst) is stored
     ///   in the backend and applies to all processes. It takes precedence over the settings of this builder.
     pub fn backend(mut self, backend: impl Backend + 'static) -> Self {

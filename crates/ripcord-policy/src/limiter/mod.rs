@@ -189,8 +189,8 @@ impl RateLimiter {
 
     /// Waits for a token, and takes it. Returns the duration of the wait.
     ///
-    /// If the token becomes available at the moment when `ctx` ends, the wait succeeds. If the rate is zero and `ctx` has no
-    /// deadline, the wait ends only when the rate is changed or `ctx` is canceled.
+    /// If the token becomes available at the moment when `ctx` ends, the wait succeeds. If the bucket has no token, the rate is
+    /// zero and `ctx` has no deadline, the wait ends only when the rate is changed or `ctx` is canceled.
     ///
     /// # Errors
     ///
@@ -283,7 +283,8 @@ impl RateLimiter {
     /// Changes the rate at which the bucket earns tokens. The bucket keeps its tokens. Each waiter gets its tokens earlier or
     /// later, as the new rate requires. Reservations keep their times.
     ///
-    /// If the old rate was [`Rate::INFINITE`], the bucket is full after the change.
+    /// If the old rate was [`Rate::INFINITE`], the bucket is full after the change. With a
+    /// [`backend`](RateLimiterBuilder::backend), blocks the thread until the backend answers.
     ///
     /// # Errors
     ///
@@ -302,7 +303,7 @@ impl RateLimiter {
     /// Changes the burst: the maximum number of tokens in the bucket. Waiters and reservations keep their times.
     ///
     /// If the burst grows, the bucket has to earn the additional tokens. If the burst shrinks, the bucket loses the tokens above
-    /// the new burst.
+    /// the new burst. With a [`backend`](RateLimiterBuilder::backend), blocks the thread until the backend answers.
     ///
     /// # Errors
     ///
@@ -318,12 +319,13 @@ impl RateLimiter {
         Ok(())
     }
 
-    /// Returns the current rate.
+    /// Returns the current rate. With a [`backend`](RateLimiterBuilder::backend), blocks the thread until the backend answers.
     pub fn rate(&self) -> Rate {
         self.quota().rate
     }
 
-    /// Returns the current burst: the maximum number of tokens in the bucket.
+    /// Returns the current burst: the maximum number of tokens in the bucket. With a
+    /// [`backend`](RateLimiterBuilder::backend), blocks the thread until the backend answers.
     pub fn burst(&self) -> u32 {
         self.quota().burst
     }
@@ -331,7 +333,8 @@ impl RateLimiter {
     /// Returns the number of tokens in the bucket, including the fraction of the next token.
     ///
     /// The number is negative if waiters and reservations need more tokens than the bucket has. For example, it is -2 if the
-    /// bucket is empty and two waiters need one token each. If the rate is [`Rate::INFINITE`], returns the burst.
+    /// bucket is empty and two waiters need one token each. If the rate is [`Rate::INFINITE`], returns the burst. With a
+    /// [`backend`](RateLimiterBuilder::backend), blocks the thread until the backend answers.
     pub fn tokens(&self) -> f64 {
         match &self.source {
             Source::Bucket(bucket) => bucket.tokens(),

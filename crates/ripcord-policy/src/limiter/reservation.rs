@@ -101,8 +101,8 @@ impl Reservation {
     /// Returns `Duration::MAX` if the tokens may never be used. The reservation then holds no tokens. This happens in these
     /// cases:
     ///
-    /// * The rate was zero when the tokens were reserved, or so low that the wait would end more than 584 years after the
-    ///   limiter was built.
+    /// * The bucket had fewer tokens than the reservation needs, and the rate was zero.
+    /// * The rate was so low that the wait would end more than 584 years after the limiter was built.
     /// * The waiters and reservations, including this one, would need more than 2^36 (69 billion) tokens.
     /// * The [`backend`](super::RateLimiterBuilder::backend) was unavailable, and refused the reservation.
     pub fn delay(&self) -> Duration {
@@ -123,12 +123,12 @@ impl Reservation {
         self.tokens
     }
 
-    /// Cancels the reservation, and returns its tokens to the bucket if they may not be used yet. Tokens that may be used
-    /// already are lost.
+    /// Cancels the reservation. If its tokens may be used already, they are lost. Otherwise they return to the bucket, at once
+    /// if there is no later reservation or waiter.
     ///
-    /// Later reservations and waiters keep their times. So the tokens return to the bucket only after all later reservations
-    /// are canceled and all later waiters have left. If the next reservation or waiter gets its own tokens first, the tokens of
-    /// this reservation are lost.
+    /// Later reservations and waiters keep their times. So if there are any, the tokens return only after all of them are
+    /// canceled or have left. If the next reservation or waiter gets its own tokens first, the tokens of this reservation are
+    /// lost.
     ///
     /// Returns `true` if tokens returned to the bucket during this call. Returns `false` if the tokens return later or are
     /// lost. With a [`backend`](super::RateLimiterBuilder::backend), blocks the thread until the backend answers.

@@ -38,10 +38,9 @@ use crate::{Error, SharedError};
 ///
 /// * The job returned an error ([`Error::last`]).
 /// * The job panicked ([`Error::is_panicked`]).
-/// * The job was canceled, because the context passed to [`submit`](super::WorkerPool::submit) ended, because the [pool
-///   ended](super::WorkerPool#how-a-pool-ends), or by [`cancel`](JobHandle::cancel). [`Error::context_error`] returns the error
-///   of the context, which names the reason. If the job returned an error after its context had ended, [`Error::last`] returns
-///   the job's error.
+/// * The job was canceled: the context passed to [`submit`](super::WorkerPool::submit) ended, the [pool
+///   ended](super::WorkerPool#how-a-pool-ends), or [`cancel`](JobHandle::cancel) was called. [`Error::context_error`] names the
+///   reason. If the job returned an error after its context had ended, [`Error::last`] returns the job's error.
 ///
 /// # Jobs that await jobs of their own pool
 ///

@@ -30,7 +30,7 @@ pub enum JobOutcome {
     Failed,
     /// The job panicked.
     Panicked,
-    /// The context of the job was canceled, or passed its deadline, before the job returned `Ok`.
+    /// The context of the job was canceled or passed its deadline, and the job ended without returning `Ok`.
     Canceled,
 }
 

@@ -80,13 +80,13 @@ use worker::is_worker_of;
 ///
 /// # How a pool ends
 ///
-/// [`shutdown`](WorkerPool::shutdown) closes the pool to new jobs and waits until the accepted jobs have finished. If the context
-/// passed to `shutdown` ends first, the remaining jobs are canceled. The handle of a running blocking job returns an error at
-/// once, although the job continues until it returns.
+/// * [`shutdown`](WorkerPool::shutdown) closes the pool to new jobs and waits until the accepted jobs have finished. If the
+///   context passed to `shutdown` ends first, the remaining jobs are canceled.
+/// * When the context passed to [`build`](WorkerPoolBuilder::build) ends, the pool closes and all jobs are canceled.
+/// * When the last handle is dropped, the pool closes and all jobs are canceled. A clone of a pool is another handle to it.
 ///
-/// When the context passed to [`build`](WorkerPoolBuilder::build) ends, the pool closes and all jobs are canceled.
-///
-/// A clone is another handle to the same pool. Dropping the last handle closes the pool and cancels all jobs.
+/// If `shutdown` or the drop of the last handle cancels a running blocking job, the job's handle returns an error at once. The
+/// job continues until it returns.
 ///
 /// # Jobs that use their own pool
 ///
@@ -116,8 +116,8 @@ struct Owner {
 impl WorkerPool {
     /// Creates a builder. The number of [`workers`](WorkerPoolBuilder::workers) is required.
     ///
-    /// If the queue of the pool is full, or the last handle of the pool is dropped, the long text (`{:#}`) of the jobs' errors
-    /// shows the line that called `builder`.
+    /// If a job is refused because the queue is full, or canceled because the last handle of the pool was dropped, the long
+    /// text (`{:#}`) of the error shows the line that called `builder`.
     #[track_caller]
     #[doc(alias("NewWorkerPool"))]
     pub fn builder() -> WorkerPoolBuilder {
@@ -284,7 +284,7 @@ impl WorkerPool {
     }
 
     /// Opens a stream of finished jobs. The stream contains the jobs that finish after this call. If another stream of the
-    /// pool is open, it also gets the finished jobs that nobody has read yet.
+    /// pool is open, each job goes to one of the streams. This includes the jobs that finished earlier and are not read yet.
     ///
     /// A [`Completion`] of the stream contains the result of a job only if the [`JobHandle`] of the job was dropped.
     ///

@@ -7,9 +7,9 @@ use crate::{ConfigError, Random};
 /// The way in which the waits of a [`Retry`](crate::Retry) are randomized. Without jitter, clients that failed at the same time
 /// also retry at the same time.
 ///
-/// The *computed time* of a wait is [`base`](super::RetryBuilder::base), multiplied by
-/// [`multiplier`](super::RetryBuilder::multiplier) for each earlier wait, and at most
-/// [`max_delay`](super::RetryBuilder::max_delay). No randomized wait exceeds `max_delay`. More kinds of jitter may be added.
+/// The *computed time* of the first wait is [`base`](super::RetryBuilder::base). For each further wait it is multiplied by
+/// [`multiplier`](super::RetryBuilder::multiplier), up to [`max_delay`](super::RetryBuilder::max_delay). No randomized wait
+/// exceeds `max_delay`. More kinds of jitter may be added.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Jitter {

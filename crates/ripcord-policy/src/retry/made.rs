@@ -18,8 +18,8 @@ impl<E> Retry<E> {
     /// * `error` is the error of the failed attempt: [`Error::new`] for an error of the call, [`Error::from_panic`] for a panic.
     ///
     /// The decision follows the same [rules](Retry#rules) as [`run`](Retry::run). If another attempt follows, the retry has taken
-    /// its tokens from the budget and has called the hook [`on_retry`](super::RetryBuilder::on_retry). Report the success of an
-    /// attempt with [`record_success`](Retry::record_success).
+    /// the tokens of that attempt from the budget and has called the hook [`on_retry`](super::RetryBuilder::on_retry).
+    /// Report the success of an attempt with [`record_success`](Retry::record_success).
     ///
     /// ```
     /// use std::time::Duration;

@@ -174,8 +174,8 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
 
     /// Waits for a token of `key`, and takes it. Returns the duration of the wait.
     ///
-    /// If the token becomes available at the moment when `ctx` ends, the wait succeeds. If the rate of the key is zero and `ctx`
-    /// has no deadline, the wait ends only when the rate is changed or `ctx` is canceled.
+    /// If the token becomes available at the moment when `ctx` ends, the wait succeeds. If the bucket has no token, the rate of
+    /// the key is zero and `ctx` has no deadline, the wait ends only when the rate is changed or `ctx` is canceled.
     ///
     /// # Errors
     ///
@@ -249,7 +249,8 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     }
 
     /// Changes the rate of all keys that have no [`quota`](KeyedLimiterBuilder::quota) of their own. Each waiter gets its
-    /// tokens earlier or later, as the new rate requires. Reservations keep their times.
+    /// tokens earlier or later, as the new rate requires. Reservations keep their times. With a
+    /// [`backend`](KeyedLimiterBuilder::backend), blocks the thread until the backend answers.
     ///
     /// # Errors
     ///
@@ -269,7 +270,8 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     ///
     /// If the burst grows, the bucket of a key in memory has to earn the additional tokens. If the burst shrinks, the bucket
     /// loses the tokens above the new burst. A key that is not in memory starts with a full bucket of the new size. Waiters and
-    /// reservations keep their times.
+    /// reservations keep their times. With a [`backend`](KeyedLimiterBuilder::backend), blocks the thread until the backend
+    /// answers.
     ///
     /// # Errors
     ///
@@ -284,20 +286,23 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
         Ok(())
     }
 
-    /// Returns the current rate of `key`.
+    /// Returns the current rate of `key`. With a [`backend`](KeyedLimiterBuilder::backend), blocks the thread until the backend
+    /// answers.
     pub fn rate(&self, key: &K) -> Rate {
         self.quota(key).rate
     }
 
-    /// Returns the current burst of `key`: the maximum number of tokens in its bucket.
+    /// Returns the current burst of `key`: the maximum number of tokens in its bucket. With a
+    /// [`backend`](KeyedLimiterBuilder::backend), blocks the thread until the backend answers.
     pub fn burst(&self, key: &K) -> u32 {
         self.quota(key).burst
     }
 
     /// Returns the number of tokens in the bucket of `key`, including the fraction of the next token.
     ///
-    /// The number is negative if waiters and reservations need more tokens than the bucket has. If the rate of the key is
-    /// [`Rate::INFINITE`], returns the burst.
+    /// The number is negative if waiters and reservations need more tokens than the bucket has. Returns the burst if the key is
+    /// not in memory, or if its rate is [`Rate::INFINITE`]. With a [`backend`](KeyedLimiterBuilder::backend), asks the backend,
+    /// and blocks the thread until the backend answers.
     pub fn tokens(&self, key: &K) -> f64 {
         let is_new = self.shared.backend.is_none() && lock(self.shard(key)).get(key).is_none();
         if is_new { f64::from(self.burst(key)) } else { self.limiter(key).tokens() }
