@@ -7,9 +7,9 @@
 //!
 //! 1. The epochs of a name only go up. A member applies a change only if its epoch is higher than every epoch that the member has
 //!    seen. So a late message changes nothing.
-//! 2. From the moment when a breaker changes by itself until this change is published, the member keeps the changes that it receives.
-//!    It applies them afterwards, if their epoch is higher than the epoch of its own change. Until the publication begins, the
-//!    breaker itself refuses them (`Followed::Unannounced`), because its own change may be on another thread.
+//! 2. From the moment when a breaker changes by itself until this change is published, the member keeps the changes that it
+//!    receives. It applies them afterwards, if their epoch is higher than the epoch of its own change. Until the publication
+//!    begins, the breaker itself refuses them (`Followed::Unannounced`), because its own change may be on another thread.
 //! 3. Changes of other processes are applied on the client's thread only, one after the other.
 //! 4. A user's hook runs without a lock.
 
@@ -60,8 +60,8 @@ use stats::Counters;
 /// # Probes
 ///
 /// The process whose breaker opened first makes the first probe, because the other breakers stay open a tenth of the time longer.
-/// If the probe succeeds, all breakers close. If it fails, all breakers stay open. If this process has ended or makes no calls,
-/// the other processes probe when their breakers become half-open.
+/// If the probe succeeds, all breakers close. If it fails, all breakers stay open. If the first process has ended or makes no
+/// calls, the other processes probe when their breakers become half-open.
 ///
 /// # When Redis is unavailable
 ///

@@ -10,8 +10,8 @@
 //! 2. A connection is discarded when a command on it fails or is not answered in time. Its number keeps a late failure from
 //!    discarding its successor.
 //! 3. Every command ends with its caller's context, and at the latest after the client's timeout by the system's clock.
-//! 4. A command does not use tokio's cooperative budget. A task that blocks its thread until the answer comes does not yield, so its
-//!    budget is not renewed, and the command would never be ready.
+//! 4. A command does not use tokio's cooperative budget. A task that blocks its thread until the answer comes does not yield, so
+//!    its budget is not renewed, and the command would never be ready.
 
 mod builder;
 mod connection;
@@ -45,7 +45,8 @@ use connection::Connector;
 use listener::Listener;
 use server::Server;
 
-/// A thousand years. A longer setting counts as this time, because it would exceed the limits of [`std::time::Instant`] and of Redis.
+/// A thousand years. A longer setting counts as this time, because it would exceed the limits of [`std::time::Instant`] and of
+/// Redis.
 pub(crate) const LONGEST: Duration = Duration::from_secs(1000 * 365 * 86_400);
 
 /// A client of Redis or Valkey: of one server, of a master that sentinels watch, or of a cluster.
@@ -70,10 +71,11 @@ pub(crate) const LONGEST: Duration = Duration::from_secs(1000 * 365 * 86_400);
 ///
 /// # Outages
 ///
-/// A thread of the client connects in the background, and connects again when the connection is lost. If the connection is lost
-/// or a command is not answered within the [`timeout`](ClientBuilder::timeout), Redis counts as unavailable. Then commands fail
-/// at once, and the client tries to connect once per [`retry_every`](ClientBuilder::retry_every). The documentation of each type
-/// of this crate says what the type does during this time.
+/// A thread of the client connects in the background. If the connection is lost during a command, the client connects again and
+/// sends the command once more, unless it must not run twice. If this fails, or if a command is not answered within the
+/// [`timeout`](ClientBuilder::timeout), Redis counts as unavailable. Then commands fail at once, and the client tries to connect
+/// once per [`retry_every`](ClientBuilder::retry_every). The documentation of each type of this crate says what the type does
+/// during this time.
 ///
 /// # Clones
 ///

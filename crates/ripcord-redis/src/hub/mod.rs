@@ -143,7 +143,7 @@ impl Hub {
     /// client and the line of this call. A text of more than 1024 bytes is cut.
     ///
     /// When this method returns `Ok`, the contexts bound through this hub and its clones have ended. The contexts of other hubs and
-    /// machines end within about one round trip. `ctx` only limits this call.
+    /// machines end within about one round trip. The end of `ctx` only ends this call.
     ///
     /// # Errors
     ///
