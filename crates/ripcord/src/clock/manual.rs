@@ -96,8 +96,8 @@ impl ManualTime {
         ManualTime(manual)
     }
 
-    /// Advances the clock by `duration`. Ends all contexts whose deadlines this clock reaches, in the order of the
-    /// deadlines.
+    /// Advances the clock by `duration`. Ends all contexts whose deadlines or idle timeouts this clock reaches, in the order
+    /// of these times.
     ///
     /// The calling thread calls the wakers of the futures that wait for these contexts, and of the sleeps that are over.
     /// While a waker runs, the clock shows the time of the deadline. This method does not poll the futures: on a

@@ -13,7 +13,7 @@ use crate::error::Error;
 
 pin_project! {
     /// The future that [`Context::run_with_grace`] returns. Ready with the output of the future that `run_with_grace` runs,
-    /// or with the context's error if that future was dropped early or never created.
+    /// or with the context's error if that future was dropped at the end of the grace period or never created.
     #[must_use = "futures do nothing unless polled"]
     pub struct RunWithGrace<F> {
         // `None` if the context was done at the call, and after the future was dropped.

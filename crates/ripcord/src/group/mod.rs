@@ -245,8 +245,8 @@ impl<T> Group<T> {
     ///
     /// # Errors
     ///
-    /// Returns the first error of a task. After the tasks' context has ended, a task may fail with the context's error.
-    /// Such an error is returned only if there is no other error.
+    /// Returns the error of the task that failed first. After the tasks' context has ended, a task may fail with the
+    /// context's error. Such an error is returned only if there is no other error.
     ///
     /// With [`Join::First`], returns an error only if no task succeeded: the last error that is not the context's error,
     /// or else the context's error.

@@ -77,8 +77,8 @@ pub use report::{DrainEnded, PhaseOutcome, PhaseReport, Report};
 ///    queue and closing a pool.
 /// 4. **Report.** [`run`](Shutdown::run) returns the [`Report`].
 ///
-/// [`ShutdownBuilder::context`] sets the root context, which is the parent of `context`. Its end is a stop request too, but
-/// in this case the contexts of all work end immediately, and no phase runs.
+/// [`ShutdownBuilder::context`] sets the root context, which is the parent of `context`. The end of the root context is
+/// a stop request too, but in this case the contexts of all work end immediately, and no phase runs.
 ///
 /// Work in flight is everything in the task list ([`with_tasks`](Context::with_tasks)) of `context`: tasks of
 /// `Context::spawn` or a [`Group`](crate::Group) under `context`, work that holds a [`TaskGuard`](crate::TaskGuard), and
@@ -208,7 +208,7 @@ impl Shutdown {
     /// Neither [`begin`](Shutdown::begin) nor a [signal](Shutdown::on_signals) ends this context. It is canceled
     /// with the cause [`DrainEnded`] when the drain ends: when no work is in flight, or when the
     /// [drain time](ShutdownBuilder::drain) or the [total](ShutdownBuilder::total) time is over. It also ends when the
-    /// [root context](ShutdownBuilder::context) ends. A context that is derived after its end has already ended.
+    /// [root context](ShutdownBuilder::context) ends. A context that is derived from it later has already ended.
     pub fn context(&self) -> &Context {
         &self.0.work
     }

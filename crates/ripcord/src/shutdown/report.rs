@@ -155,8 +155,8 @@ impl PhaseReport {
         matches!(self.outcome, PhaseOutcome::Panicked(_))
     }
 
-    /// Returns whether the phase was not run, because no time was left or because the
-    /// [root context](crate::ShutdownBuilder::context) had ended.
+    /// Returns whether the phase was not run, because its limit was zero, the [total](crate::ShutdownBuilder::total) limit
+    /// was over, or the [root context](crate::ShutdownBuilder::context) had ended.
     pub fn is_not_run(&self) -> bool {
         matches!(self.outcome, PhaseOutcome::NotRun(_))
     }
@@ -188,8 +188,9 @@ pub enum PhaseOutcome {
     Canceled(Error),
     /// The phase panicked with this message. If the panic's payload is not a string, the message is `no message`.
     Panicked(String),
-    /// The phase was not run, because no time was left or because the [root context](crate::ShutdownBuilder::context) had ended.
-    /// The error's [origin](Error::origin) is the line that set the exceeded limit or canceled the root.
+    /// The phase was not run, because its limit was zero, the [total](crate::ShutdownBuilder::total) limit was over, or the
+    /// [root context](crate::ShutdownBuilder::context) had ended. The error's [origin](Error::origin) is the line
+    /// that set the exceeded limit or canceled the root.
     NotRun(Error),
 }
 
