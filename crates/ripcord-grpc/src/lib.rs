@@ -45,9 +45,9 @@
 //!
 //! No feature is on by default.
 //!
-//! - `h2` maps HTTP/2 errors of hyper's clients to status codes, for example to `CANCELLED` if the server has reset the stream.
-//!   Without this feature, the code of such errors is `UNAVAILABLE`. Cost: the crate `h2`, which every gRPC client on hyper
-//!   contains anyway.
+//! - `h2` maps HTTP/2 errors of hyper's clients to status codes, for example to `CANCELLED` if the server has reset the stream
+//!   with the HTTP/2 code `CANCEL`. Without this feature, the code of such errors is `UNAVAILABLE`. Cost: the crate `h2`, which
+//!   every gRPC client on hyper contains anyway.
 //! - `metrics` records metrics of servers and clients through the facade crate `metrics`: see `describe_metrics`. Leave this
 //!   feature off if you install no recorder. Cost: the crate `metrics`, and calls of the recorder for each gRPC call.
 //! - `tonic` adds extension traits for tonic's requests, results and statuses, and conversions between tonic's `Status` and the

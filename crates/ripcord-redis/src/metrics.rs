@@ -51,7 +51,7 @@ const GAUGES: [(&str, &str); 8] = [
 /// | `ripcord_redis_available`: 1 if Redis is available, otherwise 0 | gauge | `prefix` |
 /// | `ripcord_redis_peers`: clients with the same prefix | gauge | `prefix` |
 /// | `ripcord_redis_commands_total`: commands sent | counter | `prefix` |
-/// | `ripcord_redis_failures_total`: commands that were not answered | counter | `prefix` |
+/// | `ripcord_redis_failures_total`: commands that failed because Redis was unavailable | counter | `prefix` |
 /// | `ripcord_redis_reconnects_total`: connections opened after the first | counter | `prefix` |
 /// | `ripcord_redis_hub_contexts`: bound contexts that have not ended | gauge | `prefix` |
 /// | `ripcord_redis_hub_unread`: bound IDs that may be canceled without the hub knowing | gauge | `prefix` |

@@ -22,10 +22,14 @@ use crate::{Code, Status, status::GRPC_STATUS};
 pub struct Call<'a> {
     /// The status code of the call. `None` if the request is not a gRPC request.
     ///
-    /// If the response is complete, this is its code, or `UNKNOWN` if it has no status. Otherwise, this is the code for the end of
-    /// the call, even if no response could be sent: `DEADLINE_EXCEEDED` at the deadline, `CANCELLED` if the context was canceled or
-    /// the client has disconnected, `INTERNAL` if the handler panicked, and `INVALID_ARGUMENT` if a
-    /// [strict](ripcord_http::server::ContextLayer::strict) layer refused the call.
+    /// | the call | code |
+    /// |---|---|
+    /// | the response was sent completely | the code in the response, or `UNKNOWN` if there is none |
+    /// | the deadline or an idle timeout passed | `DEADLINE_EXCEEDED` |
+    /// | the context was canceled, or the client has disconnected | `CANCELLED` |
+    /// | the handler panicked | `INTERNAL` |
+    /// | a [strict](ripcord_http::server::ContextLayer::strict) layer refused the call | `INVALID_ARGUMENT` |
+    /// | the service failed | the code that it had sent, or `UNKNOWN` if it had sent none |
     pub code: Option<Code>,
     /// The finished HTTP request, with its context, its outcome and its duration.
     pub request: &'a Finished<'a>,

@@ -150,8 +150,8 @@ impl ContextLayer {
     /// - A chunk of the response's body is sent.
     /// - The handler reads a chunk of the request's body. This is detected only with `ripcord_http::serve`, and on connections
     ///   wrapped with `server::connection::watch` (feature `connection`).
-    /// - The handler calls [`Context::progress`](ripcord::Context::progress). Call it in a handler that works for a long time
-    ///   before it sends the first chunk, or that reads an upload on a connection that is not watched.
+    /// - The handler calls [`Context::progress`](ripcord::Context::progress). Call it in a handler that works for longer than
+    ///   the idle timeout before it sends the first chunk, or that reads an upload on a connection that is not watched.
     ///
     /// A request that exceeds the idle timeout ends like a request that exceeds its [`timeout`](ContextLayer::timeout). The error
     /// of the context contains the idle timeout and the source line that called `idle_timeout`.

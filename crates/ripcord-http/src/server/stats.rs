@@ -72,8 +72,8 @@ impl ServerStats {
     /// Returns an iterator over all headers that the layer reads. Each item is the name of a header, in lower case, and the number
     /// of requests in which this header was malformed.
     ///
-    /// A header is malformed if it does not match its grammar, if it occurs more often than allowed, or if it is too large, such as
-    /// [baggage](crate::trace_context::Baggage) with more than 64 members or 8192 bytes.
+    /// A header is malformed if it does not match its grammar, or if it occurs several times and only one value is allowed.
+    /// [Baggage](crate::trace_context::Baggage) with more than 64 members or 8192 bytes counts as malformed too.
     ///
     /// ```
     /// let stats = ripcord_http::server::ServerStats::default();
