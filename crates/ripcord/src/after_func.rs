@@ -50,7 +50,7 @@ impl Context {
     /// A registered function keeps its context alive until the function has run or is stopped. The function is dropped
     /// without running when nothing can end the context anymore: the context and its ancestors have no deadline and no
     /// idle timeout, all their cancelers were [detached](crate::Canceler::detach), and all their
-    /// [cancel handles](crate::CancelHandle) were dropped.
+    /// [cancel handles](crate::CancelHandle) and [deadline handles](crate::MovableDeadline) were dropped.
     ///
     /// A context that was derived from a `CancellationToken` keeps the function until the token is canceled, even if all
     /// clones of the token have been dropped. Stop such a function when it is no longer needed.

@@ -26,7 +26,7 @@ const TASK_OVERRUN: &str = "ripcord_task_overrun_seconds";
 ///
 /// | metric | type | labels | meaning |
 /// |---|---|---|---|
-/// | `ripcord_contexts_ended_total` | counter | `kind`, `name` | contexts that ended. `kind` is `canceled`, `dropped` (a dropped `Canceler`) or `deadline_exceeded`. `name` is the name of the context or of its nearest ancestor with a name |
+/// | `ripcord_contexts_ended_total` | counter | `kind`, `name` | contexts that ended. `kind` is `canceled`, `dropped` (a dropped `Canceler`) or `deadline_exceeded` (a deadline or an idle timeout). `name` is the name of the context or of its nearest ancestor with a name |
 /// | `ripcord_call_time_left_seconds` | histogram | `call` | time left when a [`Span`](crate::Span) started, if its context had a deadline. `call` is the span's name |
 /// | `ripcord_call_overrun_seconds` | histogram | `call` | time from the end of a span's context to the end of the span, if a cancel, a deadline or an idle timeout ended the context first |
 /// | `ripcord_tasks` | gauge | `task` | tasks that have not been dropped: spawned tasks, tasks of a group, and tasks with a [`TaskGuard`](crate::TaskGuard). `task` is the name of the task's context or of its nearest ancestor with a name |
