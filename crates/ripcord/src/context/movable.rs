@@ -83,8 +83,8 @@ impl Context {
     /// The child also ends when this context ends. This context's [clock](Context::clock) measures the timeout.
     ///
     /// An idle timeout is not a deadline. [`deadline`](Context::deadline) and [`remaining`](Context::remaining) ignore it.
-    /// Policies of `ripcord-policy` can refuse a call if too little time is left until the deadline, but not because of an
-    /// idle timeout. `ripcord-http` does not send an idle timeout to other services.
+    /// A policy of `ripcord-policy` that refuses calls near the deadline ignores it too. `ripcord-http` does not send an
+    /// idle timeout to other services.
     ///
     /// With a timeout of zero, the returned child has already ended. A timeout of more than 292 years, such as
     /// [`Duration::MAX`], never ends the child.

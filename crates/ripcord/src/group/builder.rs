@@ -84,7 +84,7 @@ impl GroupBuilder {
     /// Creates the group. Returns the group and the tasks' context, which is a child of `ctx`. Give each task a clone
     /// of the tasks' context, so that the task can stop when this context ends.
     ///
-    /// The tasks' context ends when `ctx` ends, when [`wait`](Group::wait) or a similar method returns, or when the group
+    /// The tasks' context ends when `ctx` ends, when [`wait`](Group::wait) or another waiting method returns, or when the group
     /// is dropped. Depending on the [`Join`] mode, the first error or the first success of a task also ends it.
     ///
     /// Each task returns a `Result<T, E>`: `T` is the type of the values that the group collects.

@@ -22,7 +22,7 @@ impl<T> GroupHandle<T> {
     /// Adds a task like [`Group::go`](crate::Group::go). Returns `true` if the task was added. The call never blocks.
     ///
     /// Returns `false` and drops the task in two cases: if the [tasks' context](crate::GroupBuilder::build) has ended, or
-    /// if [`Group::wait`](crate::Group::wait) or a similar method has returned. Such a task has no result.
+    /// if [`Group::wait`](crate::Group::wait) or another waiting method has returned. Such a task has no result.
     ///
     /// ```
     /// # #[cfg(feature = "tokio")]

@@ -51,7 +51,7 @@ pub type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 ///
 /// - [`results`](Group::results) drops them when the tasks' context ends.
 /// - [`Join::First`] drops them after the first success.
-/// - Dropping the group, or the future of `wait` or a similar method, drops them.
+/// - Dropping the group, or the future of `wait` or another waiting method, drops them.
 ///
 /// [`Group::new`] creates a group on the tokio runtime, [`Group::with_executor`] on any executor. [`Group::builder`]
 /// creates a group that collects values, limits the number of running tasks, or uses another [`Join`] mode. The mode
@@ -177,8 +177,8 @@ impl<T> Group<T> {
     /// the context's error. By default, this happens to all tasks that are added after the first error or panic of a
     /// task. For background jobs that must not affect each other, use [`Join::All`].
     ///
-    /// If the tasks' context ends while the task is running, the task is usually not dropped, so it must observe the
-    /// context. [`Group`] lists the exceptions.
+    /// The end of the tasks' context does not drop a running task, except in the cases that [`Group`] lists. So the task
+    /// must observe the context.
     ///
     /// If an error or panic of this task cancels the tasks' context, the context's error reports the line of this call.
     ///
@@ -229,7 +229,7 @@ impl<T> Group<T> {
     /// that are already running.
     ///
     /// With a limit of zero, no task starts, and tasks wait in the queue until a higher limit is set. If the limit is zero
-    /// when [`wait`](Group::wait) or a similar method is called, the queued tasks are dropped, and their results are
+    /// when [`wait`](Group::wait) or another waiting method is called, the queued tasks are dropped, and their results are
     /// errors.
     #[doc(alias = "errgroup.Group.SetLimit")]
     pub fn set_limit(&self, limit: usize) {
