@@ -28,7 +28,7 @@ fn documents() -> BTreeMap<PathBuf, String> {
     let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
     let crates = fs::read_dir(root.join("crates")).expect("the folder of the crates");
     let crates = crates.map(|folder| folder.expect("a readable folder").path());
-    let folders = [root.to_owned(), root.join("bench"), root.join("docs")].into_iter();
+    let folders = ["", "bench", "docs", "examples", "migrations"].into_iter().map(|folder| root.join(folder));
     let folders = folders.chain(crates.flat_map(|folder| [folder.join("docs"), folder]));
     // Some crates have no folder `docs`.
     let files = folders.filter_map(|folder| fs::read_dir(folder).ok()).flatten();

@@ -7,16 +7,18 @@ use std::{
     time::Duration,
 };
 
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdout};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, watch};
 
 /// A running program that serves HTTP. It is killed when it is dropped.
 pub struct Program {
     child: Child,
     /// The program's standard output. It must stay open, because the program writes to it.
     _stdout: BufReader<ChildStdout>,
+    /// The lines that the program has written to standard error.
+    log: watch::Receiver<Vec<String>>,
     /// The program's URL.
     pub url: String,
 }
@@ -35,13 +37,14 @@ impl Program {
     /// Starts the program at `path`, which prints its address: `listening on 127.0.0.1:8080`.
     pub async fn start(path: &str, arguments: &[&str]) -> Program {
         let mut command = tokio::process::Command::new(path);
-        let mut child =
-            command.args(arguments).stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("the program starts");
+        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).env("NO_COLOR", "1");
+        let mut child = command.kill_on_drop(true).spawn().expect("the program starts");
+        let log = lines(child.stderr.take().expect("it is piped"));
         let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));
         let mut line = String::new();
         stdout.read_line(&mut line).await.expect("the program prints a line");
         let address = line.trim().strip_prefix("listening on ").expect("the line contains the address");
-        Program { child, url: format!("http://{address}"), _stdout: stdout }
+        Program { child, url: format!("http://{address}"), _stdout: stdout, log }
     }
 
     /// Sends SIGTERM to the program.
@@ -59,10 +62,30 @@ impl Program {
         }
     }
 
+    /// Waits until the log has a line that contains `text`, for at most 30 seconds. Returns the line.
+    pub async fn logs(&self, text: &str) -> String {
+        let mut log = self.log.clone();
+        let line = |log: &[String]| log.iter().find(|line| line.contains(text)).cloned();
+        let logged = tokio::time::timeout(Duration::from_secs(30), log.wait_for(|log| line(log).is_some())).await;
+        line(&logged.expect("the line within 30 seconds").expect("the program runs")).expect("waited for it")
+    }
+
     /// Waits for the end of the program.
     pub async fn wait(mut self) -> ExitStatus {
         self.child.wait().await.expect("the program is our child")
     }
+}
+
+/// Reads lines in a task. The receiver sees all lines so far.
+fn lines(input: impl AsyncRead + Send + Unpin + 'static) -> watch::Receiver<Vec<String>> {
+    let (sender, receiver) = watch::channel(Vec::new());
+    tokio::spawn(async move {
+        let mut lines = BufReader::new(input).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            sender.send_modify(|all| all.push(line));
+        }
+    });
+    receiver
 }
 
 /// Builds all programs of this workspace.

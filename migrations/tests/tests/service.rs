@@ -112,6 +112,21 @@ async fn request_id() {
     assert!(today.request_id.is_some() && ported.request_id.is_some());
 }
 
+/// Gained: the log lines of a request have its ID. Lost: the access log has the route in place of the path, and the line of a retry
+/// has no path.
+#[tokio::test]
+async fn log_of_a_request() {
+    let versions = versions().await;
+    ask(&versions, "/users/broken", &[("x-request-id", "of-the-client")]).await;
+    let (today, ported) = (versions.0.program, versions.1.program);
+    for line in [today.logs("trying again").await, today.logs("finished processing request").await] {
+        assert!(line.contains("uri=/users/broken") && !line.contains("of-the-client"), "{line}");
+    }
+    let (retry, access) = (ported.logs("trying again").await, ported.logs("GET /users/{id}: 502 after").await);
+    assert!(retry.contains(r#"id="of-the-client""#), "{retry}");
+    assert!(access.contains(r#"id="of-the-client""#) && !access.contains("/users/broken"), "{access}");
+}
+
 /// Lost: an ID with characters that need escapes in a log is replaced.
 #[tokio::test]
 async fn request_id_with_a_space() {
