@@ -55,8 +55,8 @@ impl Attempt {
     /// Returns a context that is derived from `ctx` and belongs to no attempt. A retry under the returned context may make
     /// several attempts.
     ///
-    /// Use this method to start work that is not part of the attempt because it serves other callers too, such as the
-    /// background task of a connection pool. The returned context still ends when `ctx` ends. If the work must continue
+    /// Use this method to start work that serves other callers too, such as the background task of a connection pool. Such
+    /// work is not part of the attempt. The returned context still ends when `ctx` ends. If the work must continue
     /// after `ctx` ends, also call [`without_cancel`](Context::without_cancel).
     pub fn clear(ctx: &Context) -> Context {
         if Self::current(ctx) == Self::default() { ctx.clone() } else { ctx.with_value(Self::default()) }

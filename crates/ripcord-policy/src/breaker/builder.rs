@@ -153,9 +153,10 @@ impl<C> CircuitBreakerBuilder<C> {
         self
     }
 
-    /// Makes the breaker open when too many calls are slow. A call that takes `duration` or longer is slow. The breaker opens
-    /// when the number of slow calls divided by the number of results in the [`window`](Self::window) is at least `rate`, and
-    /// the window contains at least [`minimum_calls`](Self::minimum_calls) results. Default: no call is slow.
+    /// Makes the breaker open when too many calls are slow. A call that takes `duration` or longer is slow. The rate of slow
+    /// calls is their number divided by the number of results in the [`window`](Self::window). The breaker opens when this rate
+    /// is at least `rate` and the window contains at least [`minimum_calls`](Self::minimum_calls) results. Default: no call is
+    /// slow.
     ///
     /// `duration` must be longer than zero. `rate` must be above 0 and at most 1. The breaker measures the duration of a call
     /// when the call ends. So a slow call in flight does not count yet. A slow probe of a half-open breaker counts as failed.

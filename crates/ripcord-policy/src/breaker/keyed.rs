@@ -42,9 +42,9 @@ use crate::{ConfigError, Error};
 /// Create the breakers with [`builder`](KeyedCircuitBreaker::builder) or [`new`](KeyedCircuitBreaker::new). Make calls with
 /// [`run`](KeyedCircuitBreaker::run).
 ///
-/// A breaker is idle if it is closed, remembers no failed or slow call, and is not in use. All idle breakers are removed from
-/// memory when a breaker is added, if the number of breakers is at least 64 and has doubled since the last removal. So the
-/// memory depends on the number of keys whose calls fail, and not on the number of all keys.
+/// A breaker is idle if it is closed, remembers no failed or slow call, and is not in use. Idle breakers are removed from
+/// memory when a breaker is added. This happens if at least 64 breakers are in memory and their number has doubled since the
+/// last removal. So the memory depends on the number of keys whose calls fail, and not on the number of all keys.
 /// [`stats`](KeyedCircuitBreaker::stats) includes the counters of the removed breakers.
 ///
 /// Clones share all state. `Hash`, `Eq`, `Clone` and `Display` of a key must not use the `KeyedCircuitBreaker`.

@@ -101,8 +101,8 @@ impl AdaptiveLimit {
     }
 
     /// Sets the interval at which the bulkhead measures the [unloaded latency](AdaptiveLimit#how-the-limit-changes) again.
-    /// During the measurement the limit is at most half of its previous value, but not below [`min_limit`](Self::min_limit).
-    /// The interval must be longer than zero. Default: 30 seconds.
+    /// A measurement takes about one [`window`](Self::window). During the measurement the limit is at most half of its previous
+    /// value, but not below [`min_limit`](Self::min_limit). The interval must be longer than zero. Default: 30 seconds.
     pub fn remeasure_every(mut self, interval: Duration) -> Self {
         self.remeasure_every = interval;
         self

@@ -229,8 +229,7 @@ where
     /// Inserts `value` for `key`, and replaces the old value of the key, if any. The value expires after the cache's
     /// [`ttl`](CacheBuilder::ttl). If no `ttl` is set, only the [`idle`](CacheBuilder::idle) limit can make the value expire.
     ///
-    /// If a load of the key is in flight, the callers that wait for the load still get its result, but the cache does not store
-    /// this result.
+    /// If a load of the key is in flight, its callers still get its result, but the cache does not store the result.
     ///
     /// # Errors
     ///
@@ -264,8 +263,8 @@ where
 
     /// Removes `key` from the cache. Returns the value that [`get`](Self::get) would have returned, or `None`.
     ///
-    /// If a load of the key is in flight, the callers that wait for the load still get its result, but the cache does not store
-    /// this result. A later caller starts a new load.
+    /// If a load of the key is in flight, its callers still get its result, but the cache does not store the result. A later
+    /// caller starts a new load.
     ///
     /// # Errors
     ///

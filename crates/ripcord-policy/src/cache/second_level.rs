@@ -28,10 +28,11 @@ use super::shared::Shared;
 use super::stats::Count;
 use super::{CacheValue, Eviction, Key};
 
-/// A prepared write of a [`SecondLevel`]: a function that puts the write into the second level's order of writes.
+/// A prepared write of a [`SecondLevel`]: a function that puts the write into the second level's queue of writes.
 ///
-/// The cache calls the function under a lock, at the moment at which the first level changes. The function must not wait and must
-/// not use the cache. If the cache drops the function instead, the write must not happen.
+/// The cache calls the function under a lock, at the moment at which the first level changes. So both levels see the writes of a
+/// key in the same order. The function must not wait and must not use the cache. If the cache drops the function instead, the
+/// write must not happen.
 pub type Write = Box<dyn FnOnce() + Send>;
 
 /// A store that the caches of several processes share, such as Redis. Set it with

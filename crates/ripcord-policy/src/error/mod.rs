@@ -173,8 +173,9 @@ impl<E> Error<E> {
         self.refused().is_some_and(Refused::is_unavailable)
     }
 
-    /// Returns whether a [`WorkerPool`](crate::WorkerPool) refused the last attempt because its queue was full, or a
-    /// [`Bulkhead`](crate::Bulkhead) refused the last attempt because all its permits were in use and its queue was full.
+    /// Returns whether the last attempt was refused because a [`WorkerPool`](crate::WorkerPool) or
+    /// [`Bulkhead`](crate::Bulkhead) was full. A pool is full if its queue is full. A bulkhead is full if all its permits are
+    /// in use and its queue is full.
     pub fn is_full(&self) -> bool {
         self.refused().is_some_and(Refused::is_full)
     }

@@ -203,8 +203,10 @@ impl Refused {
     }
 
     /// Returns whether a [`RateLimiter`](crate::RateLimiter) or [`KeyedLimiter`](crate::KeyedLimiter) refused the operation
-    /// because its number of tokens is above the burst, or because the waiters and reservations, including this operation,
-    /// would need more than 2^36 (69 billion) tokens.
+    /// for one of these reasons:
+    ///
+    /// * The operation needs more tokens than the burst.
+    /// * The waiters and reservations, including this operation, would need more than 2^36 (69 billion) tokens.
     pub fn is_limited(&self) -> bool {
         matches!(&*self.0, Reason::Limited { .. } | Reason::ExceedsBurst { .. })
     }
@@ -215,8 +217,9 @@ impl Refused {
         matches!(&*self.0, Reason::Unavailable { .. })
     }
 
-    /// Returns whether a [`WorkerPool`](crate::WorkerPool) refused the operation because its queue was full, or a
-    /// [`Bulkhead`](crate::Bulkhead) refused the operation because all its permits were in use and its queue was full.
+    /// Returns whether the operation was refused because a [`WorkerPool`](crate::WorkerPool) or
+    /// [`Bulkhead`](crate::Bulkhead) was full. A pool is full if its queue is full. A bulkhead is full if all its permits are
+    /// in use and its queue is full.
     pub fn is_full(&self) -> bool {
         matches!(&*self.0, Reason::PoolFull { .. } | Reason::BulkheadFull { .. })
     }

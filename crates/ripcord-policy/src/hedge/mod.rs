@@ -56,7 +56,7 @@ use attempts::HedgedCall;
 /// # Contexts
 ///
 /// Each attempt has its own context, which is derived from the caller's context. When an attempt succeeds, the contexts of the
-/// other attempts are canceled with the cause "another attempt of the same call won", and the futures of these attempts are
+/// other attempts are canceled with the cause "another attempt of the same call won". The futures of these attempts are
 /// dropped. The context of the successful attempt is not canceled, so that a response can be read after the call. When the
 /// caller's context is canceled or its deadline passes, all attempts are canceled and dropped.
 ///

@@ -189,8 +189,9 @@ impl RateLimiter {
 
     /// Waits for a token, and takes it. Returns the duration of the wait.
     ///
-    /// If the token becomes available at the moment when `ctx` ends, the wait succeeds. If the bucket has no token, the rate is
-    /// zero and `ctx` has no deadline, the wait ends only when the rate is changed or `ctx` is canceled.
+    /// If the token becomes available at the moment when `ctx` ends, the wait succeeds. If the bucket is empty and the rate
+    /// is zero, no token becomes available. If `ctx` has no deadline, the wait then ends only when the rate is changed or `ctx`
+    /// is canceled.
     ///
     /// # Errors
     ///
@@ -205,8 +206,8 @@ impl RateLimiter {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped during the wait, the token of this wait returns to the bucket, unless there is a later
-    /// waiter or a later [`Reservation`]. See [Waiting](RateLimiter#waiting).
+    /// If the future is dropped during the wait, the token returns to the bucket, unless there is a later waiter or a later
+    /// [`Reservation`]. See [Waiting](RateLimiter#waiting).
     #[doc(alias("Wait"))]
     pub async fn wait(&self, ctx: &Context) -> Result<Duration, Refused> {
         self.wait_n(ctx, 1).await

@@ -42,7 +42,7 @@ impl Rate {
     /// Creates a rate of `tokens` per second. `f64::INFINITY` is [`Rate::INFINITE`]. A limiter rejects a negative rate or NaN
     /// with a [`ConfigError`].
     ///
-    /// A finite rate above 2^37 (1.4e11) tokens per second counts as 2^37. The precision is 2^-64 of a token per second.
+    /// A finite rate above 2^37 (1.4e11) tokens per second counts as 2^37. The precision is 2^-60 of a token per second.
     pub const fn per_second(tokens: f64) -> Rate {
         Rate(Kind::PerSecond(tokens))
     }

@@ -74,7 +74,7 @@ impl<T: Send + 'static> JobHandle<T> {
         &self.job.core().ctx
     }
 
-    /// Returns whether the job has ended: it returned, panicked or was canceled.
+    /// Returns whether the job has ended. The handle then returns the result without a wait.
     pub fn is_finished(&self) -> bool {
         self.job.is_finished()
     }

@@ -116,8 +116,8 @@ struct Owner {
 impl WorkerPool {
     /// Creates a builder. The number of [`workers`](WorkerPoolBuilder::workers) is required.
     ///
-    /// If a job is refused because the queue is full, or canceled because the last handle of the pool was dropped, the long
-    /// text (`{:#}`) of the error shows the line that called `builder`.
+    /// If the queue of the pool is full, or its last handle was dropped, the long text (`{:#}`) of an error shows the line that
+    /// called `builder`.
     #[track_caller]
     #[doc(alias("NewWorkerPool"))]
     pub fn builder() -> WorkerPoolBuilder {

@@ -10,7 +10,8 @@ use crate::Error;
 
 impl<E> Retry<E> {
     /// Decides whether another attempt follows a failed attempt, and returns the wait before it. This method is for a caller that
-    /// makes the attempts itself, for example a queue that keeps its jobs in a database and makes each attempt in another process.
+    /// makes the attempts itself. An example is a queue that keeps its jobs in a database and makes each attempt in another
+    /// process.
     ///
     /// * `ctx` is the context of the whole call. If the call has a deadline, `ctx` must have it.
     /// * `attempts` is the number of attempts made so far, including the failed attempt. Zero counts as 1.

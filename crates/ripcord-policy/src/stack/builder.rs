@@ -155,9 +155,9 @@ impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
         self
     }
 
-    /// Adds a bulkhead, which limits the attempts in flight. Each attempt waits for a permit, or is refused. If the stack has a
-    /// breaker, the breaker's [classifier](CircuitBreakerBuilder::classify) also judges the results for the bulkhead's
-    /// statistics and its [adaptive limit](crate::bulkhead::AdaptiveLimit).
+    /// Adds a bulkhead, which limits the attempts in flight. Each attempt waits for a permit, or is refused if the queue is
+    /// full. If the stack has a breaker, the breaker's [classifier](CircuitBreakerBuilder::classify) also judges the
+    /// results for the bulkhead's statistics and its [adaptive limit](crate::bulkhead::AdaptiveLimit).
     pub fn bulkhead(mut self, bulkhead: impl IntoLayer<Bulkhead>) -> Self {
         self.layers.bulkhead = self.layer(Layer::Bulkhead, bulkhead);
         self

@@ -72,8 +72,8 @@ const SHARDS: usize = 16;
 ///
 /// The limiter removes keys with a full bucket from memory. This has no effect on the limits, because a key that is used
 /// again starts with a full bucket. So the memory depends on the number of recently used keys. The limiter searches for keys
-/// with full buckets when it adds a key, if at least about 1000 keys are in memory and their number has doubled since the
-/// last search. To remove these keys immediately, call [`forget_idle`](KeyedLimiter::forget_idle).
+/// with full buckets when it adds a key. It does so if at least about 1000 keys are in memory and their number has doubled
+/// since the last search. To remove these keys immediately, call [`forget_idle`](KeyedLimiter::forget_idle).
 ///
 /// Clones share all state. `Hash`, `Eq` and `Clone` of a key must not use the limiter.
 pub struct KeyedLimiter<K> {
@@ -174,8 +174,9 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
 
     /// Waits for a token of `key`, and takes it. Returns the duration of the wait.
     ///
-    /// If the token becomes available at the moment when `ctx` ends, the wait succeeds. If the bucket has no token, the rate of
-    /// the key is zero and `ctx` has no deadline, the wait ends only when the rate is changed or `ctx` is canceled.
+    /// If the token becomes available at the moment when `ctx` ends, the wait succeeds. If the bucket is empty and the rate
+    /// of the key is zero, no token becomes available. If `ctx` has no deadline, the wait then ends only when the rate is
+    /// changed or `ctx` is canceled.
     ///
     /// # Errors
     ///
@@ -190,8 +191,8 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped during the wait, the token of this wait returns to the bucket, unless there is a later
-    /// waiter or a later [`Reservation`] of the same key. See [Waiting](RateLimiter#waiting).
+    /// If the future is dropped during the wait, the token returns to the bucket, unless the key has a later waiter or a later
+    /// [`Reservation`]. See [Waiting](RateLimiter#waiting).
     pub async fn wait(&self, ctx: &Context, key: &K) -> Result<Duration, Refused> {
         self.wait_n(ctx, key, 1).await
     }
@@ -232,13 +233,13 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     }
 
     /// Reserves a token of `key` without waiting for it. If the bucket of `key` has no token, the reserved token may be used only
-    /// after a delay, or never if the rate of the key is zero. See [`RateLimiter::reserve`].
+    /// after a delay. If the rate of the key is zero, it may never be used. See [`RateLimiter::reserve`].
     pub fn reserve(&self, key: &K) -> Reservation {
         self.limiter(key).reserve()
     }
 
     /// Reserves `n` tokens of `key` without waiting for them. If the bucket of `key` has fewer tokens, the reserved tokens may be
-    /// used only after a delay, or never if the rate of the key is zero. See [`RateLimiter::reserve`].
+    /// used only after a delay. If the rate of the key is zero, they may never be used. See [`RateLimiter::reserve`].
     ///
     /// # Errors
     ///
