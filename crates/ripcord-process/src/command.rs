@@ -220,14 +220,14 @@ impl Command {
         self
     }
 
-    /// Sets whether the command stays in the process group of this process. Default: `false`. The command then gets its own process
+    /// Sets whether the command stays in the process group of this process. Default: `false`, and the command gets its own process
     /// group.
     ///
     /// Pass `true` for an interactive command on the same terminal. In its own group, a command is stopped when it reads the
     /// terminal, and does not receive the `SIGINT` of Ctrl-C.
     ///
-    /// In a shared group, each process of the command is signaled separately. A process that starts while the signals are sent may
-    /// receive `SIGTERM` only after the command itself has exited.
+    /// In a shared group, each process of the command is signaled separately. If a process starts while the signals are sent, it is
+    /// possible that it receives `SIGTERM` only after the command itself has exited.
     pub fn share_group(&mut self, shares: bool) -> &mut Command {
         self.shares_group = shares;
         self

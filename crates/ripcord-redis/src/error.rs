@@ -13,7 +13,7 @@ use ripcord_policy::ConfigError;
 /// | the operation failed because | method |
 /// |---|---|
 /// | its context ended | [`context_error`](Error::context_error) |
-/// | Redis could not be reached, or did not answer in time | [`is_unavailable`](Error::is_unavailable) |
+/// | Redis could not be reached, or did not answer within the [`timeout`](crate::ClientBuilder::timeout) | [`is_unavailable`](Error::is_unavailable) |
 /// | Redis answered with an error | [`code`](Error::code), for most errors |
 /// | a setting or an argument is invalid | [`config_error`](Error::config_error) |
 /// | a value could not be written or read as JSON, or the client's thread could not be started | none |

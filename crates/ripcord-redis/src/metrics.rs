@@ -54,7 +54,7 @@ const GAUGES: [(&str, &str); 8] = [
 /// | `ripcord_redis_failures_total`: commands that failed because Redis was unavailable | counter | `prefix` |
 /// | `ripcord_redis_reconnects_total`: connections opened after the first | counter | `prefix` |
 /// | `ripcord_redis_hub_contexts`: bound contexts that have not ended | gauge | `prefix` |
-/// | `ripcord_redis_hub_unread`: bound IDs that may be canceled without the hub knowing | gauge | `prefix` |
+/// | `ripcord_redis_hub_unread`: bound IDs that the hub has not looked up in Redis yet | gauge | `prefix` |
 /// | `ripcord_redis_hub_canceled_total`: bound contexts that a cancel ended | counter | `prefix` |
 /// | `ripcord_redis_hub_cancels_total`: cancels of this process that Redis answered | counter | `prefix`, `result` |
 /// | `ripcord_redis_hub_received_total`: received messages about cancels | counter | `prefix` |

@@ -154,7 +154,7 @@ impl Error {
     /// transaction from its beginning.
     ///
     /// The result is `true` for a conflict with another transaction, for a lock that was not available, and if the server could not
-    /// be reached, is starting, is stopping, or has too many connections.
+    /// be reached, is starting, is stopping, or accepts no more connections.
     ///
     /// The result is `false` if the context ended. It is also `false` for a lost connection, because the statement may have taken
     /// effect: see [`is_outcome_unknown`](Error::is_outcome_unknown).

@@ -75,7 +75,7 @@ pub(crate) const LONGEST: Duration = Duration::from_secs(1000 * 365 * 86_400);
 /// sends the command once more, unless it must not run twice. If this fails, or if a command is not answered within the
 /// [`timeout`](ClientBuilder::timeout), Redis counts as unavailable. Then commands fail at once, and the client tries to connect
 /// once per [`retry_every`](ClientBuilder::retry_every). The documentation of each type of this crate says what the type does
-/// during this time.
+/// during an outage.
 ///
 /// # Clones
 ///

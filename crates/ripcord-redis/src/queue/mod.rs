@@ -92,8 +92,8 @@ const BATCH: usize = 200;
 /// done the work and before Redis has recorded the end of the job. So write handlers that may run twice for one job: for example,
 /// store the [`JobId`] together with the result, and do nothing if it is already stored.
 ///
-/// Jobs start roughly in the order of their submission, but they run concurrently. A job that runs again goes to the end of the
-/// queue.
+/// Workers take jobs in the order in which the jobs began to wait, and run them concurrently. A job that runs again goes to the end
+/// of the queue.
 ///
 /// # How a job ends
 ///

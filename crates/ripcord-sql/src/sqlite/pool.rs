@@ -226,7 +226,7 @@ impl Pool {
     ///
     /// The arguments of `run` are a context that ends with `ctx`, and the connection.
     ///
-    /// The end of the context stops a long statement, but it does not stop `run` between two short statements. If `run` executes
+    /// The end of the context stops the statement in progress, but it does not stop `run` between two statements. If `run` executes
     /// many statements, call `ctx.check()?` between them.
     ///
     /// If `run` leaves a transaction open, the transaction is rolled back. If `run` executes several statements without a

@@ -30,8 +30,7 @@ pin_project! {
     /// if the length of the body is known and at most 8 KiB are left, the server reads and drops them, and the connection stays
     /// open.
     ///
-    /// If the client resets an HTTP/2 stream before the end of the body, reading returns an error. hyper's own body ends without an
-    /// error in some of these cases.
+    /// If the client resets an HTTP/2 stream before the end of the body, reading returns an error.
     #[derive(Debug)]
     pub struct RequestBody<B>
     where
