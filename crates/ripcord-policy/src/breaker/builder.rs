@@ -222,7 +222,7 @@ impl<C> CircuitBreakerBuilder<C> {
     /// Shares the state of the breaker with the breakers of the same name in other processes. Use `ripcord_redis::SharedBreaker`,
     /// or your own implementation of [`SharedState`]. Default: not shared.
     ///
-    /// When a breaker opens, the breakers of the other processes open for the same time. When a breaker closes after a
+    /// When a breaker opens, the breakers of the other processes open for about the same time. When a breaker closes after a
     /// successful probe or by [`reset`](CircuitBreaker::reset), the other breakers close too.
     /// [`force_open`](CircuitBreaker::force_open) opens only this breaker, and the other breakers do not close it. A call
     /// does not wait for other processes.

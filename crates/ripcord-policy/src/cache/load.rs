@@ -165,8 +165,8 @@ where
     /// is the context of the load.
     ///
     /// Other callers get the old value until the load ends. If the load fails, the old value stays in the cache. If a load of
-    /// the key is in flight, this method waits for that load. If that value came from the second level, it then
-    /// calls `load`. [`run`](Self::run) describes the context, the deadline and the cancellation of the load.
+    /// the key is in flight, this method waits for that load and returns its value. If that value came from the second level,
+    /// this method calls `load` instead. [`run`](Self::run) describes the context, the deadline and the cancellation of the load.
     ///
     /// # Errors
     ///

@@ -1,8 +1,8 @@
 //! Caches values by key. Callers that request the same key at the same time share one load. See [`Cache`].
 //!
-//! * Every operation takes the caller's [`Context`]. The operation fails if this context was canceled or its deadline has
-//!   passed. Another context is passed to [`CacheBuilder::build`]. When that context ends, the cache is closed, its loads are
-//!   canceled, and the background task that removes expired entries stops.
+//! * A method that reads, loads, writes or removes values takes the caller's [`Context`]. It fails if this context was
+//!   canceled or its deadline has passed. Another context is passed to [`CacheBuilder::build`]. When that context ends, the
+//!   cache is closed, its loads are canceled, and the background task that removes expired entries stops.
 //! * If several callers of [`Cache::get_or_load`] request the same key at the same time, they share one load. A caller stops
 //!   waiting when its own context ends. The load is canceled when no caller waits for it any more.
 //! * The cache returns an expired value only during the time set by [`stale_for`](CacheBuilder::stale_for). Such a value is
@@ -96,9 +96,10 @@ use stats::Count;
 /// | wait for the second level | [`sync`](Self::sync) |
 /// | close the cache | [`close`](Self::close) |
 ///
-/// Every operation takes the caller's context, and fails if this context was canceled or its deadline has passed. Callers that
-/// request the same key at the same time share one load, which runs in a tokio task of its own. When no caller waits for the
-/// load any more, it is canceled. [`run`](Self::run) describes the context and the deadline of a load.
+/// A method that reads, loads, writes or removes values takes the caller's context. It fails if this context was canceled or its
+/// deadline has passed. Callers that request the same key at the same time share one load, which runs in a tokio task of its
+/// own. When no caller waits for the load any more, it is canceled. [`run`](Self::run) describes the context and the
+/// deadline of a load.
 ///
 /// A clone is another handle to the same cache. The cache closes when the last handle is dropped, or when the context passed to
 /// [`build`](CacheBuilder::build) is canceled or its deadline passes.

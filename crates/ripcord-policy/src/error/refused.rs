@@ -219,7 +219,7 @@ impl Refused {
 
     /// Returns whether the operation was refused because a [`WorkerPool`](crate::WorkerPool) or
     /// [`Bulkhead`](crate::Bulkhead) was full. A pool is full if its queue is full. A bulkhead is full if all its permits are
-    /// in use and its queue is full.
+    /// in use and its queue is full. For [`Bulkhead::try_acquire`](crate::Bulkhead::try_acquire), the queue does not matter.
     pub fn is_full(&self) -> bool {
         matches!(&*self.0, Reason::PoolFull { .. } | Reason::BulkheadFull { .. })
     }
