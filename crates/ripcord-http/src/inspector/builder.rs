@@ -67,8 +67,8 @@ impl InspectorBuilder {
     /// Sets the maximum number of running entries on the page. An entry is a request or [watched](Inspector::watch) work. Default:
     /// 100.
     ///
-    /// If there are more entries, the page shows first the entries whose context has ended, then the oldest entries. It shows only
-    /// the number of the other entries.
+    /// If there are more entries, entries whose context has ended have priority, and then the oldest entries. Of the other entries,
+    /// the page shows only the number.
     pub fn max_shown(self, max_shown: usize) -> Self {
         InspectorBuilder { max_shown, ..self }
     }

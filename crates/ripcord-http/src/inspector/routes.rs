@@ -90,8 +90,8 @@ impl Inspector {
         router.layer(middleware::from_fn_with_state(Arc::clone(&self.shared), guard))
     }
 
-    /// Returns the snapshot that `GET /debug/contexts/json` returns, without the calls of the entries. Use it to show the entries
-    /// of this process in another place, for example on a page for several processes.
+    /// Returns the snapshot that `GET /debug/contexts/json` returns, without the calls of the finished entries. Use it to show the
+    /// entries of this process in another place, for example on a page for several processes.
     pub fn json(&self) -> String {
         serde_json::to_string(&self.shared.snapshot(false)).expect("a snapshot is serializable")
     }
