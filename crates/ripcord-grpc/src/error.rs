@@ -160,16 +160,16 @@ impl Error {
 
     /// Returns whether the [`code`](Error::code) is [`DeadlineExceeded`](Code::DeadlineExceeded).
     ///
-    /// An error has this code if the deadline or an idle timeout of a context in this process passed, if no time was left to send
-    /// the call, or if the server responded with this code.
+    /// An error has this code in three cases: the deadline or an idle timeout of a context in this process passed, no time was left
+    /// to send the call, or the server responded with this code.
     pub fn is_deadline_exceeded(&self) -> bool {
         self.code() == Code::DeadlineExceeded
     }
 
     /// Returns whether the [`code`](Error::code) is [`Cancelled`](Code::Cancelled).
     ///
-    /// An error has this code if a context in this process was canceled, if the peer canceled the call by resetting the stream, or
-    /// if the server responded with this code.
+    /// An error has this code in three cases: a context in this process was canceled, the peer canceled the call by resetting the
+    /// stream, or the server responded with this code.
     pub fn is_canceled(&self) -> bool {
         self.code() == Code::Cancelled
     }

@@ -84,8 +84,8 @@ impl Status {
         &self.message
     }
 
-    /// Returns the reason why the server's context ended, if the status was received from a server and the server has sent the
-    /// reason in the header or trailer `ripcord-cause`. Otherwise, returns `None`.
+    /// Returns the reason why the server's context ended. Returns `None` unless a server has sent this status together with the
+    /// header or trailer `ripcord-cause`.
     pub fn remote_cause(&self) -> Option<&RemoteCause> {
         self.remote_cause.as_ref()
     }

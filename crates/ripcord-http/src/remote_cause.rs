@@ -73,8 +73,8 @@ impl RemoteCause {
     ///
     /// # Errors
     ///
-    /// Returns an error if the value is empty or longer than 256 bytes, if it contains a byte other than printable ASCII, or if the
-    /// escapes (`%` and two hex digits) do not decode to UTF-8.
+    /// Returns an error if the value is empty or longer than 256 bytes, or if it contains a byte other than printable ASCII. Also
+    /// returns an error if the escapes (`%` and two hex digits) do not decode to UTF-8.
     pub fn decode(value: &HeaderValue) -> Result<Self, Malformed> {
         let malformed = |reason| Malformed::new(Self::HEADER, reason);
         let bytes = value.as_bytes();

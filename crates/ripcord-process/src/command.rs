@@ -235,8 +235,8 @@ impl Command {
 
     /// Sets whether all new descendants of this process belong to the command. Default: `false`.
     ///
-    /// Pass `true` in a program that runs one command at a time and has no other child processes, such as `ripcord run` or process
-    /// 1 of a container.
+    /// Pass `true` in a program that runs one command at a time and has no other child processes. An example is process 1 of a
+    /// container.
     ///
     /// When the command is started, this process becomes a subreaper, and stays one: descendants whose parent has exited become
     /// children of this process. While the command runs, this crate reaps those children. So this crate finds and ends every

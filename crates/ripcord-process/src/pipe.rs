@@ -85,8 +85,8 @@ impl AsyncRead for ChildOutput {
 /// A pipe to the stdin of a [`Child`](crate::Child). Implements tokio's [`AsyncWrite`]. Dropping the pipe closes the command's
 /// stdin.
 ///
-/// A write fails with [`io::ErrorKind::BrokenPipe`] if no process can read from the pipe any more, or if the command and all of
-/// its descendants have ended.
+/// A write fails with [`io::ErrorKind::BrokenPipe`] if no process can read from the pipe any more. It also fails if the command and
+/// all of its descendants have ended.
 #[derive(Debug)]
 pub struct ChildInput(pub(crate) Writer);
 

@@ -13,9 +13,9 @@ use std::panic::Location;
 /// source line that called the method, the cause, the source line that set the deadline or canceled the context, and the response
 /// of the database.
 ///
-/// The [`source`](StdError::source) is the [`ripcord::Error`] if the context ended. Otherwise, it is the error of the driver
-/// (tokio-postgres or rusqlite), the I/O error because of which no connection could be opened, or the error that the function
-/// passed to `run` or `transaction` of `sqlite::Pool` returned.
+/// The [`source`](StdError::source) is the [`ripcord::Error`] if the context ended. Otherwise, it is one of these: the error of the
+/// driver (tokio-postgres or rusqlite), an I/O error of opening a connection, or the error that your function returned to `run` or
+/// `transaction` of `sqlite::Pool`.
 ///
 /// # Retries
 ///
@@ -153,8 +153,8 @@ impl Error {
     /// Returns whether the same statement may succeed on a second attempt. If the statement is part of a transaction, repeat the
     /// transaction from its beginning.
     ///
-    /// The result is `true` for a conflict with another transaction, for a lock that was not available, and if the server could not
-    /// be reached, is starting, is stopping, or accepts no more connections.
+    /// The result is `true` for a conflict with another transaction, and for a lock that was not available. It is also `true` if
+    /// the server could not be reached, is starting, is stopping, or accepts no more connections.
     ///
     /// The result is `false` if the context ended. It is also `false` for a lost connection, because the statement may have taken
     /// effect: see [`is_outcome_unknown`](Error::is_outcome_unknown).

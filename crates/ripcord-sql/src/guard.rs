@@ -70,8 +70,8 @@ pub struct ConnectionGuard<C, D: FnOnce(C)> {
 
 impl<C, D: FnOnce(C)> ConnectionGuard<C, D> {
     /// Creates a guard for `connection`. If the guard is dropped while an operation is
-    /// [unfinished](ConnectionGuard::is_unfinished), it passes the connection to `discard`, which must take the connection out of
-    /// its pool and close it.
+    /// [unfinished](ConnectionGuard::is_unfinished), it passes the connection to `discard`. `discard` must take the connection out
+    /// of its pool and close it.
     ///
     /// `discard` is called in the drop of the guard, so it must not block.
     pub fn new(connection: C, discard: D) -> Self {

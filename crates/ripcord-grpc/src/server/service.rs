@@ -65,7 +65,7 @@ fn keep_back(margin: Duration, headers: &mut HeaderMap) {
 /// A tower service inside a [`ServerService`], around your service. Created by [`ServerLayer`](super::ServerLayer). You only need
 /// this type to name the type of a service.
 ///
-/// The service ends the request stream of a call when the call's context ends, removes the cause from responses to untrusted
+/// The service ends the request stream of a call when the call's context ends. It removes the cause from responses to untrusted
 /// clients, and reads the status code for [`ServerLayer::on_end`](super::ServerLayer::on_end).
 #[derive(Clone, Debug)]
 pub struct CallService<S> {

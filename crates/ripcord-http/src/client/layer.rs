@@ -87,8 +87,7 @@ impl ClientLayer {
     ///
     /// The timer starts with the call. Each part that you receive restarts the timer. The timer also runs while you do not read the
     /// body. With a [`ProgressLayer`](super::ProgressLayer) inside this layer, each chunk of the request's body restarts the timer
-    /// too. Without a `ProgressLayer`, the request must be sent and the head of the response must arrive within the timeout, so a
-    /// long upload needs a longer timeout.
+    /// too. Without a `ProgressLayer`, the request must be sent and the head of the response must arrive within the timeout.
     ///
     /// The deadline of the context still applies. The idle timeout is not sent to the server.
     ///

@@ -21,8 +21,8 @@
 //! A call never sends more time than its context has left. If the request already has deadline headers with a shorter time, the
 //! shortest time is sent. Malformed deadline headers are ignored.
 //!
-//! If no time is left, or less than the unit of the deadline header (1 ms, or 1 ns for `grpc-timeout`), the call fails and nothing
-//! is sent. The error contains the source line that set the deadline.
+//! If less time is left than the unit of the deadline header, the call fails and nothing is sent. The unit is 1 ms, or 1 ns for
+//! `grpc-timeout`. The error contains the source line that set the deadline.
 //!
 //! # How a call ends
 //!

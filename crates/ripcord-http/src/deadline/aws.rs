@@ -32,8 +32,8 @@ pub(super) const CODEC: Codec = Codec { header: HEADER, needs_trust: false, form
 ///
 /// # Errors
 ///
-/// Returns an error if the value is not a list of `key=value` separated by semicolons, if it contains `ttl` twice, or if `ttl` is
-/// not a time in the form `20200724T181920Z`.
+/// Returns an error if the value is not a list of `key=value` separated by semicolons, or if it contains `ttl` twice. Also returns
+/// an error if `ttl` is not a time in the form `20200724T181920Z`.
 pub fn decode(value: &[u8], now: SystemTime) -> Result<Option<Duration>, Malformed> {
     let malformed = |reason| Malformed::new(HEADER, reason);
     let mut ttl = None;

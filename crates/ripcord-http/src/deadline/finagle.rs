@@ -33,8 +33,8 @@ pub(super) const CODEC: Codec = Codec {
 ///
 /// `now` is the current time, such as [`SystemTime::now`]. Returns zero if the deadline has passed.
 ///
-/// The result is never longer than the time that was left when the client set the deadline, even if the local clock is behind
-/// the client's clock.
+/// The result is never longer than the time that the client had left when it set the deadline. This holds even if the local clock
+/// is behind the client's clock.
 ///
 /// # Errors
 ///

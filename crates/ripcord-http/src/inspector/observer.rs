@@ -18,9 +18,9 @@ impl ContextLayer {
     /// request. The context of the request then ends with the cause [`CanceledHere`](crate::inspector::CanceledHere).
     ///
     /// The page shows the calls of each request. Each [span](Context::start_span) that the handler starts is a call. All calls of a
-    /// request are below one root span. The root span reports the source line that called `inspector`. If the layer has the
-    /// setting [`tracing`](ContextLayer::tracing), the root span is the exported span of the request instead, and reports the
-    /// source line that created the layer.
+    /// request are below one root span. The root span reports the source line that called `inspector`. With the setting
+    /// [`tracing`](ContextLayer::tracing), the root span is the exported span of the request. It reports the source line that
+    /// created the layer.
     #[must_use]
     #[track_caller]
     pub fn inspector(self, inspector: &Inspector) -> Self {

@@ -71,9 +71,9 @@ pub use self::{limits::Limits, listen::listen, service::PeerAddr};
 ///
 /// Every connection is [watched](crate::server::connection). If a client disconnects, the contexts of its requests end. If a client
 /// sends no request or an incomplete request, the connection is closed after a timeout, which [`Limits`] sets. If a client stops
-/// reading a response, the connection is dropped or the HTTP/2 stream is reset at the deadline of the request or at the end of the
-/// server's context. If hyper has already buffered the end of the response, the connection is dropped when the client has read
-/// nothing for 30 seconds.
+/// reading a response, the connection is dropped or the HTTP/2 stream is reset. This happens at the deadline of the request or at
+/// the end of the server's context. If hyper has already buffered the end of the response, the connection is dropped when the
+/// client has read nothing for 30 seconds.
 ///
 /// The response to a malformed request contains the reason. If a connection cannot be accepted, for example because too many files
 /// are open, the server tries again every second.
@@ -90,8 +90,8 @@ pub use self::{limits::Limits, listen::listen, service::PeerAddr};
 /// - Requests in flight continue until the [drain time](ripcord::ShutdownBuilder::drain) is over. At the end of the drain time,
 ///   their contexts end. Connections that are still open 0.9 seconds later are dropped.
 ///
-/// An incomplete request or an HTTP/2 preface without a request does not delay the shutdown. An HTTP/2 client that does not
-/// confirm GOAWAY delays it by at most half a second, because a request that the client sent before GOAWAY may still arrive.
+/// An incomplete request or an HTTP/2 preface without a request does not delay the shutdown. An HTTP/2 client that does not confirm
+/// GOAWAY delays it by at most half a second. During this time, a request that the client sent before GOAWAY can still arrive.
 ///
 /// # Panics
 ///

@@ -96,8 +96,8 @@ impl Ended {
         }
     }
 
-    /// Returns how long the client should wait before it sends the request again, if a circuit breaker refused the call or the
-    /// backend of a rate limiter was unavailable. Otherwise returns `None`.
+    /// Returns how long the client should wait before it sends the request again. Returns `None` unless a circuit breaker refused
+    /// the call or the backend of a rate limiter was unavailable.
     ///
     /// The response has this time in the header `Retry-After`, rounded up to whole seconds, and at least one second.
     pub fn retry_after(&self) -> Option<Duration> {

@@ -76,9 +76,9 @@ use crate::{RequestId, TrustPolicy};
 /// the response. After the response, only the deadline of the server's context applies.
 ///
 /// With `ripcord_http::serve`, and on connections wrapped with `server::connection::watch` (feature `connection`), the context ends
-/// when the upgraded connection or HTTP/2 stream is closed, when the client disconnects, or when the server's context ends. If the
-/// context ends because the connection was closed, the cause does not tell which side closed it. On other connections, the context
-/// ends only when the server's context ends.
+/// on one of these events: the upgraded connection or HTTP/2 stream is closed, the client disconnects, or the server's context
+/// ends. If the context ends because the connection was closed, the cause does not tell which side closed it. On other connections,
+/// the context ends only when the server's context ends.
 #[derive(Clone, Debug)]
 pub struct ContextLayer {
     settings: Arc<Settings>,
@@ -160,7 +160,7 @@ impl ContextLayer {
     /// outgoing calls do not send it. If an inner layer sets an idle timeout too, the shorter idle timeout applies.
     ///
     /// Set a [`timeout`](ContextLayer::timeout) too. If the client stops reading a large response, the idle timeout ends the
-    /// context, but the connection stays open until the deadline, a disconnect or the end of the server's context.
+    /// context, but the connection stays open. Only the deadline, a disconnect or the end of the server's context closes it.
     ///
     /// With a timeout of zero, every request has already ended when it arrives. [`Duration::MAX`] sets no limit.
     #[must_use]

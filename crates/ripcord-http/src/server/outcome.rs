@@ -32,8 +32,8 @@ pub struct Finished<'a> {
     /// 499 for a disconnect. There are two exceptions:
     ///
     /// - If the handler returned [`Ended`](super::Ended) because the client disconnected, 503 was sent, and this status is 499.
-    /// - If the response to a gRPC request reports the end of the context or an [`Ended`](super::Ended) in its head, 200 was sent,
-    ///   and this status is the corresponding HTTP status, such as 504.
+    /// - The head of the response to a gRPC request can report the end of the context or an [`Ended`](super::Ended). Then 200 was
+    ///   sent, and this status is the corresponding HTTP status, such as 504.
     pub status: StatusCode,
     /// The time from the arrival of the request to its end, measured by the clock of the server's context.
     pub took: Duration,

@@ -91,9 +91,9 @@ type OnEnd = Arc<dyn Fn(&Finished<'_>) + Send + Sync>;
 
 /// The effect of a half-close: a client closes its sending half of the connection while its request is in flight.
 ///
-/// TCP sends the same signal, a FIN, when a client closes the whole connection and when it closes only its sending half and still
-/// waits for the response. So the server cannot tell these cases apart. The FIN is detected only with `ripcord_http::serve`, and on
-/// connections wrapped with `server::connection::watch` (feature `connection`).
+/// TCP sends a FIN when a client closes the whole connection. It sends the same FIN when a client closes only its sending half and
+/// still waits for the response. So the server cannot tell these cases apart. The FIN is detected only with `ripcord_http::serve`,
+/// and on connections wrapped with `server::connection::watch` (feature `connection`).
 ///
 /// Set it with [`ContextLayer::half_close`](super::ContextLayer::half_close).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -11,7 +11,7 @@
 //! context of such a request, or with a context from `with_tracing`, has a span too.
 //!
 //! A span has the status "error" after a deadline, a panic, or an HTTP status of 500 or above. The span of a call also has this
-//! status after an HTTP status of 400 or above, and after an error of the client, such as a failed connection. A cancel is not an
+//! status after an HTTP status of 400 to 499, and after an error of the client, such as a failed connection. A cancel is not an
 //! error. It does not matter whether the caller, a disconnected client, a hedge, a group or a dropped `Canceler` has canceled the
 //! context.
 //!

@@ -89,7 +89,7 @@ const MIN_LEASE: Duration = Duration::from_millis(10);
 ///
 /// Redis reports each changed key to every process (client tracking in broadcast mode). The process then removes the key from its
 /// memory. So a process may return an old value until it receives the report. If the connection for the reports is lost, the
-/// process removes all keys from its memory when it notices the loss, and again when it has connected again.
+/// process removes all keys from its memory: when it notices the loss, and when it has connected again.
 ///
 /// # When Redis is unavailable
 ///

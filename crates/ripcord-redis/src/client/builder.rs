@@ -106,8 +106,8 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// * [`Error::config_error`] if no server is set, if a URL is not valid, if a list of URLs is empty, if the prefix is empty or
-    ///   contains a brace, or if a duration is zero.
+    /// * [`Error::config_error`] if no server is set, a URL is not valid, or a list of URLs is empty. The same error is returned if
+    ///   the prefix is empty or contains a brace, or if a duration is zero.
     /// * Another error if the thread cannot be started.
     #[track_caller]
     pub fn build(self) -> Result<Client, Error> {

@@ -119,8 +119,8 @@ impl Client {
         ClientBuilder::new()
     }
 
-    /// Returns whether Redis answered the last command, even with an error. An error by which a server says that it cannot serve
-    /// commands, such as `CLUSTERDOWN`, or that it refuses all writes, such as `MISCONF`, is no answer. Before the first command,
+    /// Returns whether Redis answered the last command, even with an error. Two kinds of errors do not count as an answer: the
+    /// server cannot serve commands, such as `CLUSTERDOWN`, or refuses all writes, such as `MISCONF`. Before the first command,
     /// returns `true`. The heartbeats that the client sends every [`retry_every`](ClientBuilder::retry_every) count as commands.
     pub fn is_available(&self) -> bool {
         self.shared().is_available()

@@ -85,8 +85,8 @@ use stats::Counters;
 ///
 /// # Clones
 ///
-/// Clones share all state. A bound context keeps the hub and its client alive until its last clone and all contexts derived from
-/// it are dropped, even if it has already ended.
+/// Clones share all state. A bound context keeps the hub and its client alive, even after its end, until its last clone and all
+/// contexts derived from it are dropped.
 #[derive(Clone)]
 pub struct Hub {
     inner: Arc<Inner>,

@@ -74,9 +74,9 @@ use shared::Shared;
 /// The limit can be exceeded if Redis loses data. After a restart without persistence, all buckets are full. After a failover
 /// before the last writes were copied to the replica, the last tokens may be granted a second time.
 ///
-/// If Redis denies a request, this process remembers the key, the number of tokens and the time at which they will be available,
-/// for up to 10,000 keys. Before this time, a request for as many tokens or more is denied without a round trip if it cannot
-/// wait until this time. This is so even if another machine has returned tokens in the meantime.
+/// If Redis denies a request, this process remembers the number of tokens and the time at which they will be available, for up to
+/// 10,000 keys. Before this time, a request for as many tokens or more is denied without a round trip if it cannot wait until this
+/// time. This is so even if another machine has returned tokens in the meantime.
 ///
 /// # Memory
 ///

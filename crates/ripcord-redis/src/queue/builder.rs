@@ -68,8 +68,8 @@ impl<J> QueueBuilder<J> {
     ///
     /// # Errors
     ///
-    /// [`Error::config_error`] if there is no client, if the name is empty or contains a brace, if the lease is shorter than 100
-    /// ms, if `max_deliveries` is 0, or if `keep_keys` is shorter than 1 ms.
+    /// [`Error::config_error`] if there is no client, if the name is empty or contains a brace, or if a setting is below its
+    /// minimum. The minimum of the lease is 100 ms, of `max_deliveries` 1, and of `keep_keys` 1 ms.
     #[track_caller]
     pub fn build(self) -> Result<Queue<J>, Error> {
         let location = Location::caller();

@@ -88,17 +88,18 @@ const BATCH: usize = 200;
 ///
 /// # Delivery
 ///
-/// A job is delivered *at least once*. It runs again if its worker dies, is paused or loses its connection after the handler has
-/// done the work and before Redis has recorded the end of the job. So write handlers that may run twice for one job: for example,
-/// store the [`JobId`] together with the result, and do nothing if it is already stored.
+/// A job is delivered *at least once*. It runs again if its worker dies, is paused or loses its connection before Redis has
+/// recorded the end of the job. The handler may have done its work by then. So write handlers that may run twice for one job: for
+/// example, store the [`JobId`] together with the result, and do nothing if it is already stored.
 ///
 /// Workers take jobs in the order in which the jobs began to wait, and run them concurrently. A job that runs again goes to the end
 /// of the queue.
 ///
 /// # How a job ends
 ///
-/// The context of a job ends when the job is canceled, at its deadline, when the worker's context ends, and when the worker loses
-/// the lease of the job. The handler is then dropped at its next `.await`, after the [`grace`](Worker::grace) of the worker.
+/// The context of a job ends when the job is canceled and at its deadline. It also ends when the worker's context ends, and when
+/// the worker loses the lease of the job. The handler is then dropped at its next `.await`, after the [`grace`](Worker::grace) of
+/// the worker.
 ///
 /// | the handler | the job |
 /// |---|---|
@@ -123,8 +124,8 @@ const BATCH: usize = 200;
 /// # Deadline and trace
 ///
 /// A job has the deadline of the context that submitted it, unless the [`Submission`] sets another deadline. The clock of Redis
-/// measures the time left. The job's context also has the trace (`traceparent`), the baggage and the request ID of the context that
-/// submitted the job, as the types of the crate `ripcord-http`. The job's span is a child of the submitter's span.
+/// measures the time left. The job's context also has the trace (`traceparent`), the baggage and the request ID of the submitting
+/// context, as the types of the crate `ripcord-http`. The job's span is a child of the submitter's span.
 ///
 /// # When Redis is unavailable
 ///
@@ -189,8 +190,8 @@ impl<J: Serialize + DeserializeOwned + Send> Queue<J> {
     }
 
     /// Submits a job with an idempotency key. If a job with the same `key` was submitted to this queue within the time
-    /// [`keep_keys`](QueueBuilder::keep_keys), by default 24 hours, adds no job and returns the ID of the earlier job, even if the
-    /// earlier job is over. An empty key counts as no key.
+    /// [`keep_keys`](QueueBuilder::keep_keys), by default 24 hours, no job is added. The result is then the ID of the earlier job,
+    /// even if that job is over. An empty key counts as no key.
     ///
     /// # Errors
     ///

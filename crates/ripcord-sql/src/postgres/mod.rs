@@ -11,8 +11,8 @@
 //! | while a row stream or a COPY is open, or a transaction begins or rolls back | returns an error immediately | the statement is canceled in the background |
 //! | between two statements of a transaction | the next statement returns an error | the transaction is rolled back in the background |
 //!
-//! If a future, a stream or a transaction is dropped before it has finished, the pool cancels the statement and rolls back the
-//! transaction in the background too.
+//! If a future, a stream or a transaction is dropped before it has finished, the pool also cancels the statement and rolls back the
+//! transaction in the background.
 //!
 //! A connection returns to the pool when no statement and no transaction is open on it, and no cancel request can reach it anymore.
 //! A connection for which this takes longer than the grace period is closed.
@@ -20,8 +20,8 @@
 //! # Poolers
 //!
 //! If PgBouncer or pgdog runs in the mode `transaction` between the pool and the server, turn off
-//! [`cancel_on_server`](PoolBuilder::cancel_on_server) and [`statement_timeout`](PoolBuilder::statement_timeout), and turn on the
-//! support for prepared statements in the pooler.
+//! [`cancel_on_server`](PoolBuilder::cancel_on_server) and [`statement_timeout`](PoolBuilder::statement_timeout). In the pooler,
+//! turn on the support for prepared statements.
 
 mod checkout;
 mod connection;

@@ -27,8 +27,8 @@ const SYSTEM: &str = "postgresql";
 /// A pool of connections to Postgres. Clones of a pool share its connections.
 ///
 /// Each call takes a [`Context`]. When the context ends, the statement is canceled in the server. The connection returns to the
-/// pool only when no statement and no transaction is open on it and the cancel can no longer affect a later statement. The [module
-/// documentation](super) describes the details.
+/// pool only when no statement and no transaction is open on it. The cancel can then no longer affect a later statement. The
+/// [module documentation](super) describes the details.
 ///
 /// Each connection prepares a statement at its first use and keeps up to 256 prepared statements. Before it keeps another
 /// statement, it closes all 256. Use a pool inside a tokio runtime with I/O and time enabled.

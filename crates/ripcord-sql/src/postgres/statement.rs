@@ -245,8 +245,8 @@ macro_rules! statements {
             ///
             /// # Errors
             ///
-            /// Returns an error if the context ends first, if the pool is closed, if no connection can be opened, if the
-            /// connection is lost, or if the server refuses the statement. [`Error::is_outcome_unknown`] says whether a failed
+            /// Returns an error if the context ends first, the pool is closed, or the server refuses the statement. Also returns an
+            /// error if no connection can be opened, or the connection is lost. [`Error::is_outcome_unknown`] says whether a failed
             /// statement may have taken effect.
             ///
             /// If a statement of a `Pool` begins a transaction, such as `BEGIN`, the transaction is rolled back and an error is

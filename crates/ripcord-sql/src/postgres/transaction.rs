@@ -197,14 +197,14 @@ async fn begin(
 impl Transaction {
     /// Commits the transaction.
     ///
-    /// If `ctx` or the transaction's context ends during the commit, the commit is canceled in the server, and the future waits for
-    /// the outcome, but not longer than the [grace period](super::PoolBuilder::grace). If the commit has succeeded in the meantime,
-    /// the future returns `Ok`.
+    /// If `ctx` or the transaction's context ends during the commit, the commit is canceled in the server. The future waits for the
+    /// outcome, but not longer than the [grace period](super::PoolBuilder::grace). If the commit has succeeded in the meantime, the
+    /// future returns `Ok`.
     ///
     /// # Errors
     ///
-    /// Returns an error, and rolls the transaction back, if one of its statements has failed, or if a row stream or a COPY of the
-    /// transaction is still open. [`Pool::query`] describes the other errors. If [`Error::is_outcome_unknown`] is `true`, the
+    /// If a statement of the transaction has failed, or if a row stream or a COPY of it is still open, rolls the transaction back
+    /// and returns an error. [`Pool::query`] describes the other errors. If [`Error::is_outcome_unknown`] is `true`, the
     /// transaction may have been committed.
     ///
     /// # Cancel safety

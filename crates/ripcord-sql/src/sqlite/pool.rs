@@ -19,9 +19,9 @@ use crate::error::Kind;
 
 /// A pool of connections to one SQLite database. Clones of a pool share its connections.
 ///
-/// Every operation takes a [`Context`] and ends when the context ends, even while it waits for a connection, opens a connection,
-/// waits for a lock of the database, or runs a statement. The [module documentation](super) describes how a statement ends, and
-/// contains an example.
+/// Every operation takes a [`Context`] and ends when the context ends. This includes waiting for a connection, opening a
+/// connection, waiting for a lock of the database, and running a statement. The [module documentation](super) describes how a
+/// statement ends, and contains an example.
 ///
 /// Operations get connections in the order in which their futures are first polled. Poll them inside a tokio runtime: otherwise,
 /// they return an error.
@@ -236,9 +236,12 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// Returns an error if the context ends before `run` is called, if the [grace period](PoolBuilder::grace) after the end of the
-    /// context is over before `run` returns, if the pool is closed, or if SQLite or `run` returns an error. The error of `run` is
-    /// the [`source`](std::error::Error::source) of the returned error.
+    /// Returns an error in these cases:
+    ///
+    /// - The context ends before `run` is called.
+    /// - `run` does not return within the [grace period](PoolBuilder::grace) after the end of the context.
+    /// - The pool is closed.
+    /// - SQLite or `run` returns an error. The error of `run` is the [`source`](std::error::Error::source) of the returned error.
     ///
     /// # Panics
     ///

@@ -139,9 +139,14 @@ impl ContextRequest {
     ///
     /// # Errors
     ///
-    /// Returns an error if the context ends before the head of the response arrives, if less time is left than the unit of the
-    /// deadline header (1 ms by default), if the request cannot be built, or if reqwest fails. A response with an error status,
-    /// such as 500, is not an error: see [`Response::error_for_status`].
+    /// Returns an error in these cases:
+    ///
+    /// - The context ends before the head of the response arrives.
+    /// - Less time is left than the unit of the deadline header, 1 ms by default.
+    /// - The request cannot be built.
+    /// - reqwest fails.
+    ///
+    /// A response with an error status, such as 500, is not an error: see [`Response::error_for_status`].
     ///
     /// # Cancel safety
     ///

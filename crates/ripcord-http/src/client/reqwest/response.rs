@@ -128,8 +128,8 @@ impl Response {
     ///
     /// # Errors
     ///
-    /// Returns an error if the context of the request ends before the whole body was read, if reqwest fails, or if the body is not
-    /// valid JSON for `T`.
+    /// Returns an error if the context of the request ends before the whole body was read, or if reqwest fails. Also returns an
+    /// error if the body is not valid JSON for `T`.
     pub async fn json<T: DeserializeOwned>(self) -> Result<T, Error> {
         let Response { response, call } = self;
         response.json().await.map_err(|error| read_error(error, call))

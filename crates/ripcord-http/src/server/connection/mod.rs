@@ -196,8 +196,8 @@ impl Watch {
     /// `connection` is hyper's connection for the stream that [`watch`] returned. The [module documentation](self) has an example.
     ///
     /// The returned future resolves to hyper's result. It resolves to `None` if the connection was dropped before hyper had
-    /// finished, because the client disconnected, stopped reading, sent an incomplete request, or did not confirm the GOAWAY of
-    /// HTTP/2 within half a second.
+    /// finished. In this case, the client disconnected, stopped reading, sent an incomplete request, or did not confirm GOAWAY
+    /// within half a second.
     ///
     /// # Cancel safety
     ///

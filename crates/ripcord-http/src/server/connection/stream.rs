@@ -25,9 +25,9 @@ const TELLS_OF_MORE: bool = cfg!(any(target_os = "linux", target_os = "android")
 /// A [`TcpStream`] that reports disconnects and stalls of its client to a [`Watch`](super::Watch). Created by
 /// [`watch`](super::watch). Pass it to hyper.
 ///
-/// `poll_shutdown` also reads and drops data from a client that is still sending, so that the client receives the complete response
-/// before the connection is closed. This ends when the client closes the connection or sends nothing for 1 second, and after 10
-/// seconds at the latest. Use the stream from one task only, as hyper does.
+/// `poll_shutdown` also reads and drops data from a client that is still sending, so that the client receives the complete
+/// response. This ends when the client closes the connection or sends nothing for 1 second, and after 10 seconds at the latest. Use
+/// the stream from one task only, as hyper does.
 #[derive(Debug)]
 pub struct WatchedStream {
     stream: Arc<TcpStream>,
