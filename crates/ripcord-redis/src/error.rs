@@ -90,8 +90,8 @@ impl Error {
         }
     }
 
-    /// If Redis answered with an error, returns the code of this error, such as `NOPERM` (the user has no permission). Otherwise
-    /// returns `None`.
+    /// If Redis answered with an error, returns the code of this error, such as `NOPERM` (the user has no permission). Returns
+    /// `None` for any other failure, and for an answer that has no code because it is of an unexpected type.
     pub fn code(&self) -> Option<&str> {
         match &self.0.kind {
             Kind::Refused(error) => error.code(),

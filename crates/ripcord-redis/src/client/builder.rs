@@ -95,8 +95,8 @@ impl ClientBuilder {
     }
 
     /// Sets the time between two attempts to connect while Redis is unavailable. While Redis is available, this is the time between
-    /// two heartbeats, by which the client notices a lost connection and counts the clients with its prefix. The time must be
-    /// longer than zero. Default: 1 s.
+    /// two heartbeats. A heartbeat detects a lost connection and counts the clients with the same prefix. The time must be longer
+    /// than zero. Default: 1 s.
     pub fn retry_every(mut self, interval: Duration) -> Self {
         self.retry_every = interval;
         self

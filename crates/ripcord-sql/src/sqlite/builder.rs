@@ -78,8 +78,8 @@ impl PoolBuilder {
         self
     }
 
-    /// Sets how long an operation waits, after its context has ended, for its statement or for the function that you passed to
-    /// [`Pool::run`] or [`Pool::transaction`]. Default: [`DEFAULT_GRACE`](PoolBuilder::DEFAULT_GRACE).
+    /// Sets how long an operation still waits after its context has ended. It waits for its statement, or for the function that you
+    /// passed to [`Pool::run`] or [`Pool::transaction`]. Default: [`DEFAULT_GRACE`](PoolBuilder::DEFAULT_GRACE).
     ///
     /// After this time, the operation returns an error for which [`is_outcome_unknown`](crate::Error::is_outcome_unknown) is
     /// `true`. Its thread continues, and the pool gets the connection back when the statement or the function returns.
