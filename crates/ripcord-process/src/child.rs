@@ -106,6 +106,8 @@ impl Child {
     ///
     /// Dropping the future drops the child, which sends `SIGKILL` to the command and all of its descendants.
     pub async fn wait_with_output(mut self) -> Result<Output, Error> {
+        // Otherwise, a command that reads stdin to its end would keep its output open.
+        drop(self.stdin.take());
         let read = read_both(self.stdout.take(), self.stderr.take()).await;
         let ended = self.wait().await;
         let (stdout, stderr) = read.map_err(|error| self.run.error(Kind::Watch(error)))?;

@@ -353,6 +353,15 @@ async fn closed_stdin_does_not_hang() {
 }
 
 #[tokio::test]
+async fn piped_stdin_that_nobody_took_is_closed_before_the_output_is_read() {
+    let ctx = Context::background();
+    let mut cat = Command::new("cat");
+    cat.stdin(Stdio::piped()).stdout(Stdio::piped());
+    assert!(bounded(cat.spawn(&ctx).unwrap().wait_with_output()).await.unwrap().stdout.is_empty());
+    assert!(bounded(cat.output(&ctx)).await.unwrap().exit.success());
+}
+
+#[tokio::test]
 async fn write_to_a_command_that_has_ended_is_a_broken_pipe() {
     let mut child = sh("exec <&-; exit 0").stdin(Stdio::piped()).spawn(&Context::background()).unwrap();
     let mut stdin = child.stdin.take().unwrap();
