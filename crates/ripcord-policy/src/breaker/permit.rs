@@ -44,14 +44,19 @@ pub struct Permit<'a> {
 #[inline]
 pub(super) fn admit(shared: &Shared, queues: bool) -> Result<Admission, BreakerOpen> {
     match shared.closed_generation() {
-        Some(generation) => {
-            shared.tally.count(Call::Started);
-            Ok(Admission { generation, probe: None })
-        }
+        Some(generation) => Ok(admit_to_closed(shared, generation)),
         None => admit_locked(shared, queues),
     }
 }
 
+/// Admits a call to a breaker that is closed in this generation.
+#[inline]
+pub(super) fn admit_to_closed(shared: &Shared, generation: u64) -> Admission {
+    shared.tally.count(Call::Started);
+    Admission { generation, probe: None }
+}
+
+#[cold]
 fn admit_locked(shared: &Shared, queues: bool) -> Result<Admission, BreakerOpen> {
     let (acquired, changes) = shared.change(|machine, now| machine.acquire(queues, now));
     match acquired {

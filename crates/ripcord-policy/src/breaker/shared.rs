@@ -104,6 +104,7 @@ impl Shared {
         }
     }
 
+    #[cold]
     fn record_locked(&self, admission: Admission, outcome: Outcome, slow: bool) {
         // A neutral call only frees the slot of a probe.
         if outcome == Outcome::Neutral && admission.probe.is_none() {
