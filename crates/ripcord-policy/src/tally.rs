@@ -87,11 +87,14 @@ impl<const N: usize> Tally<N> {
             return Err(refused(end));
         }
         let guard = self.begin();
-        let result = match begin_catching(call) {
-            Ok(future) => keep_catching(pin!(future)).await,
-            Err(panic) => Err(panic),
+        let started = match begin_catching(call) {
+            Ok(started) => started,
+            Err(panic) => {
+                guard.end(Outcome::Failure);
+                resume_unwind(panic)
+            }
         };
-        match result {
+        match keep_catching(pin!(started)).await {
             Ok(result) => {
                 guard.end(Outcome::new(&result, Error::outcome));
                 result

@@ -119,32 +119,34 @@ impl<T: 'static, E: 'static> Fallback<T, E> {
         F: FnOnce(Context) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        self.run_over(ctx, || {
-            let call = call(ctx.clone());
-            async { call.await.map_err(Error::new) }
-        })
-        .await
+        self.run_over(ctx, || call(ctx.clone()), Error::new).await
     }
 
-    /// Does the same as [`run`](Self::run) for a call that returns the error of a policy.
-    pub(crate) fn run_over<Fut>(
+    /// Does the same as [`run`](Self::run) for a call whose error becomes the error of a policy by `convert`.
+    pub(crate) fn run_over<X, Fut>(
         &self,
         ctx: &Context,
         call: impl FnOnce() -> Fut,
+        convert: fn(X) -> Error<E>,
     ) -> impl Future<Output = Result<T, Error<E>>>
     where
-        Fut: Future<Output = Result<T, Error<E>>>,
+        Fut: Future<Output = Result<T, X>>,
     {
-        self.tally.call(ctx, Error::from, || self.answer(ctx, call))
+        self.tally.call(ctx, Error::from, move || self.answer(ctx, call, convert))
     }
 
-    async fn answer<Fut>(&self, ctx: &Context, call: impl FnOnce() -> Fut) -> Result<T, Error<E>>
+    async fn answer<X, Fut>(
+        &self,
+        ctx: &Context,
+        call: impl FnOnce() -> Fut,
+        convert: fn(X) -> Error<E>,
+    ) -> Result<T, Error<E>>
     where
-        Fut: Future<Output = Result<T, Error<E>>>,
+        Fut: Future<Output = Result<T, X>>,
     {
         let error = match call().await {
             Ok(value) => return Ok(value),
-            Err(error) => error.under(ctx),
+            Err(error) => convert(error).under(ctx),
         };
         if ctx.err().is_some() || self.condition.as_ref().is_some_and(|applies| !applies(&error)) {
             return Err(error);

@@ -134,26 +134,24 @@ impl<E> Retry<E> {
     /// Dropping the future drops the current attempt or ends the current wait. If the retry has taken tokens from the budget
     /// for an attempt that has not started, these tokens return to the budget.
     #[doc(alias("RetryWithContext"))]
-    pub fn run<'a, T, F, Fut>(&'a self, ctx: &'a Context, mut call: F) -> impl Future<Output = Result<T, Error<E>>>
+    pub fn run<'a, T, F, Fut>(&'a self, ctx: &'a Context, call: F) -> impl Future<Output = Result<T, Error<E>>>
     where
         F: FnMut(Context) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        self.run_over(ctx, move |ctx| {
-            let attempt = call(ctx);
-            async { attempt.await.map_err(Error::new) }
-        })
+        self.run_over(ctx, call, Error::new)
     }
 
-    /// Does the same as [`run`](Retry::run) for a call that returns the error of a policy.
-    pub(crate) fn run_over<'a, T, F, Fut>(
+    /// Does the same as [`run`](Retry::run) for a call whose error becomes the error of a policy by `convert`.
+    pub(crate) fn run_over<'a, T, X, F, Fut>(
         &'a self,
         ctx: &'a Context,
         mut call: F,
+        convert: fn(X) -> Error<E>,
     ) -> impl Future<Output = Result<T, Error<E>>>
     where
         F: FnMut(Context) -> Fut,
-        Fut: Future<Output = Result<T, Error<E>>>,
+        Fut: Future<Output = Result<T, X>>,
     {
         let refused = |end| Error::stopped(0, StopDetails::Ended(end), None);
         self.shared.tally.call(ctx, refused, move || async move {
@@ -164,7 +162,7 @@ impl<E> Retry<E> {
                         progress.succeed();
                         return Ok(value);
                     }
-                    Err(error) => error,
+                    Err(error) => convert(error),
                 };
                 let pause = progress.pause(error)?;
                 // Boxed, because most calls need no retry.

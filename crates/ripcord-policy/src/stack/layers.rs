@@ -1,5 +1,6 @@
 //! The layers that a call passes through.
 
+use std::convert::identity;
 use std::future::Future;
 use std::panic::{Location, resume_unwind};
 use std::pin::pin;
@@ -9,7 +10,7 @@ use ripcord::{Cause, Clock, Context};
 
 use crate::breaker::Classify;
 use crate::cache::Key;
-use crate::panics::{begin_catching, keep_catching};
+use crate::panics::keep_catching;
 use crate::tally::Tally;
 use crate::{Bulkhead, Cache, CircuitBreaker, Error, Fallback, Hedge, Outcome, RateLimiter, Refused, Retry};
 
@@ -103,7 +104,7 @@ impl<T, E> Layers<T, E> {
         Fut: Future<Output = Result<T, E>>,
     {
         match &self.retry {
-            Some(retry) => retry.run_over(ctx, |ctx| self.hedged(ctx, call)).await,
+            Some(retry) => retry.run_over(ctx, |ctx| self.hedged(ctx, call), identity).await,
             None => self.hedged(ctx.clone(), call).await,
         }
     }
@@ -151,10 +152,7 @@ impl<T, E> Layers<T, E> {
             probe.restart_clock();
         }
 
-        let attempt = match begin_catching(|| self.attempt(&ctx, call)) {
-            Ok(attempt) => keep_catching(pin!(attempt)).await,
-            Err(panic) => Err(panic),
-        };
+        let attempt = keep_catching(pin!(self.attempt(&ctx, call))).await;
 
         // All layers that judge the attempt get the same outcome.
         let outcome = attempt.as_ref().map_or(Outcome::Failure, |(_, outcome)| *outcome);

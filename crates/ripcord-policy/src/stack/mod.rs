@@ -8,6 +8,7 @@ mod stats;
 pub use builder::{IntoLayer, StackBuilder};
 pub use stats::StackStats;
 
+use std::convert::identity;
 use std::fmt;
 use std::future::Future;
 use std::panic::Location;
@@ -139,7 +140,7 @@ impl<T: 'static, E: 'static, K> Stack<T, E, K> {
         let ctx = &self.layers.on_own_clock(ctx);
         let call = || async {
             match &self.layers.fallback {
-                Some(fallback) => fallback.run_over(ctx, || self.layers.timed(ctx, &call)).await,
+                Some(fallback) => fallback.run_over(ctx, || self.layers.timed(ctx, &call), identity).await,
                 None => self.layers.timed(ctx, &call).await,
             }
         };
@@ -234,8 +235,8 @@ where
         F: Fn(Context) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<T, E>> + Send + 'static,
     {
-        let found = self.find_keyed(ctx, key, call);
-        async move { Ok(found.await?.value) }
+        let location = Location::caller();
+        async move { Ok(self.find(ctx, key, call, location).await?.value) }
     }
 
     /// Makes a call through all layers, like [`run_keyed`](Self::run_keyed), and also reports where the value came from: the
@@ -276,27 +277,11 @@ where
         F: Fn(Context) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<T, E>> + Send + 'static,
     {
-        let location = Location::caller();
-        async move {
-            let ctx = &self.layers.on_own_clock(ctx);
-            let mut source = Source::Fallback;
-            let cached = async {
-                let found = self.cached(ctx, key, call, location).await?;
-                source = found.source;
-                Ok(found.value)
-            };
-            let call = || async {
-                match &self.layers.fallback {
-                    Some(fallback) => fallback.run_over(ctx, || cached).await,
-                    None => cached.await,
-                }
-            };
-            let value = self.layers.tally.call(ctx, Error::from, call).await?;
-            Ok(Found { value, source })
-        }
+        self.find(ctx, key, call, Location::caller())
     }
 
-    async fn cached<F, Fut>(
+    /// Makes a call. `location` is the line of the caller.
+    async fn find<F, Fut>(
         &self,
         ctx: &Context,
         key: K,
@@ -307,13 +292,42 @@ where
         F: Fn(Context) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<T, E>> + Send + 'static,
     {
+        let ctx = &self.layers.on_own_clock(ctx);
+        let mut source = Source::Fallback;
+        let cached = || self.cached(ctx, key, call, location, &mut source);
+        let call = || async {
+            match &self.layers.fallback {
+                Some(fallback) => fallback.run_over(ctx, cached, identity).await,
+                None => cached().await,
+            }
+        };
+        let value = self.layers.tally.call(ctx, Error::from, call).await?;
+        Ok(Found { value, source })
+    }
+
+    /// Runs the layers from the cache inwards. Sets `source` to where the value came from.
+    async fn cached<F, Fut>(
+        &self,
+        ctx: &Context,
+        key: K,
+        call: F,
+        location: &'static Location<'static>,
+        source: &mut Source,
+    ) -> Result<T, Error<E>>
+    where
+        F: Fn(Context) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+    {
         let Some(cache) = self.cache() else {
             let value = self.layers.timed(ctx, &call).await?;
-            return Ok(Found { value, source: Source::Loaded });
+            *source = Source::Loaded;
+            return Ok(value);
         };
         let layers = Arc::clone(&self.layers);
         let load = move |ctx: Context| async move { layers.timed(&ctx, &call).await };
-        cache.find_or_load(ctx, key, sharing(load), location).await.map_err(unshare)
+        let found = cache.find_or_load(ctx, key, sharing(load), location).await.map_err(unshare::<E>)?;
+        *source = found.source;
+        Ok(found.value)
     }
 }
 
