@@ -266,7 +266,7 @@ where
                 return Err(ConfigError::new("stale_for", "set with a ttl", format_args!("{window:?} without")));
             }
             if settings.ttl_jitter > 0.0 {
-                let given = format_args!("{} without", settings.ttl_jitter);
+                let given = format!("{} without", settings.ttl_jitter);
                 return Err(ConfigError::new("ttl_jitter", "set with a ttl", given));
             }
         }

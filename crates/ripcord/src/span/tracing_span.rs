@@ -117,12 +117,12 @@ impl TracingSpan {
         }
         let mut fields = METADATA.fields().iter();
         let [name, file, line, left] = std::array::from_fn(|_| fields.next().expect("there are at least four fields"));
-        let (location, remaining) = (start.location, start.ctx.remaining());
-        let remaining = remaining.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
+        let (source_file, source_line) = (start.location.file(), start.location.line());
+        let remaining = start.ctx.remaining().map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
         let values = [
             (&name, Some(&start.name as &dyn Value)),
-            (&file, Some(&location.file() as &dyn Value)),
-            (&line, Some(&location.line() as &dyn Value)),
+            (&file, Some(&source_file as &dyn Value)),
+            (&line, Some(&source_line as &dyn Value)),
             (&left, remaining.as_ref().map(|left| left as &dyn Value)),
         ];
         let span = make(&METADATA.fields().value_set(&values));
