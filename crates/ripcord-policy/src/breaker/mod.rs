@@ -120,7 +120,7 @@ impl CircuitBreaker {
     ///
     /// After the time `reset` the breaker is half-open, and closes after two successful probes. A breaker from
     /// [`builder`](Self::builder) closes after one successful probe by default. Errors show the name, and in their long text
-    /// (`{:#}`) the line that called `new`. Go programs often call this function `NewCircuitBreaker`.
+    /// (`{:#}`) the line that called `new`. Tutorials on Go's `context` call this function `NewCircuitBreaker`.
     ///
     /// # Errors
     ///
@@ -182,8 +182,8 @@ impl<C> CircuitBreaker<C> {
         }
     }
 
-    /// Makes a call. `call` gets a clone of `ctx`. This method is another name of [`run`](Self::run). Go programs often call
-    /// it `Execute`.
+    /// Makes a call. `call` gets a clone of `ctx`. This method is another name of [`run`](Self::run). Tutorials on Go's
+    /// `context` call it `Execute`.
     ///
     /// # Errors
     ///
@@ -247,8 +247,8 @@ impl<C> CircuitBreaker<C> {
     }
 
     /// Returns the current state. An open breaker becomes half-open after the time
-    /// [`open_for`](CircuitBreakerBuilder::open_for), unless [`force_open`](CircuitBreaker::force_open) opened it. Go programs
-    /// often call this method `GetState`.
+    /// [`open_for`](CircuitBreakerBuilder::open_for), unless [`force_open`](CircuitBreaker::force_open) opened it.
+    /// Tutorials on Go's `context` call this method `GetState`.
     #[doc(alias("GetState"))]
     pub fn state(&self) -> State {
         self.shared.state()

@@ -11,7 +11,7 @@ use crate::stats::CallStats;
 /// The state of a [`CircuitBreaker`](super::CircuitBreaker), which decides whether the breaker admits calls. This enum is
 /// complete.
 ///
-/// `Display` prints `CLOSED`, `OPEN` or `HALF-OPEN`, as Go programs do.
+/// `Display` prints `CLOSED`, `OPEN` or `HALF-OPEN`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
     /// The breaker admits all calls.

@@ -204,7 +204,8 @@ impl BulkheadBuilder {
     ///
     /// If the limit is [adaptive](Self::adaptive), this is only the initial limit, which later rises and falls. It applies as soon
     /// as the bulkhead has measured the [unloaded latency](AdaptiveLimit#how-the-limit-changes) for the first time. Until then,
-    /// the limit is [`AdaptiveLimit::min_limit`].
+    /// the limit is [`AdaptiveLimit::min_limit`]. The initial limit must be at least this number and at most
+    /// [`AdaptiveLimit::max_limit`].
     pub fn limit(mut self, calls: usize) -> Self {
         self.limit = Some(calls);
         self

@@ -168,8 +168,8 @@ where
         self
     }
 
-    /// Sets the interval at which a background task removes expired entries. The interval must be longer than zero. Go programs
-    /// often call this setting `cleanupInterval`. Default: one second.
+    /// Sets the interval at which a background task removes expired entries. The interval must be longer than zero.
+    /// Tutorials on Go's `context` call this setting `cleanupInterval`. Default: one second.
     ///
     /// The task visits every entry, and does not lock the cache for the whole time. An expired entry occupies memory until it
     /// is removed, but the cache does not return it. While a value is stale (see [`stale_for`](Self::stale_for)), the cache

@@ -93,7 +93,7 @@ use stats::Count;
 /// | write a value | [`insert`](Self::insert), [`insert_with_ttl`](Self::insert_with_ttl) |
 /// | remove values | [`remove`](Self::remove), [`clear`](Self::clear), [`cleanup`](Self::cleanup) |
 /// | read the statistics | [`stats`](Self::stats), [`len`](Self::len), [`is_empty`](Self::is_empty) |
-/// | wait for the second level | [`sync`](Self::sync) |
+/// | wait until the [second level](CacheBuilder::second_level) has received all changes | [`sync`](Self::sync) |
 /// | close the cache | [`close`](Self::close) |
 ///
 /// A method that reads, loads, writes or removes values takes the caller's context. It fails if this context was canceled or its
@@ -245,7 +245,7 @@ where
     }
 
     /// Inserts `value` for `key`, like [`insert`](Self::insert). The value expires after `ttl` instead of the cache's own
-    /// [`ttl`](CacheBuilder::ttl). Go programs often call this method `Set`.
+    /// [`ttl`](CacheBuilder::ttl). Tutorials on Go's `context` call this method `Set`.
     ///
     /// If `ttl` is zero, the value is already expired. The cache returns such a value only if
     /// [`stale_for`](CacheBuilder::stale_for) is set.

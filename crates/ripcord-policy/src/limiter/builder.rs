@@ -47,7 +47,8 @@ impl RateLimiterBuilder {
         self
     }
 
-    /// Sets the clock by which the bucket earns tokens. Default: the system's clock.
+    /// Sets the clock by which the bucket earns tokens. A bucket in a [`backend`](Self::backend) earns tokens by the backend's
+    /// clock instead. Default: the system's clock.
     ///
     /// A wait sleeps by the clock of the context passed to `wait` or `run`. So set the same clock for the limiter and for the
     /// contexts of its callers.
@@ -80,7 +81,8 @@ impl RateLimiterBuilder {
         self
     }
 
-    /// Builds a limiter with a full bucket.
+    /// Builds the limiter. Its bucket is full. With a [`backend`](Self::backend), a bucket that exists in the backend keeps its
+    /// tokens.
     ///
     /// # Errors
     ///

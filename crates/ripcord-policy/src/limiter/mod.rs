@@ -109,8 +109,11 @@ use time::Time;
 /// # Clocks
 ///
 /// The bucket earns tokens by the limiter's clock. The limiter uses the system's clock unless
-/// [`clock`](RateLimiterBuilder::clock) sets another clock. A wait sleeps by the clock of the context passed to
-/// [`wait`](RateLimiter::wait). In a test, set the same manual clock for the limiter and for the context.
+/// [`clock`](RateLimiterBuilder::clock) sets another clock. A bucket in a [`backend`](RateLimiterBuilder::backend) earns tokens by
+/// the backend's clock.
+///
+/// A wait sleeps by the clock of the context passed to [`wait`](RateLimiter::wait). In a test, set the same manual clock for the
+/// limiter and for the context.
 #[derive(Clone)]
 #[doc(alias("rate.Limiter"))]
 pub struct RateLimiter {

@@ -179,7 +179,8 @@ impl RetryBudgetBuilder {
         self
     }
 
-    /// Sets the cost of a retry or hedge, in tokens. The cost must be at least 1. Default: 5.
+    /// Sets the cost of a retry or hedge, in tokens. The cost must be at least 1. It must not be higher than the
+    /// [`timeout_cost`](Self::timeout_cost) or the [`capacity`](Self::capacity). Default: 5.
     pub fn retry_cost(mut self, tokens: u32) -> Self {
         self.retry_cost = tokens;
         self

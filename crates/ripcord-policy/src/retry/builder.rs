@@ -74,23 +74,23 @@ impl<E> RetryBuilder<E> {
 
     /// Sets the maximum number of attempts, including the first. The number must be at least 1. Default: 4.
     ///
-    /// The setting `MaxRetries` of Go programs is this number minus 1.
+    /// Tutorials on Go's `context` call the number of retries `MaxRetries`. It is this number minus 1.
     #[doc(alias("MaxRetries"))]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.settings.max_attempts = attempts;
         self
     }
 
-    /// Sets the wait before the second attempt. The wait must not be longer than [`max_delay`](Self::max_delay). Go programs
-    /// call this setting `InitialWait`. Default: 100 ms.
+    /// Sets the wait before the second attempt. If [`jitter`](Self::jitter) is set, the wait is randomized. `delay` must not be
+    /// longer than [`max_delay`](Self::max_delay). Tutorials on Go's `context` call this setting `InitialWait`. Default: 100 ms.
     #[doc(alias("InitialWait"))]
     pub fn base(mut self, delay: Duration) -> Self {
         self.settings.backoff.base = delay;
         self
     }
 
-    /// Sets the longest wait between attempts, including [`jitter`](Self::jitter). Go programs call this setting `MaxWait`.
-    /// Default: 2 seconds.
+    /// Sets the longest wait between attempts, including [`jitter`](Self::jitter). `delay` must not be shorter than
+    /// [`base`](Self::base). Tutorials on Go's `context` call this setting `MaxWait`. Default: 2 seconds.
     ///
     /// A wait that the server asks for may be longer: see [`retry_after`](Self::retry_after).
     #[doc(alias("MaxWait"))]

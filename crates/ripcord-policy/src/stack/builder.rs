@@ -123,9 +123,12 @@ impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
         self
     }
 
-    /// Adds a hedge, which sends a second attempt when an attempt is slow. The retry and the hedge of a stack share one
-    /// budget: if only one of them has a budget, the other uses it too. If a layer below refuses the second attempt, the
-    /// tokens of this attempt return to the budget.
+    /// Adds a hedge, which sends a second attempt when an attempt is slow. The delay of the hedge must be shorter than the
+    /// [`attempt_timeout`](Self::attempt_timeout) and the [`deadline`](Self::deadline).
+    ///
+    /// The retry and the hedge of a stack share one budget. If only one of them has a budget, the other uses it too. If both
+    /// have one, both budgets must be clones of the same `Arc`. If a layer below refuses the second attempt, the tokens of this
+    /// attempt return to the budget.
     pub fn hedge(mut self, hedge: impl IntoLayer<Hedge>) -> Self {
         self.layers.hedge = self.layer(Layer::Hedge, hedge);
         self
@@ -165,7 +168,7 @@ impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
 
     /// Adds a timeout for each attempt. The timeout starts when the attempt is sent. If the caller's context has an earlier
     /// deadline, the earlier deadline counts. `timeout` is a `Duration` or an `Option<Duration>`. The duration must be
-    /// longer than zero. `None` leaves the layer out.
+    /// longer than zero and at most the [`deadline`](Self::deadline) of the stack. `None` leaves the layer out.
     ///
     /// When the timeout expires, the context of the attempt ends, the future of the call is dropped, and the attempt counts
     /// as failed. The error of the attempt names the line that called this method. If no further attempt follows,

@@ -53,7 +53,8 @@ impl<K: Hash + Eq + Clone> KeyedLimiterBuilder<K> {
         self
     }
 
-    /// Sets the clock by which the buckets earn tokens. Default: the system's clock.
+    /// Sets the clock by which the buckets earn tokens. Buckets in a [`backend`](Self::backend) earn tokens by the backend's
+    /// clock instead. Default: the system's clock.
     ///
     /// A wait sleeps by the clock of the context passed to `wait` or `run`. So set the same clock for the limiter and for the
     /// contexts of its callers.
@@ -78,7 +79,8 @@ impl<K: Hash + Eq + Clone> KeyedLimiterBuilder<K> {
         self
     }
 
-    /// Builds the limiter. Each key starts with a full bucket.
+    /// Builds the limiter. Each key starts with a full bucket. With a [`backend`](Self::backend), a bucket that exists in the
+    /// backend keeps its tokens.
     ///
     /// # Errors
     ///
