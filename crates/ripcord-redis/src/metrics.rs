@@ -54,14 +54,14 @@ const GAUGES: [(&str, &str); 8] = [
 /// | `ripcord_redis_failures_total`: commands that failed because Redis was unavailable | counter | `prefix` |
 /// | `ripcord_redis_reconnects_total`: connections opened after the first | counter | `prefix` |
 /// | `ripcord_redis_hub_contexts`: bound contexts that have not ended | gauge | `prefix` |
-/// | `ripcord_redis_hub_unread`: bound IDs that the hub has not looked up in Redis yet | gauge | `prefix` |
+/// | `ripcord_redis_hub_unread`: bound IDs that the hub must still look up in Redis | gauge | `prefix` |
 /// | `ripcord_redis_hub_canceled_total`: bound contexts that a cancel ended | counter | `prefix` |
 /// | `ripcord_redis_hub_cancels_total`: cancels of this process that Redis answered | counter | `prefix`, `result` |
-/// | `ripcord_redis_hub_received_total`: received messages about cancels | counter | `prefix` |
+/// | `ripcord_redis_hub_received_total`: received messages about cancels, in a cluster one per master | counter | `prefix` |
 /// | `ripcord_redis_breaker_breakers`: breakers that share their state | gauge | `prefix` |
 /// | `ripcord_redis_breaker_published_total`: changes of the state of breakers that were sent to the other processes | counter | `prefix` |
 /// | `ripcord_redis_breaker_failures_total`: failed attempts to send a change | counter | `prefix` |
-/// | `ripcord_redis_breaker_received_total`: received messages about changes | counter | `prefix` |
+/// | `ripcord_redis_breaker_received_total`: received messages about changes, in a cluster one per master | counter | `prefix` |
 /// | `ripcord_redis_breaker_changes_total`: times that another process opened or closed a breaker of this process | counter | `prefix`, `state` |
 /// | `ripcord_redis_limiter_mode`: 1 for the mode of the limiter, and 0 for the other modes | gauge | `name`, `mode` |
 /// | `ripcord_redis_limiter_decisions_total`: decisions in each mode | counter | `name`, `mode` |

@@ -14,7 +14,7 @@ pub struct SharedBreakerStats {
     /// Attempts to send a change that failed, because Redis was unavailable or answered with an error.
     pub failed: u64,
     /// Messages about changes that Redis sent to this process, including messages about its own changes. In a cluster, each
-    /// master sends a message about each change.
+    /// master sends a message about each change, so a change counts once per master.
     pub received: u64,
     /// How often another process opened a breaker of this process, or kept it open for longer.
     pub opened: u64,

@@ -13,8 +13,8 @@ pub struct HubStats {
     pub contexts: usize,
     /// Different IDs of the bound contexts that have not ended: a gauge.
     pub ids: usize,
-    /// Bound IDs that the hub has not looked up in Redis yet, since they were bound or since the hub last connected: a gauge. Some
-    /// of them may already be canceled.
+    /// Bound IDs that the hub must still look up in Redis: a gauge. The hub looks up an ID after `bind`, and all IDs again whenever
+    /// it has connected. It is possible that some of these IDs are already canceled.
     pub unread: usize,
     /// Bound contexts that a cancel has ended.
     pub canceled: u64,
@@ -25,7 +25,7 @@ pub struct HubStats {
     /// Calls that returned `false`: another cancel of the ID came first.
     pub lost: u64,
     /// Messages about cancels that Redis sent to this process, including messages about its own cancels. In a cluster, each master
-    /// sends a message.
+    /// sends a message about each cancel, so a cancel counts once per master.
     pub received: u64,
     /// Calls of [`bind`](crate::ContextExt::bind) with an ID that is empty or longer than 256 bytes.
     pub invalid_ids: u64,
