@@ -9,7 +9,7 @@ use std::panic::Location;
 ///
 /// # Display
 ///
-/// `{}` prints the method and the error, as Go does: `query: context deadline exceeded`. `{:#}` prints all details on one line: the
+/// `{}` prints the method and the error: `query: context deadline exceeded`. `{:#}` prints all details on one line: the
 /// source line that called the method, the cause, the source line that set the deadline or canceled the context, and the response
 /// of the database.
 ///

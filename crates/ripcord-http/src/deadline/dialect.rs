@@ -89,7 +89,8 @@ impl Dialect {
 
     /// Parses a value of this dialect's header and returns the time left until the deadline.
     ///
-    /// Returns zero if the deadline has passed. Returns `None` if the value contains no deadline.
+    /// Returns zero if the deadline has passed. Returns `None` if the value contains no deadline: only the header of
+    /// [`Dialect::Aws`] can be without one.
     ///
     /// `now` returns the current time, such as [`SystemTime::now`]. It is called only for an [absolute](Dialect::is_absolute)
     /// dialect.

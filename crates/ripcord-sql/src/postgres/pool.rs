@@ -26,9 +26,9 @@ const SYSTEM: &str = "postgresql";
 
 /// A pool of connections to Postgres. Clones of a pool share its connections.
 ///
-/// Each call takes a [`Context`]. When the context ends, the statement is canceled in the server. The connection returns to the
-/// pool only when no statement and no transaction is open on it. The cancel can then no longer affect a later statement. The
-/// [module documentation](super) describes the details.
+/// Each call takes a [`Context`]. When the context ends, the pool sends a cancel request for the statement to the server. The
+/// connection returns to the pool only when no statement and no transaction is open on it, and no cancel request can reach it
+/// anymore. So a late cancel request never ends a later statement. The [module documentation](super) describes the details.
 ///
 /// Each connection prepares a statement at its first use and keeps up to 256 prepared statements. Before it keeps another
 /// statement, it closes all 256. Use a pool inside a tokio runtime with I/O and time enabled.
@@ -82,7 +82,7 @@ pub struct PoolStats {
 
 impl Pool {
     /// Returns a builder for a pool of connections with the configuration `config`. To create a [`Config`], parse a URL such as
-    /// `postgres://shop@localhost/shop`, or settings such as `host=localhost user=shop dbname=shop`.
+    /// `postgres://shop@localhost/shop`, or settings such as `host=localhost user=shop dbname=shop`. `config` must contain a host.
     pub fn builder(config: Config) -> PoolBuilder {
         PoolBuilder {
             config,
