@@ -29,9 +29,10 @@ use crate::error::Kind;
 /// }
 /// ```
 ///
-/// The transaction is rolled back in four cases:
+/// The transaction is rolled back in five cases:
 ///
 /// - The `Transaction` is dropped without [`commit`](Transaction::commit).
+/// - `commit` is called after a [failed statement](Transaction#failed-statements). It then returns an error.
 /// - The context that was passed to [`Pool::transaction`] or [`TransactionBuilder::begin`] ends, even if no statement runs at that
 ///   moment.
 /// - The future of a statement is dropped before the statement has finished.
@@ -41,6 +42,16 @@ use crate::error::Kind;
 ///
 /// Each statement takes its own context. The statement ends when its context or the transaction's context ends. Only one statement
 /// or stream can run at a time. If you start a second one, it returns an error.
+///
+/// # Failed statements
+///
+/// If the server refuses a statement, or cancels it because the statement's own context has ended, the transaction stays open, but
+/// Postgres refuses its later statements. To continue such a transaction, use a savepoint: run `SAVEPOINT name` before the
+/// statement, and `ROLLBACK TO name` after it has failed, both with [`batch_execute`](Transaction::batch_execute).
+///
+/// A savepoint does not help in two cases, because the transaction is then over. One is the end of the context of a row stream or a
+/// COPY. The other is a server that does not respond to the cancel of a statement within the
+/// [grace period](super::PoolBuilder::grace): the connection is then closed.
 #[must_use = "a transaction is rolled back when it is dropped"]
 pub struct Transaction {
     pub(super) inner: Arc<Inner>,
