@@ -1,7 +1,7 @@
 //! The outcome of a call.
 
 /// The outcome of a call, as a statement about the called service: the service works, the service failed, or the call does
-/// not show which. This enum is complete.
+/// not show which. This enum is exhaustive.
 ///
 /// A [circuit breaker](crate::CircuitBreaker) and a bulkhead with an [adaptive limit](crate::bulkhead::AdaptiveLimit) judge a
 /// service by the outcomes of its calls. An error of the call, an attempt timeout and a panic of the call are failures. A

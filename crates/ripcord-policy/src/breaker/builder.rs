@@ -20,7 +20,7 @@ use crate::ConfigError;
 use crate::config::{above_zero, at_least_one, within};
 
 /// The results from which a [`CircuitBreaker`] computes its failure rate and its rate of slow calls. Set with
-/// [`CircuitBreakerBuilder::window`]. This enum is complete.
+/// [`CircuitBreakerBuilder::window`]. This enum is exhaustive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Window {
     /// The results of the last calls. The value is the number of calls, from 1 to 1,048,576.

@@ -35,7 +35,7 @@ pub struct BreakerHandle {
 }
 
 /// The state of a breaker that a [`SharedState`] sends to other processes. Returned by [`BreakerHandle::announcement`]. This enum
-/// is complete.
+/// is exhaustive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Announcement {
     /// The breaker is closed.
@@ -44,7 +44,7 @@ pub enum Announcement {
     Open(Duration),
 }
 
-/// What a breaker did about a change of another process. This enum is complete.
+/// What a breaker did about a change of another process. This enum is exhaustive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Followed {
     /// The breaker changed its state, or the time for which it stays open.

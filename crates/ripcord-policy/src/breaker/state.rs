@@ -9,7 +9,7 @@ use crate::Refused;
 use crate::stats::CallStats;
 
 /// The state of a [`CircuitBreaker`](super::CircuitBreaker), which decides whether the breaker admits calls. This enum is
-/// complete.
+/// exhaustive.
 ///
 /// `Display` prints `CLOSED`, `OPEN` or `HALF-OPEN`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -19,7 +19,7 @@ const DEFAULT_QUEUE: usize = 1024;
 const MAX: usize = Semaphore::MAX_PERMITS / 2;
 
 /// The behavior of [`WorkerPool::submit`] if the queue of the pool is full. Set with [`WorkerPoolBuilder::overflow`]. This enum
-/// is complete.
+/// is exhaustive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Overflow {
     /// `submit` waits for room in the queue. If the submitter's context ends first, `submit` fails. Submitters get room in the

@@ -21,7 +21,7 @@ use crate::panics::{BoxFuture, panicked, shielded, wake};
 use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use crate::{Error, Outcome, SharedError};
 
-/// The way in which a job of a [`WorkerPool`](super::WorkerPool) ended. This enum is complete.
+/// The way in which a job of a [`WorkerPool`](super::WorkerPool) ended. This enum is exhaustive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum JobOutcome {
     /// The job returned `Ok`.

@@ -283,8 +283,11 @@ impl WorkerPool {
         self.push(ctx, permit, |new| blocking_work(new, job))
     }
 
-    /// Opens a stream of finished jobs. The stream contains the jobs that finish after this call. If another stream of the
-    /// pool is open, each job goes to one of the streams. This includes the jobs that finished earlier and are not read yet.
+    /// Opens a stream of finished jobs. If no other stream of the pool is open, the stream contains the jobs that finish
+    /// after this call.
+    ///
+    /// All open streams of a pool read from one queue, and each finished job goes to only one of them. So if another stream is
+    /// open, this stream may also return jobs that finished before this call and were not read yet.
     ///
     /// A [`Completion`] of the stream contains the result of a job only if the [`JobHandle`] of the job was dropped.
     ///

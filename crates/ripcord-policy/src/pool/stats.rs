@@ -40,7 +40,7 @@ pub struct WorkerStatus {
     pub finished: u64,
 }
 
-/// The state of a worker of a [`WorkerPool`](super::WorkerPool): idle, or running a job. This enum is complete.
+/// The state of a worker of a [`WorkerPool`](super::WorkerPool): idle, or running a job. This enum is exhaustive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WorkerState {
     /// The worker waits for a job.

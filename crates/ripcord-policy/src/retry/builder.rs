@@ -116,7 +116,7 @@ impl<E> RetryBuilder<E> {
     /// [`base`](Self::base), [`multiplier`](Self::multiplier), [`max_delay`](Self::max_delay) and [`jitter`](Self::jitter).
     /// Default: the retry computes the wait from these settings.
     ///
-    /// The first argument is the number of the attempt that will follow: 1 for the second attempt of a call. The second
+    /// The first argument is the number of the retry: 1 for the first retry of a call, which is its second attempt. The second
     /// argument is the error of the failed attempt.
     ///
     /// ```
