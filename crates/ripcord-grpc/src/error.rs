@@ -127,7 +127,7 @@ impl Error {
     /// | a deadline or an idle timeout passed, or no time was left to send the call | [`DeadlineExceeded`](Code::DeadlineExceeded) |
     /// | the context was canceled | [`Cancelled`](Code::Cancelled) |
     /// | on a server: the request stream failed, usually because the client has reset it | [`Cancelled`](Code::Cancelled) |
-    /// | on a client: the server has reset the stream, feature `h2` | the code that gRPC defines for the reason of the reset |
+    /// | on a client with feature `h2`: the server has reset the stream | the code that gRPC defines for the reason of the reset |
     /// | any other error of the transport | [`Unavailable`](Code::Unavailable) |
     pub fn code(&self) -> Code {
         self.0.status.code()

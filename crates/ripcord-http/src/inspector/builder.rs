@@ -98,7 +98,9 @@ impl InspectorBuilder {
     ///
     /// # Errors
     ///
-    /// Returns an error if the interval is shorter than 50 ms, or if a token is set and the system provides no random numbers.
+    /// Returns an error if the [`interval`](InspectorBuilder::interval) is shorter than 50 ms. With a
+    /// [`token`](InspectorBuilder::token), also returns an error if the system provides no random numbers. The inspector needs them
+    /// for the cookie that it sets in browsers.
     ///
     /// ```
     /// use std::time::Duration;
@@ -121,8 +123,8 @@ impl InspectorBuilder {
     }
 }
 
-/// The error of [`InspectorBuilder::build`]: the interval is shorter than 50 ms, or the system provides no random numbers for the
-/// token.
+/// The error of [`InspectorBuilder::build`]: the interval is shorter than 50 ms, or the system provides no random numbers. An
+/// inspector with a [`Token`] needs random numbers for the cookie that it sets in browsers.
 #[derive(Clone, Debug)]
 pub struct BuildError(Reason);
 
