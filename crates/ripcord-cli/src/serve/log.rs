@@ -40,9 +40,10 @@ pub(super) fn write_line(request: &Finished<'_>) {
             tracing::$level!(method, route, status, duration_ms, request_id = id, trace_id, cause = $cause, $message)
         };
     }
-    let cause = request.error.as_ref().map(describe);
+    let failure = || request.failure.as_ref().map(ToString::to_string);
+    let cause = request.error.as_ref().map(describe).or_else(failure);
     match &request.outcome {
-        RequestOutcome::Answered => line!(info, "Request answered", None::<&str>),
+        RequestOutcome::Answered => line!(info, "Request answered", cause),
         RequestOutcome::Panicked(message) => line!(error, "Handler panicked", message.as_str()),
         RequestOutcome::Failed => line!(warn, "Request failed", None::<&str>),
         RequestOutcome::Refused(malformed) => line!(info, "Request refused", display(malformed)),

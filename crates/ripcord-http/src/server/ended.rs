@@ -8,12 +8,14 @@ use http::{
 };
 use ripcord::{Cause, GroupError};
 
+use crate::client;
+
 use super::{grpc, outcome::is_client_disconnected, settings::Statuses};
 
 /// The error of a handler whose context has ended, or whose call has failed. It converts to an HTTP response.
 ///
-/// A handler that returns `Result<_, Ended>` can use `?` on a [`ripcord::Error`], a [`GroupError`], and the errors of
-/// `ripcord-policy` (feature `policy`):
+/// A handler that returns `Result<_, Ended>` can use `?` on a [`ripcord::Error`], a [`GroupError`], the
+/// [error of a call](client::Error) to another server, and the errors of `ripcord-policy` (feature `policy`):
 ///
 /// ```
 /// use std::time::Duration;
@@ -41,15 +43,21 @@ use super::{grpc, outcome::is_client_disconnected, settings::Statuses};
 /// | the context ended at its deadline | 504 |
 /// | the context ended because the client disconnected | 499 in logs and metrics; 503 on the wire, if the client has closed only its sending half |
 /// | the context was canceled for another reason, such as the server's shutdown | 503 |
-/// | an attempt of a retry exceeded its own timeout | 504 |
-/// | a rate limiter refused the call | 429 |
+/// | an attempt of a retry, or a timeout of reqwest, exceeded its own time limit | 504 |
+/// | a rate limiter refused the call, and not because its wait would end after the deadline | 429 |
 /// | a circuit breaker refused the call, or the backend of a rate limiter is unavailable | 503, with `Retry-After` |
 /// | another policy refused the call, such as a full bulkhead or worker pool | 503 |
-/// | a policy gave up because its wait would end after the deadline | 504 |
-/// | the call failed with its own error or panicked | 500 |
+/// | a policy gave up because its wait would end after the deadline, or too little time was left to send a request | 504 |
+/// | a request to another server failed with a [`client::Error`], such as a refused connection or a rejected status | 502 |
+/// | the call failed with another error or panicked | 500 |
 ///
-/// A [`GroupError`] converts like the error of the failed task, if that error is an `Ended`, a [`ripcord::Error`] or a
-/// `ripcord_policy::Refused`. Otherwise, the status is 500. Let the tasks of a group return `Result<_, Ended>`.
+/// A [`GroupError`] converts like the error of the failed task, if that error is an `Ended`, a [`ripcord::Error`], a
+/// [`client::Error`] or a `ripcord_policy::Refused`. Otherwise, the status is 500. Let the tasks of a group return
+/// `Result<_, Ended>`.
+///
+/// If a handler has an error type of its own, check the context before you use it: `ctx.check()?` with a conversion from
+/// `Ended`, or `Ended::from(ctx.err()?)`. Otherwise, logs and metrics show the handler's own status for a request whose client has
+/// disconnected.
 ///
 /// Inside a [`ContextLayer`](super::ContextLayer), the settings of the layer decide the statuses for an ended context. A gRPC
 /// request gets the [gRPC status](Ended::grpc_status) instead.
@@ -69,10 +77,11 @@ enum Reason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
     /// The deadline is too near for the call.
-    #[cfg(feature = "policy")]
     DeadlineTooNear,
-    #[cfg(feature = "policy")]
-    AttemptTimeout,
+    /// The call exceeded a time limit of its own.
+    TimedOut,
+    /// A request to another server failed.
+    Upstream,
     #[cfg(feature = "policy")]
     Limited,
     #[cfg(feature = "policy")]
@@ -118,10 +127,10 @@ impl Ended {
     ///
     /// | error | code |
     /// |---|---|
-    /// | the context ended at its deadline, or a policy gave up because its wait would end after the deadline | 4, `DEADLINE_EXCEEDED` |
+    /// | the context ended at its deadline, or the time left was too short for a wait or a request | 4, `DEADLINE_EXCEEDED` |
     /// | the context was canceled | 1, `CANCELLED` |
     /// | a rate limiter refused the call | 8, `RESOURCE_EXHAUSTED` |
-    /// | another policy refused the call, or an attempt of a retry exceeded its own timeout | 14, `UNAVAILABLE` |
+    /// | another policy refused the call, a request to another server failed, or a call exceeded its own timeout | 14, `UNAVAILABLE` |
     /// | the call failed with its own error or panicked | 13, `INTERNAL` |
     pub fn grpc_status(&self) -> (u8, &'static str) {
         (self.code() as u8, self.text())
@@ -132,10 +141,9 @@ impl Ended {
             Reason::Context(error) if error.is_deadline_exceeded() => statuses.deadline_exceeded,
             Reason::Context(error) if is_client_disconnected(error) => statuses.client_disconnected,
             Reason::Context(_) => statuses.canceled,
-            #[cfg(feature = "policy")]
             Reason::Failed(Failure::DeadlineTooNear, _) => statuses.deadline_exceeded,
-            #[cfg(feature = "policy")]
-            Reason::Failed(Failure::AttemptTimeout, _) => StatusCode::GATEWAY_TIMEOUT,
+            Reason::Failed(Failure::TimedOut, _) => StatusCode::GATEWAY_TIMEOUT,
+            Reason::Failed(Failure::Upstream, _) => StatusCode::BAD_GATEWAY,
             #[cfg(feature = "policy")]
             Reason::Failed(Failure::Limited, _) => StatusCode::TOO_MANY_REQUESTS,
             #[cfg(feature = "policy")]
@@ -157,8 +165,8 @@ impl Ended {
         match &self.0 {
             Reason::Context(error) if !error.is_deadline_exceeded() => "Request canceled",
             Reason::Context(_) => "Request timed out",
-            #[cfg(feature = "policy")]
-            Reason::Failed(Failure::DeadlineTooNear | Failure::AttemptTimeout, _) => "Request timed out",
+            Reason::Failed(Failure::DeadlineTooNear | Failure::TimedOut, _) => "Request timed out",
+            Reason::Failed(Failure::Upstream, _) => "Bad gateway",
             #[cfg(feature = "policy")]
             Reason::Failed(Failure::Limited, _) => "Too many requests",
             #[cfg(feature = "policy")]
@@ -170,12 +178,12 @@ impl Ended {
     pub(super) fn code(&self) -> grpc::Code {
         match &self.0 {
             Reason::Context(error) => grpc::Code::from_error(error),
-            #[cfg(feature = "policy")]
             Reason::Failed(Failure::DeadlineTooNear, _) => grpc::Code::DeadlineExceeded,
+            Reason::Failed(Failure::TimedOut | Failure::Upstream, _) => grpc::Code::Unavailable,
             #[cfg(feature = "policy")]
             Reason::Failed(Failure::Limited, _) => grpc::Code::ResourceExhausted,
             #[cfg(feature = "policy")]
-            Reason::Failed(Failure::AttemptTimeout | Failure::Rejected { .. }, _) => grpc::Code::Unavailable,
+            Reason::Failed(Failure::Rejected { .. }, _) => grpc::Code::Unavailable,
             Reason::Failed(Failure::Call, _) => grpc::Code::Internal,
         }
     }
@@ -187,6 +195,29 @@ impl From<ripcord::Error> for Ended {
     }
 }
 
+/// Converts the error of a request to another server. The table of [`Ended`] lists the statuses.
+impl From<client::Error> for Ended {
+    fn from(error: client::Error) -> Self {
+        match error.context_error() {
+            Some(end) => end.clone().into(),
+            None => Ended::failed(Failure::from_client(&error), error),
+        }
+    }
+}
+
+impl Failure {
+    /// Returns the failure for the error of a request that no context has ended.
+    pub(super) fn from_client(error: &client::Error) -> Self {
+        if error.is_deadline_exceeded() {
+            Failure::DeadlineTooNear
+        } else if error.is_timeout() {
+            Failure::TimedOut
+        } else {
+            Failure::Upstream
+        }
+    }
+}
+
 impl From<GroupError> for Ended {
     fn from(error: GroupError) -> Self {
         let cause = error.cause();
@@ -195,6 +226,9 @@ impl From<GroupError> for Ended {
         }
         if let Some(end) = cause.downcast_ref::<ripcord::Error>() {
             return end.clone().into();
+        }
+        if let Some(error) = cause.downcast_ref::<client::Error>() {
+            return error.clone().into();
         }
         #[cfg(feature = "policy")]
         if let Some(refused) = cause.downcast_ref::<ripcord_policy::Refused>() {

@@ -5,14 +5,15 @@ use std::{error::Error, fmt, time::Duration};
 use http::StatusCode;
 use ripcord::Context;
 
+use super::Ended;
 use crate::{Malformed, RemoteCause};
 
 // ===== Finished and RequestOutcome =====
 
 /// A finished request. Passed to the function of [`ContextLayer::on_end`](super::ContextLayer::on_end).
 ///
-/// `Display` writes a log line, such as `504 after 5s: context deadline exceeded`. `{:#}` adds the name of the context, the source
-/// lines and the causes.
+/// `Display` writes a log line, such as `504 after 5s: context deadline exceeded`, or `503 after 2ms: answered: circuit breaker
+/// 'users' is OPEN`. `{:#}` adds the name of the context, the source lines and the causes.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Finished<'a> {
@@ -35,6 +36,9 @@ pub struct Finished<'a> {
     /// - The head of the response to a gRPC request can report the end of the context or an [`Ended`](super::Ended). Then 200 was
     ///   sent, and this status is the corresponding HTTP status, such as 504.
     pub status: StatusCode,
+    /// The error that the handler returned as [`Ended`], if a call has failed or a policy has refused it. `None` if the context's end
+    /// was the reason, which is the [`error`](Finished::error), or if the handler returned a response of its own.
+    pub failure: Option<Ended>,
     /// The time from the arrival of the request to its end, measured by the clock of the server's context.
     pub took: Duration,
 }
@@ -71,10 +75,19 @@ impl<'a> Finished<'a> {
 impl fmt::Display for Finished<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} after {:?}: ", self.status.as_u16(), self.took)?;
+        // The alternate flag is passed on to the errors.
         match (&self.outcome, &self.error) {
-            (RequestOutcome::Panicked(_) | RequestOutcome::Refused(_), _) | (_, None) => write!(f, "{}", self.outcome),
-            // Passes the alternate flag on to the error.
-            (_, Some(error)) => fmt::Display::fmt(error, f),
+            (RequestOutcome::Panicked(_) | RequestOutcome::Refused(_), _) | (_, None) => {
+                fmt::Display::fmt(&self.outcome, f)?;
+            }
+            (_, Some(error)) => fmt::Display::fmt(error, f)?,
+        }
+        match &self.failure {
+            Some(failure) => {
+                f.write_str(": ")?;
+                fmt::Display::fmt(failure, f)
+            }
+            None => Ok(()),
         }
     }
 }

@@ -76,7 +76,7 @@ impl<E: StdError + Send + Sync + 'static> From<Error<E>> for Ended {
         let failure = match error.context_error() {
             // This is the end of the caller's context, not of an attempt's context.
             Some(end) if is_neutral => return end.clone().into(),
-            _ if error.is_attempt_timeout() => Failure::AttemptTimeout,
+            _ if error.is_attempt_timeout() => Failure::TimedOut,
             // Also if a retry would have waited past the deadline for the policy to admit the call.
             _ if error.is_limited() => Failure::Limited,
             _ if error.is_breaker_open() || error.is_unavailable() || error.is_full() => {
@@ -84,8 +84,13 @@ impl<E: StdError + Send + Sync + 'static> From<Error<E>> for Ended {
             }
             _ if error.is_deadline_exceeded() => Failure::DeadlineTooNear,
             _ if is_neutral => Failure::Rejected { retry_after: error.retry_after() },
-            _ => Failure::Call,
+            _ => error.last().map_or(Failure::Call, |error| of_call(error)),
         };
         Ended::failed(failure, error)
     }
+}
+
+/// Returns the failure for the call's own error.
+fn of_call(error: &(dyn StdError + 'static)) -> Failure {
+    error.downcast_ref().map_or(Failure::Call, Failure::from_client)
 }

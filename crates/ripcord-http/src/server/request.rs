@@ -62,6 +62,8 @@ pub(super) struct Record {
     pub(super) answered: Option<StatusCode>,
     /// The status for logs and metrics, if it differs from the status that was sent.
     pub(super) logged: Option<StatusCode>,
+    /// The error that the handler returned because a call failed.
+    pub(super) failure: Option<Ended>,
 }
 
 impl InFlight {
@@ -159,10 +161,12 @@ impl InFlight {
                     response.headers_mut().extend(remote_cause(&self.settings, error));
                     self.lifetime.ended(error.clone());
                 }
-                None if ended.code() == grpc::Code::DeadlineExceeded => {
-                    self.lifetime.settle(RequestOutcome::DeadlineExceeded)
+                None => {
+                    if ended.code() == grpc::Code::DeadlineExceeded {
+                        self.lifetime.settle(RequestOutcome::DeadlineExceeded);
+                    }
+                    record.failure = Some(ended);
                 }
-                None => {}
             }
         }
         response.headers_mut().insert(X_REQUEST_ID, record.id.clone());
@@ -302,6 +306,7 @@ impl Drop for InFlight {
             error,
             status: record.logged.or(record.answered).unwrap_or_else(|| self.settings.statuses.unanswered(outcome)),
             answered: record.answered,
+            failure: record.failure,
             took,
             outcome: outcome.clone(),
         };

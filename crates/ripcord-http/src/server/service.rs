@@ -140,7 +140,7 @@ impl Settings {
         let listed = cancelable.zip(received.lineage.parent());
         let _listed = listed.map(|(requests, traceparent)| requests.list(traceparent, &lifetime));
         let method = method(parts);
-        let record = Record { id, method, started, span, place, _listed, answered: None, logged: None };
+        let record = Record { id, method, started, span, place, _listed, answered: None, logged: None, failure: None };
         (InFlight::begin(Arc::clone(self), ctx, limit, lifetime, Some(record)), received.malformed)
     }
 

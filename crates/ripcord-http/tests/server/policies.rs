@@ -5,10 +5,12 @@ use std::{future::ready, io, time::Duration};
 use axum::{Router, response::Response, routing::any};
 use futures::future::BoxFuture;
 use ripcord::{Context, Group};
+use ripcord_http::client::{self, ClientLayer, RequestExt};
 use ripcord_http::server::{ContextLayer, Ctx, Ended, RequestOutcome};
 use ripcord_policy::limiter::backend::{Backend, BucketId, Claimed, Refunded};
 use ripcord_policy::{Bulkhead, CircuitBreaker, ConfigError, Quota, Rate, RateLimiter, Retry, Stack};
 use tokio::sync::mpsc::unbounded_channel;
+use tower::{Layer, ServiceExt};
 
 use crate::common::{SECOND, request, send, server, text};
 
@@ -243,6 +245,91 @@ async fn group_is_answered_as_its_tasks_error() {
     ];
     for (handler, expected) in cases {
         assert_eq!(seen(handler).await, expected);
+    }
+}
+
+/// Makes a call to a server that fails with this error.
+async fn call(ctx: &Context, error: io::ErrorKind) -> Result<(), client::Error> {
+    let failing = tower::service_fn(move |_: http::Request<String>| {
+        ready(Err::<http::Response<String>, _>(io::Error::from(error)))
+    });
+    let request = http::Request::get("http://secret/").body(String::new()).unwrap().with_context(ctx);
+    ClientLayer::new().layer(failing).oneshot(request).await.map(drop)
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_call_to_another_server_answers_502_or_504() {
+    fn short(ctx: &Context, micros: u64) -> Context {
+        ctx.with_timeout(Duration::from_micros(micros))
+    }
+    type Handler = fn(Context) -> Handled;
+    let handlers: [(Handler, Seen); 6] = [
+        (
+            |ctx| Box::pin(async move { Ok(call(&ctx, io::ErrorKind::ConnectionRefused).await?) }),
+            answered(502, None, "14"),
+        ),
+        (|ctx| Box::pin(async move { Ok(call(&ctx, io::ErrorKind::TimedOut).await?) }), answered(504, None, "14")),
+        (
+            |ctx| Box::pin(async move { Ok(call(&short(&ctx, 999), io::ErrorKind::Other).await?) }),
+            Seen { outcome: RequestOutcome::DeadlineExceeded, ..answered(504, None, "4") },
+        ),
+        (
+            |ctx| Box::pin(async move { Ok(call(&short(&ctx, 0), io::ErrorKind::Other).await?) }),
+            Seen { outcome: RequestOutcome::DeadlineExceeded, ..answered(504, None, "4") },
+        ),
+        (
+            |ctx| {
+                Box::pin(async move {
+                    let (group, ctx) = Group::new(&ctx);
+                    group.go(async move { call(&ctx, io::ErrorKind::ConnectionRefused).await });
+                    Ok(group.wait().await?)
+                })
+            },
+            answered(502, None, "14"),
+        ),
+        (
+            |ctx| {
+                Box::pin(async move {
+                    let retry = Retry::constant(Duration::ZERO).max_attempts(2).build().unwrap();
+                    Ok(retry.run(&ctx, |ctx| async move { call(&ctx, io::ErrorKind::ConnectionRefused).await }).await?)
+                })
+            },
+            answered(502, None, "14"),
+        ),
+    ];
+    for (handler, expected) in handlers {
+        assert_eq!(seen(handler).await, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn log_says_which_policy_refused_the_call() {
+    let (tell, mut told) = unbounded_channel();
+    let layer = ContextLayer::new(&server()).timeout(SECOND).on_end(move |request| {
+        tell.send((request.failure.is_some(), format!("{request:#}"))).expect("the test listens");
+    });
+    let waits = |Ctx(ctx): Ctx| async move {
+        let limiter = RateLimiter::new(Rate::per(1, 60 * SECOND), 1).unwrap();
+        assert!(limiter.allow());
+        limiter.wait(&ctx).await?;
+        Ok::<_, Ended>(())
+    };
+    let is_full = |Ctx(ctx): Ctx| async move {
+        let bulkhead = Bulkhead::builder().limit(1).build().unwrap();
+        let _held = bulkhead.try_acquire().unwrap();
+        Ok::<_, Ended>(bulkhead.run(&ctx, |_| ready(Ok::<_, io::Error>(()))).await?)
+    };
+    let sleeps = |Ctx(ctx): Ctx| async move { Ok::<_, Ended>(ctx.sleep(2 * SECOND).await?) };
+    let app = Router::new().route("/wait", any(waits)).route("/full", any(is_full)).route("/sleep", any(sleeps));
+    let app = app.layer(layer);
+    for (path, has_failure, begin, part) in [
+        ("/wait", true, "504 after 0ns: context deadline exceeded: deadline too near: needs ", "; limiter built at "),
+        ("/full", true, "503 after 0ns: answered: all 1 permits are in use (bulkhead built at ", "policies.rs"),
+        ("/sleep", false, "504 after 1s: context deadline exceeded", "timeout of 1s set at "),
+    ] {
+        text(send(&app, request(path)).await).await;
+        let (is_failure, line) = told.recv().await.expect("it is over");
+        assert!(is_failure == has_failure && line.starts_with(begin) && line.contains(part), "{line}");
     }
 }
 
