@@ -17,7 +17,7 @@ use super::{handle::Handle, lifetime::Lifetime};
 /// disconnect do not end the request's context. The deadline of the request and the end of the server's context still end it. For
 /// work that must continue in these cases too, use [`without_cancel`](Context::without_cancel).
 ///
-/// A server drops the handler when the client disconnects. Spawn a task for work that must continue:
+/// A server may drop the handler when the client disconnects. Spawn a task for work that must continue:
 ///
 /// ```
 /// use ripcord::Context;
@@ -62,7 +62,7 @@ pub struct Detached {
 impl Detached {
     /// Returns a future that runs `future` and returns its result. The returned future holds the guard until it is dropped.
     ///
-    /// Spawn the returned future as a task, because a server drops the handler when the client disconnects. A task drops its
+    /// Spawn the returned future as a task, because a server may drop the handler when the client disconnects. A task drops its
     /// future, and with it the guard, as soon as the future has completed.
     pub fn run<F: Future>(self, future: F) -> RunDetached<F> {
         RunDetached { future, detached: self }

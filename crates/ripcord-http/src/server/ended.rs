@@ -44,26 +44,30 @@ use super::{grpc, outcome::is_client_disconnected, settings::Statuses};
 /// | the context ended because the client disconnected | 499 in logs and metrics; 503 on the wire, if the client has closed only its sending half |
 /// | the context was canceled for another reason, such as the server's shutdown | 503 |
 /// | an attempt of a retry, or a timeout of reqwest, exceeded its own time limit | 504 |
-/// | a rate limiter refused the call, and not because its wait would end after the deadline | 429 |
+/// | a rate limiter refused the call, for example because the call needs more tokens than the burst | 429 |
 /// | a circuit breaker refused the call, or the backend of a rate limiter is unavailable | 503, with `Retry-After` |
 /// | another policy refused the call, such as a full bulkhead or worker pool | 503 |
-/// | a policy gave up because its wait would end after the deadline, or too little time was left to send a request | 504 |
+/// | a policy, such as a rate limiter, gave up because its wait would end after the deadline | 504 |
+/// | too little time was left to send a request to another server | 504 |
 /// | a request to another server failed with a [`client::Error`], such as a refused connection or a rejected status | 502 |
 /// | the call failed with another error or panicked | 500 |
+///
+/// A rate limiter waits for its tokens, alone or in a stack, so too many requests are 504. For 429, ask `RateLimiter::allow` in the
+/// handler, and return 429 if it is `false`.
 ///
 /// A [`GroupError`] converts like the error of the failed task, if that error is an `Ended`, a [`ripcord::Error`], a
 /// [`client::Error`] or a `ripcord_policy::Refused`. Otherwise, the status is 500. Let the tasks of a group return
 /// `Result<_, Ended>`.
 ///
-/// If a handler has an error type of its own, check the context before you use it: `ctx.check()?` with a conversion from
-/// `Ended`, or `Ended::from(ctx.err()?)`. Otherwise, logs and metrics show the handler's own status for a request whose client has
-/// disconnected.
+/// For statuses such as 404, use an error type of your own that contains an `Ended`. With `impl<E: Into<Ended>> From<E> for
+/// YourError`, `?` converts each error that converts to `Ended`. Call `ctx.check()?` before you return a status of your own for a
+/// failed call. Otherwise, logs and metrics show this status, and not 499, for a request whose client has disconnected.
 ///
 /// Inside a [`ContextLayer`](super::ContextLayer), the settings of the layer decide the statuses for an ended context. A gRPC
 /// request gets the [gRPC status](Ended::grpc_status) instead.
 ///
-/// The body of the response never contains the error or its cause, because they may be confidential. A
-/// [trusted](crate::TrustPolicy) client receives the cause in the header [`ripcord-cause`](crate::RemoteCause).
+/// The body of the response is a short text, such as `Request timed out`. It never contains the error or its cause, because they may
+/// be confidential. A [trusted](crate::TrustPolicy) client receives the cause in the header [`ripcord-cause`](crate::RemoteCause).
 #[derive(Clone, Debug)]
 pub struct Ended(Reason);
 

@@ -67,8 +67,10 @@ use crate::{RequestId, TrustPolicy};
 ///
 /// An inner layer derives its context from the context of the outer layer, so the earlier deadline applies. An
 /// [idle timeout](ContextLayer::idle_timeout) of an inner layer applies too. The other settings of an inner layer have no effect:
-/// the outermost layer decides the ID, the trust policy and the statuses, calls [`on_end`](ContextLayer::on_end) and counts the
-/// request.
+/// the outermost layer decides the ID, the name, the trust policy and the statuses, calls [`on_end`](ContextLayer::on_end) and
+/// counts the request.
+///
+/// For a route with a longer limit than the others, give the outer layer the longest limit, and each other route an inner layer.
 ///
 /// # Upgrades
 ///
@@ -93,7 +95,7 @@ impl ContextLayer {
     /// time limit until you call [`timeout`](ContextLayer::timeout).
     ///
     /// If the client disconnects, or if a deadline from a header passes, the error of the request's context reports the source line
-    /// that called `new`.
+    /// that called `new`, because no line of the program has canceled the request.
     #[track_caller]
     pub fn new(server: &Context) -> Self {
         let location = Location::caller();
@@ -104,7 +106,8 @@ impl ContextLayer {
     /// Sets the maximum duration of a request, from its arrival to the end of the response. Default: no limit.
     ///
     /// When the time is over, the request's context ends, and the handler is dropped. The response has
-    /// [status 504](ContextLayer::deadline_status). If the head of the response has already been sent, the body is cut short.
+    /// [status 504](ContextLayer::deadline_status) and the body `Request timed out`. To send another text, replace the body in a
+    /// layer around this one. If the head of the response has already been sent, the body is cut short.
     ///
     /// If the server's context or a header of the request sets an earlier deadline, the earlier deadline applies. With a timeout of
     /// zero, every request has already ended when it arrives.
