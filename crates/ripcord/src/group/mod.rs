@@ -88,7 +88,7 @@ pub struct Group<T = ()> {
 
 impl Group {
     /// Creates a group that spawns its tasks on the current tokio runtime. Returns the group and the tasks' context, which
-    /// is a child of `ctx`.
+    /// is a child of `ctx`. The tasks return `Ok(())`. For tasks with a result, use [`Group::builder`].
     ///
     /// The tasks' context ends when `ctx` ends, when the first task fails or panics, when [`wait`](Group::wait) returns,
     /// or when the group is dropped. If a task is added outside of a runtime, it never runs, and its result is an error.
