@@ -98,7 +98,8 @@ impl Context {
 /// Runs a future on the current thread. Blocks the thread until the future is ready, and returns the future's output.
 ///
 /// Use this function to call async code from a plain thread. Do not call it from async code, because it would block the
-/// executor's thread.
+/// executor's thread. In a task of tokio, it also needs the feature `tokio`. Without it, a call that polls a future of tokio never
+/// returns if the task has used up its budget.
 ///
 /// The futures of this crate need no runtime. A future that uses the timers or the I/O of a runtime needs that runtime.
 /// For a future of tokio, call `block_on` of tokio's `Runtime` instead.
@@ -120,11 +121,20 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     Parker::with(|parker| {
         let mut task = std::task::Context::from_waker(&parker.waker);
+        if let Poll::Ready(output) = future.as_mut().poll(&mut task) {
+            return output;
+        }
+        // A task of tokio gets a new budget only when it yields, which it does not do here. If the budget is used up, the futures of
+        // tokio are not ready and wake the task when it yields. So the future is polled again at once, without a budget.
+        #[cfg(feature = "tokio")]
+        let mut future = pin!(tokio::task::unconstrained(future.as_mut()));
+        #[cfg(not(feature = "tokio"))]
+        parker.park();
         loop {
-            match future.as_mut().poll(&mut task) {
-                Poll::Ready(output) => return output,
-                Poll::Pending => parker.park(),
+            if let Poll::Ready(output) = future.as_mut().poll(&mut task) {
+                return output;
             }
+            parker.park();
         }
     })
 }

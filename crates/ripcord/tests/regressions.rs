@@ -325,3 +325,26 @@ fn block_on_inside_block_on_keeps_both_wakes_apart() {
     assert_eq!(receive.recv_timeout(HANG), Ok(()));
     blocked.join().expect("it does not panic");
 }
+
+/// A future of tokio is not ready in a task that has used up its budget, and wakes the task when the task yields. `block_on` never
+/// returned.
+#[cfg(feature = "tokio")]
+#[test]
+fn block_on_in_a_task_without_budget_returns() {
+    use tokio::task::coop::{consume_budget, has_budget_remaining};
+
+    let (send, receive) = mpsc::channel();
+    let blocked = thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(async {
+            let semaphore = tokio::sync::Semaphore::new(1);
+            while has_budget_remaining() {
+                consume_budget().await;
+            }
+            drop(ripcord::block_on(semaphore.acquire()));
+        });
+        send.send(()).expect("the test waits for it");
+    });
+    assert_eq!(receive.recv_timeout(HANG), Ok(()));
+    blocked.join().expect("it does not panic");
+}
