@@ -320,6 +320,16 @@ fn wait_past_the_deadline_fails_at_once_and_takes_nothing() {
 }
 
 #[test]
+fn wait_with_a_deadline_at_a_rate_of_zero_says_that_it_would_never_end() {
+    let (limiter, ctx, _time) = limiter(Rate::ZERO, 1);
+    assert!(limiter.allow());
+    let error = limiter.wait(&ctx.with_timeout(100 * MS)).now_or_never().expect("at once").unwrap_err();
+    assert!(error.is_deadline_exceeded() && error.is_rejected());
+    assert_eq!(error.to_string(), "deadline too near: the wait would never end, 100ms left");
+    assert!(!format!("{error:?}").contains("18446744073709551615"), "{error:?}");
+}
+
+#[test]
 fn wait_ends_with_its_context_and_refunds_its_token() {
     let (limiter, ctx, time) = ten(1);
     assert!(limiter.allow());

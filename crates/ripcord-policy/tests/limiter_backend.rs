@@ -303,6 +303,21 @@ fn context_that_ends_ends_the_claim_and_the_sleep() {
 }
 
 #[test]
+fn tokens_that_never_become_available_are_named_in_the_error() {
+    let fake = Fake::new([Answer::Late(None), Answer::After(Some(SECOND))]);
+    let (limiter, ctx, _time) = fake.limiter();
+    let ctx = ctx.with_timeout(2 * SECOND);
+    let text = "deadline too near: the wait would never end, 2s left";
+    assert_eq!(block_on(limiter.wait(&ctx)).unwrap_err().to_string(), text);
+    // The rate becomes zero during the wait.
+    let mut wait = Box::pin(limiter.wait(&ctx));
+    let mut task = Task::from_waker(Waker::noop());
+    assert!(wait.as_mut().poll(&mut task).is_pending());
+    fake.0.moved.send_replace(None);
+    assert!(matches!(wait.as_mut().poll(&mut task), Poll::Ready(Err(late)) if late.to_string() == text));
+}
+
+#[test]
 fn changed_rate_moves_a_waiter() {
     let fake = Fake::new([Answer::After(None), Answer::After(Some(SECOND))]);
     let (limiter, ctx, time) = fake.limiter();

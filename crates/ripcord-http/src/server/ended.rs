@@ -112,7 +112,8 @@ impl Ended {
     /// Returns how long the client should wait before it sends the request again. Returns `None` unless a circuit breaker refused
     /// the call or the backend of a rate limiter was unavailable.
     ///
-    /// The response has this time in the header `Retry-After`, rounded up to whole seconds, and at least one second.
+    /// The response has this time in the header `Retry-After`, rounded up to whole seconds, and at least one second. It has no such
+    /// header if the time is more than 292 years, which means never.
     pub fn retry_after(&self) -> Option<Duration> {
         match &self.0 {
             #[cfg(feature = "policy")]
@@ -245,8 +246,8 @@ impl From<GroupError> for Ended {
 impl<B: From<&'static str>> From<Ended> for Response<B> {
     fn from(ended: Ended) -> Self {
         let mut response = plain_text(ended.answer_by(&Statuses::default()), ended.text().into());
-        if let Some(after) = ended.retry_after() {
-            response.headers_mut().insert(RETRY_AFTER, whole_seconds(after).into());
+        if let Some(after) = ended.retry_after().and_then(whole_seconds) {
+            response.headers_mut().insert(RETRY_AFTER, after.into());
         }
         // The layer recognizes the response by this extension.
         response.extensions_mut().insert(ended);
@@ -254,10 +255,11 @@ impl<B: From<&'static str>> From<Ended> for Response<B> {
     }
 }
 
-/// Converts `time` to seconds, rounded up, and at least one. Zero would ask the client to send the request again at once.
-fn whole_seconds(time: Duration) -> u64 {
-    let seconds = time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0));
-    seconds.max(1)
+/// Converts `time` to seconds, rounded up, and at least one. Zero would ask the client to send the request again at once. Returns
+/// `None` for more than 292 years, which means never, as in a timeout.
+fn whole_seconds(time: Duration) -> Option<u64> {
+    i64::try_from(time.as_nanos()).ok()?;
+    Some((time.as_secs() + u64::from(time.subsec_nanos() > 0)).max(1))
 }
 
 pub(super) fn plain_text<B>(status: StatusCode, body: B) -> Response<B> {

@@ -75,6 +75,18 @@ async fn open_breaker_answers_503_and_when_to_come_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn breaker_that_stays_open_forever_names_no_time_to_come_back() {
+    let handler = |ctx: Context| -> Handled {
+        Box::pin(async move {
+            let breaker = CircuitBreaker::builder("secret").open_for(Duration::MAX).clock(ctx.clock()).build().unwrap();
+            breaker.force_open();
+            Ok(breaker.run(&ctx, |_| async { Ok::<_, io::Error>(()) }).await?)
+        })
+    };
+    assert_eq!(seen(handler).await, answered(503, None, "14"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn full_bulkhead_below_a_retry_answers_503() {
     let handler = |ctx: Context| -> Handled {
         Box::pin(async move {

@@ -73,7 +73,8 @@ enum Reason {
         built_at: &'static Location<'static>,
     },
     TooNear {
-        needed: Duration,
+        /// `None` if the wait would never end.
+        needed: Option<Duration>,
         remaining: Duration,
         origin: Option<Origin>,
         /// The line that built the limiter, if the wait is for its tokens.
@@ -135,13 +136,15 @@ impl Refused {
     }
 
     /// Creates the error of an operation that takes at least `needed`, although the deadline of `ctx` comes in `remaining`.
-    /// `limiter` is the line that built the limiter, if the operation is a wait for its tokens.
+    /// `Duration::MAX` means that the operation would never end. `limiter` is the line that built the limiter, if the operation is
+    /// a wait for its tokens.
     pub(crate) fn too_near(
         ctx: &Context,
         needed: Duration,
         remaining: Duration,
         limiter: Option<&'static Location<'static>>,
     ) -> Self {
+        let needed = (needed < Duration::MAX).then_some(needed);
         Self(Box::new(Reason::TooNear { needed, remaining, origin: ctx.deadline_origin(), limiter }))
     }
 
@@ -313,7 +316,10 @@ impl fmt::Display for Refused {
                 print_details(f, format_args!("bulkhead built at {built_at}"))
             }
             Reason::TooNear { needed, remaining, origin, limiter } => {
-                write!(f, "deadline too near: needs {needed:?}, {remaining:?} left")?;
+                match needed {
+                    Some(needed) => write!(f, "deadline too near: needs {needed:?}, {remaining:?} left")?,
+                    None => write!(f, "deadline too near: the wait would never end, {remaining:?} left")?,
+                }
                 match (origin, limiter) {
                     (Some(origin), Some(limiter)) => {
                         print_details(f, format_args!("{origin}; limiter built at {limiter}"))

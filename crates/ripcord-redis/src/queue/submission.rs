@@ -48,7 +48,8 @@ impl<'a> Submission<'a> {
     }
 
     /// Sets the time from the submission to the job's deadline. It may be longer than the time left of the context passed to
-    /// [`submit`](Submission::submit). Default: the deadline of this context.
+    /// [`submit`](Submission::submit). A timeout of more than 292 years, such as [`Duration::MAX`], sets no deadline. Default: the
+    /// deadline of this context.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.deadline = Deadline::After(timeout);
         self
@@ -99,7 +100,7 @@ pub(super) async fn submit(
             let json = job.json.map_err(|error| Error::new(SUBMIT, location, Kind::Json(error)))?;
             let left = match job.deadline {
                 Deadline::OfContext => ctx.remaining(),
-                Deadline::After(timeout) => Some(timeout),
+                Deadline::After(timeout) => Some(timeout).filter(|timeout| i64::try_from(timeout.as_nanos()).is_ok()),
                 Deadline::None => None,
             };
             let left = left.map(|left| milliseconds_down(left).to_string()).unwrap_or_default();

@@ -140,11 +140,12 @@ impl ShutdownBuilder {
 impl fmt::Debug for ShutdownBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let phases: Vec<_> = self.phases.iter().map(|phase| &phase.name).collect();
+        let time = |limit: &Limit| (limit.time < Duration::MAX).then_some(limit.time);
         f.debug_struct("ShutdownBuilder")
             .field("context", &self.root)
-            .field("drain", &self.drain.time)
+            .field("drain", &time(&self.drain))
             .field("drain_delay", &self.drain_delay)
-            .field("total", &self.total.time)
+            .field("total", &time(&self.total))
             .field("phases", &phases)
             .finish()
     }

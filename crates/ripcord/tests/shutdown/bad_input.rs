@@ -34,7 +34,9 @@ fn zero_total_runs_no_phase() {
 #[test]
 fn absurdly_long_durations_are_no_limits() {
     let max = Duration::MAX;
-    let shutdown = Shutdown::builder().drain(max).total(max).phase("quick", max, |_| async {}).build();
+    let builder = Shutdown::builder().drain(max).total(max).phase("quick", max, |_| async {});
+    assert!(format!("{builder:?}").contains("drain: None, drain_delay: 0ns, total: None"), "{builder:?}");
+    let shutdown = builder.build();
     let work = shutdown.context().with_name("work").task_guard();
     shutdown.begin("now");
     assert!(!shutdown.context().is_done());
