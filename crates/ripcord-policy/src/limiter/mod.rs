@@ -97,6 +97,11 @@ use time::Time;
 /// their times. The tokens of the waiter that left return to the bucket once all waiters and reservations behind it have left
 /// too. If the next waiter or reservation gets its own tokens first, the tokens of the waiter that left are lost.
 ///
+/// Dropped waits therefore waste tokens. To limit the time of a wait, set a deadline on its context, and do not drop the future, as
+/// `tokio::time::timeout` does. A wait that cannot end before the deadline fails at once and takes no token. The waiters behind a
+/// waiter that left do not move up, because each of them would have to be woken to learn its new time, on all machines if the
+/// bucket is shared.
+///
 /// If a [`Stack`](crate::Stack) has taken a token for a call and then does not send the call, the stack returns the token to
 /// the bucket. The waiters then get their tokens earlier.
 ///

@@ -78,6 +78,10 @@ use shared::Shared;
 /// 10,000 keys. Before this time, a request for as many tokens or more is denied without a round trip if it cannot wait until this
 /// time. This is so even if another machine has returned tokens in the meantime.
 ///
+/// A wait that is dropped before it has its token wastes the token if others wait behind it, as
+/// [in the process](ripcord_policy::RateLimiter#waiting). To limit the time of a wait, set a deadline on its context: then a wait
+/// that would last too long takes no token.
+///
 /// # Memory
 ///
 /// Redis removes a bucket when it is full, because a new bucket is full too. A bucket with a rate of zero is never removed.
