@@ -14,6 +14,7 @@ mod idle;
 mod limiter;
 mod memory;
 mod pool;
+mod redis;
 mod retry;
 mod service;
 mod sql;
@@ -73,4 +74,7 @@ pub(crate) const ALL: &[Row] = &[
     row("H5", "10,000 clients disconnect", connections::disconnecting),
     row("G1", "gRPC unary under a Context", grpc::unary),
     row("Q1", "Postgres query under a Context", sql::query),
+    row("R1", "decision of a limiter over Redis", redis::wait),
+    row("R2", "hit in memory of a cache over Redis", redis::hit),
+    row("R3", "job of a queue over Redis", redis::jobs),
 ];
