@@ -5,12 +5,11 @@ use std::panic::Location;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use redis::Script;
 use ripcord::Context;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::client::{LONGEST, Request, Shared};
+use crate::client::{LONGEST, Request, Script, Shared};
 use crate::error::{Error, Kind};
 use crate::{Client, json};
 
@@ -142,10 +141,7 @@ impl Fleet {
         async move {
             let report = report?;
             let lifetime = u64::try_from(lifetime.min(LONGEST).as_millis()).unwrap_or(u64::MAX).max(1);
-            let mut script = PUBLISH.prepare_invoke();
-            for key in keys(&shared) {
-                script.key(key);
-            }
+            let mut script = PUBLISH.call(&keys(&shared));
             script.arg(shared.id()).arg(shared.name()).arg(report).arg(lifetime);
             shared.send(&ctx, location, "publish", Request::Script(&script)).await
         }
@@ -167,10 +163,7 @@ impl Fleet {
         let location = Location::caller();
         let (ctx, shared) = (ctx.clone(), Arc::clone(self.client.shared()));
         async move {
-            let mut script = MEMBERS.prepare_invoke();
-            for key in keys(&shared) {
-                script.key(key);
-            }
+            let script = MEMBERS.call(&keys(&shared));
             let found: Vec<(String, String, String)> =
                 shared.send(&ctx, location, "members", Request::Script(&script)).await?;
             let read = |(id, name, report): (String, String, String)| {
@@ -192,10 +185,7 @@ impl Fleet {
         let location = Location::caller();
         let (ctx, shared) = (ctx.clone(), Arc::clone(self.client.shared()));
         async move {
-            let mut script = LEAVE.prepare_invoke();
-            for key in keys(&shared) {
-                script.key(key);
-            }
+            let mut script = LEAVE.call(&keys(&shared));
             script.arg(shared.id());
             shared.send(&ctx, location, "leave", Request::Script(&script)).await
         }

@@ -3,9 +3,10 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use redis::{Script, ScriptInvocation};
 use ripcord_policy::breaker::Announcement;
 use serde::Deserialize;
+
+use crate::client::{Call, Script};
 
 /// The kind of the message on the channel.
 const KIND: &str = "breaker";
@@ -77,27 +78,19 @@ impl Change {
 }
 
 /// Returns the script that publishes a change of the member `by`.
-pub(super) fn publish(
-    key: String,
-    channel: String,
-    name: &str,
-    by: u64,
-    change: Announcement,
-) -> ScriptInvocation<'static> {
+pub(super) fn publish(key: String, channel: String, name: &str, by: u64, change: Announcement) -> Call<'static> {
     let open_for = match change {
         Announcement::Closed => 0,
         Announcement::Open(left) => u64::try_from(left.as_millis()).unwrap_or(u64::MAX).clamp(1, MAX_OPEN),
     };
-    let mut script = PUBLISH.prepare_invoke();
-    script.key(key).arg(open_for).arg(open_for + KEEP).arg(channel).arg(name).arg(KIND).arg(by);
+    let mut script = PUBLISH.call(&[key]);
+    script.arg(open_for).arg(open_for + KEEP).arg(channel).arg(name).arg(KIND).arg(by);
     script
 }
 
 /// Returns the script that reads the last change.
-pub(super) fn read(key: String) -> ScriptInvocation<'static> {
-    let mut script = READ.prepare_invoke();
-    script.key(key);
-    script
+pub(super) fn read(key: String) -> Call<'static> {
+    READ.call(&[key])
 }
 
 /// Reads a message: the name of the breaker and the change. Returns `None` if the text is another message.

@@ -9,12 +9,12 @@ use std::panic::Location;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use redis::{RedisError, Script, Value};
+use redis::{RedisError, Value};
 use ripcord::Context;
 use ripcord_policy::Random;
 
 use super::names::Names;
-use crate::client::{Request, Shared};
+use crate::client::{Request, Script, Shared};
 use crate::error::{Error, Kind};
 
 /// How long Redis keeps a value after its TTL and its stale window.
@@ -127,8 +127,8 @@ pub(super) async fn find(
     known: &str,
 ) -> Result<Found, Error> {
     let start = Instant::now();
-    let mut script = FIND.prepare_invoke();
-    script.key(name).key(Names::lease(name)).arg(&**lease).arg(milliseconds(lease_for)).arg(known);
+    let mut script = FIND.call(&[name, &Names::lease(name)]);
+    script.arg(&**lease).arg(milliseconds(lease_for)).arg(known);
     let answer: (String, String, i64) = send(shared, ctx, Request::Script(&script)).await?;
     let duration = |left: i64| Duration::from_millis(u64::try_from(left).unwrap_or(0));
     Ok(match answer {
@@ -156,21 +156,21 @@ pub(super) async fn write(shared: &Shared, name: &str, token: &Token, operation:
         }
         Operation::Remove => (&REMOVE, Vec::new()),
     };
-    let mut script = script.prepare_invoke();
-    script.key(name).key(Names::lease(name)).arg(arguments);
+    let mut script = script.call(&[name, &Names::lease(name)]);
+    script.arg(arguments);
     send(shared, &background, Request::Script(&script)).await
 }
 
 pub(super) async fn release(shared: &Shared, name: &str, lease: &Token) -> Result<bool, Error> {
-    let mut script = RELEASE.prepare_invoke();
-    script.key(Names::lease(name)).arg(&**lease);
+    let mut script = RELEASE.call(&[Names::lease(name)]);
+    script.arg(&**lease);
     send(shared, &Context::background(), Request::Script(&script)).await
 }
 
 /// Extends a lease. Returns `false` if it no longer holds.
 pub(super) async fn extend(shared: &Shared, name: &str, lease: &Token, lease_for: Duration) -> Result<bool, Error> {
-    let mut script = EXTEND.prepare_invoke();
-    script.key(Names::lease(name)).arg(&**lease).arg(milliseconds(lease_for));
+    let mut script = EXTEND.call(&[Names::lease(name)]);
+    script.arg(&**lease).arg(milliseconds(lease_for));
     send(shared, &Context::background(), Request::Script(&script)).await
 }
 

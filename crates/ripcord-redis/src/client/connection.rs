@@ -3,17 +3,17 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
-use redis::{Cmd, ErrorKind, RedisError, ScriptInvocation, ServerErrorKind, Value};
+use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 
-use super::Shared;
 use super::server::Connection;
+use super::{Call, Shared};
 
 /// A command or script for Redis.
 pub(crate) enum Request<'a> {
     Command(&'a Cmd),
-    Script(&'a ScriptInvocation<'a>),
+    Script(&'a Call<'a>),
     /// A script that must not run twice, even if the answer is lost.
-    Once(&'a ScriptInvocation<'a>),
+    Once(&'a Call<'a>),
 }
 
 /// Opens the connection, and opens a new connection after a loss. (Invariant 2 of the [client](super).)
@@ -35,7 +35,7 @@ impl Request<'_> {
     pub(super) async fn send(&self, connection: &mut Connection) -> Result<Value, RedisError> {
         match self {
             Request::Command(command) => command.query_async(connection).await,
-            Request::Script(script) | Request::Once(script) => script.invoke_async(connection).await,
+            Request::Script(script) | Request::Once(script) => script.send(connection).await,
         }
     }
 }

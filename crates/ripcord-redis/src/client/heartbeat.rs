@@ -5,10 +5,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{LazyLock, Weak};
 use std::time::Duration;
 
-use redis::Script;
 use ripcord::Context;
 
-use super::{Request, Shared};
+use super::{Request, Script, Shared};
 
 /// The number of missed heartbeats after which a peer no longer counts.
 const MISSED: u32 = 5;
@@ -52,8 +51,8 @@ pub(super) async fn run(client: Weak<Shared>) {
 
 /// Returns the number of clients, or `None` if Redis does not answer.
 async fn beat(shared: &Shared) -> Option<usize> {
-    let mut script = BEAT.prepare_invoke();
     let silent_after = shared.retry_every.saturating_mul(MISSED).as_millis();
-    script.key(shared.key(&["{peers}"])).arg(shared.id()).arg(u64::try_from(silent_after).unwrap_or(u64::MAX));
+    let mut script = BEAT.call(&[shared.key(&["{peers}"])]);
+    script.arg(shared.id()).arg(u64::try_from(silent_after).unwrap_or(u64::MAX));
     shared.probe(&Context::background(), Location::caller(), "heartbeat", Request::Script(&script)).await.ok()
 }

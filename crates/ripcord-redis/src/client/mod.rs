@@ -17,12 +17,14 @@ mod builder;
 mod connection;
 mod heartbeat;
 mod listener;
+mod script;
 mod server;
 mod stats;
 
 pub use builder::ClientBuilder;
 pub(crate) use connection::Request;
 pub(crate) use listener::Subscriber;
+pub(crate) use script::{Call, Script};
 pub(crate) use server::Connection;
 pub use stats::ClientStats;
 

@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use redis::Script;
 use ripcord::{AfterFunc, Cause, Context, Value};
 use ripcord_policy::ConfigError;
 
@@ -18,7 +17,7 @@ use super::registry::Registry;
 use super::remote_cancel::RemoteCancel;
 use super::stats::Counters;
 use crate::Client;
-use crate::client::{Request, Subscriber};
+use crate::client::{Request, Script, Subscriber};
 use crate::error::{Error, Kind};
 
 /// Writes a marker and publishes it, if the ID has no marker yet. Otherwise returns the existing marker.
@@ -60,8 +59,8 @@ impl Inner {
         let shared = self.client.shared();
         let marker = Marker::new(id, &cause, shared.name(), location);
         let text = marker.to_json().map_err(|error| failed(Kind::Json(error)))?;
-        let mut script = CANCEL.prepare_invoke();
-        script.key(shared.key(&["cancel", id])).arg(&text).arg(milliseconds(self.ttl)).arg(shared.channel());
+        let mut script = CANCEL.call(&[shared.key(&["cancel", id])]);
+        script.arg(&text).arg(milliseconds(self.ttl)).arg(shared.channel());
         self.counters.sent.fetch_add(1, Ordering::Relaxed);
         let first: Option<String> = shared.send(ctx, location, "cancel", Request::Script(&script)).await?;
         // The script may have run twice, because the connection was lost before the first answer.

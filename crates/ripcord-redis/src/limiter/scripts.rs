@@ -3,8 +3,9 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use redis::Script;
 use ripcord_policy::{Quota, Rate};
+
+use crate::client::Script;
 
 /// Takes tokens.
 pub(super) static CLAIM: LazyLock<Script> =

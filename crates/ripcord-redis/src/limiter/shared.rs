@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use redis::{FromRedisValue, Script, ScriptInvocation};
+use redis::FromRedisValue;
 use ripcord::Context;
 use ripcord_policy::limiter::backend::{BucketId, Claimed};
 use ripcord_policy::{Quota, Rate};
@@ -18,7 +18,7 @@ use super::settings::{Event, FIELDS, Known, Settings};
 use super::stats::{Counts, bump};
 use super::{OnOutage, scripts};
 use crate::Client;
-use crate::client::{Request, Subscriber};
+use crate::client::{Call, Request, Script, Subscriber};
 use crate::error::Error;
 
 pub(super) struct Shared {
@@ -26,6 +26,8 @@ pub(super) struct Shared {
     pub(super) name: String,
     /// The start of all keys.
     pub(super) prefix: String,
+    /// The key of the settings of all buckets.
+    settings_key: String,
     pub(super) on_outage: OnOutage,
     /// The line that created the limiter.
     pub(super) location: &'static Location<'static>,
@@ -52,6 +54,7 @@ impl Shared {
         Shared {
             client,
             name,
+            settings_key: format!("{prefix}:settings"),
             prefix,
             on_outage,
             location,
@@ -141,7 +144,7 @@ impl Shared {
     /// Reads the settings in Redis.
     pub(super) async fn read_settings(&self) -> Result<(), Error> {
         let mut read = redis::cmd("HMGET");
-        read.arg(self.settings_key()).arg(&FIELDS);
+        read.arg(&self.settings_key).arg(&FIELDS);
         let known: Known = self.send("settings", Request::Command(&read)).await?;
         if self.settings.read(known) {
             self.denied.clear();
@@ -171,18 +174,12 @@ impl Shared {
     }
 
     /// Returns a script with the keys and arguments with which all scripts begin.
-    pub(super) fn script<'a>(&self, script: &'a Script, bucket: &Bucket) -> ScriptInvocation<'a> {
+    pub(super) fn script<'a>(&self, script: &'a Script, bucket: &Bucket) -> Call<'a> {
         let (tokens, period, burst) = scripts::write_quota(bucket.quota);
-        let mut call = script.prepare_invoke();
-        call.key(format!("{}:bucket:{}", self.prefix, bucket.key));
-        call.key(format!("{}:promises:{}", self.prefix, bucket.key));
-        call.key(self.settings_key());
+        let key = |kind: &str| [&self.prefix, kind, &bucket.key].concat();
+        let mut call = script.call(&[&key(":bucket:"), &key(":promises:"), &self.settings_key]);
         call.arg(tokens).arg(period).arg(burst).arg(u8::from(bucket.has_own_quota));
         call
-    }
-
-    fn settings_key(&self) -> String {
-        format!("{}:settings", self.prefix)
     }
 
     pub(super) async fn send<T: FromRedisValue>(

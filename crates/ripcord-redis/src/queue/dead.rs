@@ -4,11 +4,11 @@ use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
-use redis::Script;
 use ripcord::Context;
 
 use super::list::list;
 use super::{BATCH, Inner, JobId, Queue, scripts};
+use crate::client::Script;
 use crate::error::Error;
 
 /// A job that failed and stays in Redis until it is resent or deleted. Returned by [`Queue::dead_letters`].

@@ -26,12 +26,12 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{FromRedisValue, Script, ScriptInvocation};
+use redis::FromRedisValue;
 use ripcord::Context;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::client::{Client, LONGEST, Request, Shared};
+use crate::client::{Call, Client, LONGEST, Request, Script, Shared};
 use crate::error::{Error, Kind};
 
 pub use builder::QueueBuilder;
@@ -268,10 +268,8 @@ impl Inner {
     }
 
     /// Prepares a script with the key of the queue.
-    fn prepare<'a>(&self, script: &'a Script) -> ScriptInvocation<'a> {
-        let mut invocation = script.prepare_invoke();
-        invocation.key(&self.base);
-        invocation
+    fn prepare<'a>(&self, script: &'a Script) -> Call<'a> {
+        script.call(&[&self.base])
     }
 
     async fn invoke<T: FromRedisValue>(
@@ -279,7 +277,7 @@ impl Inner {
         ctx: &Context,
         location: &'static Location<'static>,
         operation: &'static str,
-        script: &ScriptInvocation<'_>,
+        script: &Call<'_>,
     ) -> Result<T, Error> {
         self.shared().send(ctx, location, operation, Request::Script(script)).await
     }
