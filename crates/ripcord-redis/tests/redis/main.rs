@@ -179,7 +179,7 @@ fn main() -> ExitCode {
             panic_of_a_retry_makes_a_dead_letter,
             queue_deleted_before_a_job_starts_runs_later_jobs,
             overwritten_job_holds_up_no_other_job,
-            longest_lease_and_highest_concurrency_are_accepted;
+            longest_times_and_highest_concurrency_of_a_queue_are_accepted;
         queue_faults:
             server_killed_in_the_middle_of_every_operation_loses_no_job,
             workers_and_server_killed_at_random_lose_no_job,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use tokio::sync::Semaphore;
 
 use crate::proxy::Proxy;
-use crate::queue_setup::{Running, SHORT, Seen, Setup, block_on, until, until_stats};
+use crate::queue_setup::{Running, SHORT, Seen, Setup, block_on, counting, until, until_stats};
 use crate::server::{PATIENCE, Server};
 
 type Never = std::convert::Infallible;
@@ -33,14 +33,7 @@ pub(crate) fn dropped_worker_disconnects_its_client() {
     block_on(async {
         let (Setup { queue, client, server }, seen) = (setup(Duration::from_secs(30)), Seen::default());
         queue.submit(&Context::background(), 1).await.expect("a server");
-        let (working, handled) = (queue.clone(), seen.clone());
-        let worker = Running::start(|ctx| async move {
-            let handler = move |_, n| {
-                handled.add(n);
-                async { Ok::<_, Never>(()) }
-            };
-            working.work(&ctx, handler).await
-        });
+        let worker = counting(&queue, &seen, 1);
         seen.until_count(1).await;
         worker.abort();
         drop((queue, client));
@@ -140,14 +133,7 @@ pub(crate) fn queue_deleted_before_a_job_starts_runs_later_jobs() {
         // The script that starts jobs is loaded after the first read.
         let deleting = Arc::clone(&server);
         proxy.cut_at("local started, taken_over", move || drop(deleting.command(&["FLUSHALL"])));
-        let (working, handled) = (queue.clone(), seen.clone());
-        let worker = Running::start(|ctx| async move {
-            let handler = move |_, n| {
-                handled.add(n);
-                async { Ok::<_, Never>(()) }
-            };
-            working.work(&ctx, handler).await
-        });
+        let worker = counting(&queue, &seen, 1);
         queue.submit(&Context::background(), 1).await.expect("a server");
         until("the queue is deleted", || std::future::ready(proxy.is_cut())).await;
         until("the next job is submitted", || async { queue.submit(&Context::background(), 2).await.is_ok() }).await;
@@ -189,13 +175,16 @@ pub(crate) fn overwritten_job_holds_up_no_other_job() {
     });
 }
 
-pub(crate) fn longest_lease_and_highest_concurrency_are_accepted() {
+pub(crate) fn longest_times_and_highest_concurrency_of_a_queue_are_accepted() {
     block_on(async {
         let (setup, ctx) = (setup(Duration::from_secs(30)), Context::background());
         let queue = Queue::<u64>::builder("numbers").client(&setup.client);
         let queue = queue.lease(Duration::MAX).keep_keys(Duration::MAX).build().expect("valid settings");
         queue.submit_with_key(&ctx, "key", 1).await.expect("a server");
-        queue.job(2).delay(Duration::MAX).timeout(Duration::MAX).submit(&ctx).await.expect("a server");
+        let id = queue.job(2).delay(Duration::MAX).timeout(Duration::MAX).submit(&ctx).await.expect("a server");
+        let listed = queue.list(&ctx, 2).await.expect("a server");
+        let delayed = listed.iter().find(|job| job.id == id).expect("it is listed");
+        assert_eq!(delayed.remaining, None, "this timeout sets no deadline");
         let worker = Running::start(|ctx| async move {
             let handler = |_, _| async { Ok::<_, Never>(()) };
             queue.worker().concurrency(usize::MAX).run(&ctx, handler).await

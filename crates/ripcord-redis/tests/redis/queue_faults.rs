@@ -11,7 +11,7 @@ use ripcord_redis::{CancelOutcome, Client, Queue};
 
 use crate::cluster::Cluster;
 use crate::queue_process;
-use crate::queue_setup::{Numbers, Running, SHORT, Seen, Setup, block_on, until, until_stats};
+use crate::queue_setup::{Numbers, Running, SHORT, Seen, Setup, block_on, counting, until, until_stats};
 use crate::sentinel::Watched;
 use crate::server::patient;
 
@@ -19,18 +19,6 @@ type Never = std::convert::Infallible;
 
 /// The lease of the tests with many faults: longer than an outage.
 const LEASE: Duration = Duration::from_secs(2);
-
-/// Starts a worker that notes each number.
-fn counting(queue: &Numbers, seen: &Seen, concurrency: usize) -> Running {
-    let (queue, seen) = (queue.clone(), seen.clone());
-    Running::start(|ctx| async move {
-        let handler = move |_, n| {
-            seen.add(n);
-            async { Ok::<_, Never>(()) }
-        };
-        queue.worker().concurrency(concurrency).run(&ctx, handler).await
-    })
-}
 
 /// Submits jobs with their numbers as keys, each until Redis has answered.
 async fn submit_at_last(queue: &Numbers, numbers: std::ops::Range<u64>) -> Vec<ripcord_redis::JobId> {

@@ -9,7 +9,7 @@ use ripcord_policy::Retry;
 use ripcord_redis::{DeadReason, JobId, JobInfo, JobState, Queue};
 use tokio::sync::Notify;
 
-use crate::queue_setup::{Running, Seen, Setup, block_on, until, until_stats};
+use crate::queue_setup::{Running, Seen, Setup, block_on, counting, until, until_stats};
 
 type Never = std::convert::Infallible;
 
@@ -81,15 +81,8 @@ pub(crate) fn same_key_adds_no_second_job_even_after_the_first_is_done() {
         let other = setup.queue.submit_with_key(&ctx, "order 2", 2).await.expect("a server");
         assert_eq!(first, again);
         assert_ne!(first, other);
-        let (queue, seen) = (setup.queue.clone(), Seen::default());
-        let handled = seen.clone();
-        let worker = Running::start(|ctx| async move {
-            let handler = move |_, n| {
-                handled.add(n);
-                async { Ok::<_, Never>(()) }
-            };
-            queue.work(&ctx, handler).await
-        });
+        let seen = Seen::default();
+        let worker = counting(&setup.queue, &seen, 1);
         until_stats("both are done", &setup.queue, |stats| stats.done == 2).await;
         let later = setup.queue.submit_with_key(&ctx, "order 1", 1).await.expect("a server");
         assert_eq!(first, later);
@@ -301,14 +294,7 @@ pub(crate) fn job_whose_deadline_has_passed_does_not_start() {
         let (setup, ctx, seen) = (Setup::new(), Context::background(), Seen::default());
         let id = setup.queue.job(1).timeout(Duration::ZERO).submit(&ctx).await.expect("a server");
         setup.queue.submit(&ctx, 2).await.expect("a server");
-        let (queue, handled) = (setup.queue.clone(), seen.clone());
-        let worker = Running::start(|ctx| async move {
-            let handler = move |_, n| {
-                handled.add(n);
-                async { Ok::<_, Never>(()) }
-            };
-            queue.work(&ctx, handler).await
-        });
+        let worker = counting(&setup.queue, &seen, 1);
         until_stats("both are over", &setup.queue, |stats| stats.dead == 1 && stats.done == 1).await;
         assert_eq!(seen.all(), [2]);
         let letters = setup.queue.dead_letters(&ctx, 10).await.expect("a server");
@@ -378,14 +364,7 @@ pub(crate) fn delayed_job_starts_after_its_delay() {
         setup.queue.job(1).delay(Duration::from_millis(300)).submit(&ctx).await.expect("a server");
         let listed = setup.queue.list(&ctx, 10).await.expect("a server");
         assert_eq!((listed.len(), listed[0].state), (1, JobState::Delayed));
-        let (queue, handled) = (setup.queue.clone(), seen.clone());
-        let worker = Running::start(|ctx| async move {
-            let handler = move |_, n| {
-                handled.add(n);
-                async { Ok::<_, Never>(()) }
-            };
-            queue.work(&ctx, handler).await
-        });
+        let worker = counting(&setup.queue, &seen, 1);
         seen.until_count(1).await;
         assert!(start.elapsed() >= Duration::from_millis(299), "{:?}", start.elapsed());
         worker.drain().await;

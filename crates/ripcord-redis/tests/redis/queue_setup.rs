@@ -1,5 +1,6 @@
 //! What the tests of the queue share.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -150,4 +151,16 @@ impl Running {
     pub(crate) fn abort(self) {
         self.task.abort();
     }
+}
+
+/// Starts a worker that adds the numbers of its jobs to `seen`.
+pub(crate) fn counting(queue: &Numbers, seen: &Seen, concurrency: usize) -> Running {
+    let (queue, seen) = (queue.clone(), seen.clone());
+    Running::start(|ctx| async move {
+        let handler = move |_, n| {
+            seen.add(n);
+            async { Ok::<_, Infallible>(()) }
+        };
+        queue.worker().concurrency(concurrency).run(&ctx, handler).await
+    })
 }
