@@ -6,7 +6,7 @@
 //! second:
 //!
 //! ```sh
-//! cargo run --release -p ripcord-redis --example outage > crates/ripcord-redis/docs/outage.svg
+//! cargo run --release -p ripcord-redis --example outage > outage.svg
 //! ```
 //!
 //! The program needs redis-server in the PATH, and uses a free port of the loopback interface.
@@ -147,7 +147,7 @@ fn chart(points: &[Point; STEPS]) -> String {
     format!(
         r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 370" role="img" aria-labelledby="title description">
 <title id="title">A limiter over Redis during an outage</title>
-<desc id="description">Granted requests per second stay at the limit of 400 before, during and after the outage, but for one burst of 40 when Redis is killed and one when it is back with empty memory. No decision waits.</desc>
+<desc id="description">The granted requests per second stay at the limit of 400 before, during and after the outage, except for one burst of 40 when Redis is killed and one when it is back with an empty memory. No decision waits for the timeout of 250 ms.</desc>
 <style>
 text {{ font: 12px system-ui, sans-serif; fill: #57606a; }} .title {{ font-weight: 600; fill: #1f2328; }}
 .line {{ stroke: #d0d7de; fill: none; }} .outage {{ fill: #cf222e; opacity: .08; }} .edge {{ stroke: #cf222e; stroke-dasharray: 4 3; fill: none; }}
@@ -161,7 +161,7 @@ text {{ fill: #9198a1; }} .title {{ fill: #f0f6fc; }} .line {{ stroke: #3d444d; 
 <text x="{killed}" y="34" text-anchor="middle">Redis is killed</text><text x="{started}" y="34" text-anchor="middle">Redis is started again</text>
 <text class="title" x="60" y="16">Granted requests per second (800 asked for, limit 400)</text>
 {granted_axis}<polyline class="data" points="{granted}"/>
-<text class="title" x="60" y="198">Slowest decision</text>
+<text class="title" x="60" y="198">Slowest decision (timeout of the clients: 250 ms)</text>
 {slowest_axis}<polyline class="data" points="{slowest}"/>
 {seconds}
 </svg>"#,
