@@ -25,7 +25,6 @@ pub(super) enum Code {
     #[cfg(feature = "policy")]
     ResourceExhausted = 8,
     Internal = 13,
-    #[cfg(feature = "policy")]
     Unavailable = 14,
 }
 
