@@ -119,6 +119,14 @@ impl Error {
     /// Use this function to find out whether an operation failed because a context ended. The search also looks inside an
     /// [`io::Error`], whose `source` skips the error that it contains.
     ///
+    /// The result is also `None` in these cases:
+    ///
+    /// - `error` is an error of a policy of `ripcord-policy`. Its text already contains the context's error, and its sources
+    ///   start below. Use its method `context_error`. A type that wraps such an error can return the result of
+    ///   `context_error` as its source.
+    /// - No context has ended, because the operation did not start: too little time was left. Use the method
+    ///   `is_deadline_exceeded` of the errors of `ripcord-policy` and `ripcord-http`.
+    ///
     /// ```
     /// use std::io;
     /// use ripcord::{Context, Error};

@@ -39,6 +39,10 @@ use crate::Outcome;
 /// the policy reports how the context ended. The call's own error is then the [`source`](std::error::Error::source) and the
 /// [`last`](Error::last) error.
 ///
+/// The text contains the end of the context, so the sources start below it: [`ripcord::Error::find_in`] does not find it. Use
+/// [`context_error`](Error::context_error). In your own error type, return it from `source`. The types of the sources are not
+/// part of the API and may change. To get the call's own error as `E`, use [`last`](Error::last).
+///
 /// `{}` prints a short text, such as `all 3 attempts failed`. `{:#}` prints the text with all details and sources on one line.
 ///
 /// ```
@@ -116,6 +120,9 @@ impl<E> Error<E> {
     /// The context is the context that was passed to the policy, or a context that the policy derived from it: the context
     /// of an attempt that [timed out](Error::is_attempt_timeout), of a call that reached the deadline of a
     /// [`Stack`](crate::Stack), or of a job of a [`WorkerPool`](crate::WorkerPool).
+    ///
+    /// If only an attempt has timed out, [`outcome`](Error::outcome) is [`Outcome::Failure`]. Otherwise it is
+    /// [`Outcome::Neutral`].
     pub fn context_error(&self) -> Option<&ripcord::Error> {
         match &self.0.stop {
             Some(StopDetails::Ended(end)) => Some(end),
@@ -132,7 +139,9 @@ impl<E> Error<E> {
     /// Returns whether the call failed because a deadline passed, or because a wait would not have ended before the
     /// deadline. The deadline is the deadline of the caller's context or of a [`Stack`](crate::Stack).
     ///
-    /// Returns `false` if only the timeout of an attempt passed: see [`is_attempt_timeout`](Error::is_attempt_timeout).
+    /// Returns `false` if only the timeout of an attempt passed: see [`is_attempt_timeout`](Error::is_attempt_timeout). Both are
+    /// true if an attempt timed out and the wait for the next one would pass the deadline. The caller's context has not ended
+    /// then, and [`context_error`](Error::context_error) is the end of the attempt.
     pub fn is_deadline_exceeded(&self) -> bool {
         match &self.0.stop {
             Some(StopDetails::Ended(end)) => end.is_deadline_exceeded(),

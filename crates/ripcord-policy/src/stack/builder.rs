@@ -171,8 +171,13 @@ impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
     /// longer than zero and at most the [`deadline`](Self::deadline) of the stack. `None` leaves the layer out.
     ///
     /// When the timeout expires, the context of the attempt ends, the future of the call is dropped, and the attempt counts
-    /// as failed. The error of the attempt names the line that called this method. If no further attempt follows,
+    /// as failed. The error of the attempt names the line that called this method, or the line that called the
+    /// `#[track_caller]` function that contains the call. If no further attempt follows,
     /// [`Error::is_attempt_timeout`](crate::Error::is_attempt_timeout) is true for the error of the call.
+    ///
+    /// The context of the attempt keeps its timeout after the call has succeeded. So the body of an HTTP response that the call
+    /// returns is cut off when the timeout expires. Read the body inside the call. To open a long stream, use a
+    /// [`Retry`] without a stack, or a stack without an attempt timeout and a [`deadline`](Self::deadline).
     #[track_caller]
     pub fn attempt_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.layers.attempt_timeout = self.timeout(Layer::AttemptTimeout, timeout.into(), Location::caller());

@@ -82,6 +82,9 @@ impl Context {
     /// Two methods record progress: [`IdleTimeout::reset`], and [`Context::progress`] on the child or its descendants.
     /// The child also ends when this context ends. This context's [clock](Context::clock) measures the timeout.
     ///
+    /// The streams of `Context::io` and [`Context::io_blocking`] record progress. An HTTP call of `ripcord-http` does not: call
+    /// `progress` after each part of the response that you read.
+    ///
     /// An idle timeout is not a deadline. [`deadline`](Context::deadline) and [`remaining`](Context::remaining) ignore it.
     /// A policy of `ripcord-policy` that refuses calls near the deadline ignores it too. `ripcord-http` does not send an
     /// idle timeout to other services.

@@ -13,6 +13,8 @@ pub trait Transport: Send + Sync {
 pub enum Failure {
     /// The context of the request ended.
     Ended(ripcord::Error),
+    /// Nothing was sent, because less than a millisecond was left.
+    TooLate,
     /// The service has answered with this status.
     Status(u16),
     /// The service could not be reached.
@@ -90,7 +92,7 @@ fn is_transient(failure: &Failure) -> bool {
 fn health(result: &Result<String, Failure>) -> Outcome {
     match result {
         Ok(_) | Err(Failure::Status(400..=499)) => Outcome::Success,
-        Err(Failure::Ended(_)) => Outcome::Neutral,
+        Err(Failure::Ended(_) | Failure::TooLate) => Outcome::Neutral,
         Err(_) => Outcome::Failure,
     }
 }
@@ -125,7 +127,7 @@ impl Error {
 
     /// Returns whether the deadline of the call has passed, or was too near for another attempt.
     pub fn is_deadline_exceeded(&self) -> bool {
-        self.failed().is_some_and(|error| error.is_deadline_exceeded())
+        self.failed().is_some_and(|error| error.is_deadline_exceeded() || matches!(error.last(), Some(Failure::TooLate)))
     }
 
     /// Returns whether the same call may succeed later: the service did not answer in time, or it could not be reached.
@@ -147,11 +149,12 @@ impl fmt::Display for Error {
 }
 
 impl error::Error for Error {
-    /// Returns the error of the caller's context if its end is the reason, and the last failure otherwise.
+    /// Returns the error of the call's context if its end is the reason, and the last failure otherwise.
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         let error = self.failed()?;
         match error.context_error() {
-            Some(end) if error.is_canceled() || error.is_deadline_exceeded() => Some(end),
+            // For an outcome other than `Neutral`, this is the end of an attempt.
+            Some(end) if error.outcome() == Outcome::Neutral => Some(end),
             _ => error::Error::source(error),
         }
     }
@@ -161,6 +164,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Ended(end) => fmt::Display::fmt(end, f),
+            Failure::TooLate => f.write_str("too little time is left to send a request"),
             Failure::Status(status) => write!(f, "status {status}"),
             Failure::Unreachable => f.write_str("unreachable"),
         }
@@ -170,7 +174,7 @@ impl fmt::Display for Failure {
 impl error::Error for Failure {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match self {
-            Failure::Ended(end) => Some(end),
+            Failure::Ended(end) => error::Error::source(end), // `Display` prints the end itself
             _ => None,
         }
     }

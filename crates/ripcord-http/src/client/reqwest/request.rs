@@ -38,6 +38,10 @@ pub trait RequestBuilderExt: Sized {
     /// The [module `client`](crate::client) lists the headers and describes how a call ends. Set your own headers before you call
     /// this method.
     ///
+    /// The call does not restart an [idle timeout](Context::with_idle_timeout) of `ctx` or of its ancestors. Call
+    /// [`Context::progress`] after each chunk that you read, or set the call's own
+    /// [`idle_timeout`](ContextRequest::idle_timeout).
+    ///
     /// On a redirect, reqwest sends the same headers again, with the same time left. If redirects are slow or lead to other hosts,
     /// turn them off in reqwest. [`ClientLayer`](crate::client::ClientLayer) inside a layer that follows redirects sends new
     /// headers each time.
@@ -103,8 +107,9 @@ impl ContextRequest {
     /// - The head of the response arrives.
     /// - You read a chunk of the response's body. The timer also runs while you do not read the body.
     ///
-    /// The deadline of the context still applies. The idle timeout is not sent to the server. With a timeout of zero, no call is
-    /// sent. [`Duration::MAX`] sets no limit.
+    /// The deadline of the context still applies, and so does an [idle timeout](Context::with_idle_timeout) of the context, which
+    /// these events do not restart. The idle timeout is not sent to the server. With a timeout of zero, no call is sent.
+    /// [`Duration::MAX`] sets no limit.
     ///
     /// A call that exceeds the idle timeout fails with an error for which [`is_deadline_exceeded`](Error::is_deadline_exceeded)
     /// returns `true`. The error contains the idle timeout and the source line that called `idle_timeout`.
