@@ -28,7 +28,9 @@ fn documents() -> BTreeMap<PathBuf, String> {
     let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
     let crates = fs::read_dir(root.join("crates")).expect("the folder of the crates");
     let crates = crates.map(|folder| folder.expect("a readable folder").path());
-    let folders = ["", "bench", "docs", "examples", "migrations"].into_iter().map(|folder| root.join(folder));
+    let folders = ["", "bench", "docs", "docs/integrations", "examples", "migrations"]
+        .into_iter()
+        .map(|folder| root.join(folder));
     let folders = folders.chain(crates.flat_map(|folder| [folder.join("docs"), folder]));
     // Some crates have no folder `docs`.
     let files = folders.filter_map(|folder| fs::read_dir(folder).ok()).flatten();
@@ -107,6 +109,29 @@ fn relative_links_of_the_repository_lead_to_a_file_and_a_heading() {
             assert!(target.exists(), "{shown}: no file {link}");
             let is_found = heading.is_empty() || has_heading(&fs::read_to_string(target).expect("a document"), heading);
             assert!(is_found, "{shown}: no heading {link}");
+        }
+    }
+}
+
+#[test]
+fn snippets_of_the_integrations_are_in_their_programs() {
+    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../integrations"));
+    let pages = documents()
+        .into_iter()
+        .filter(|(path, _)| path.parent().is_some_and(|parent| parent.ends_with("integrations")));
+    for (path, page) in pages {
+        let snippets =
+            page.split("```rust\n").skip(1).map(|rest| rest.split("```").next().expect("split returns a part"));
+        for snippet in snippets {
+            let recipe = folder.join(path.file_stem().expect("a page has a name"));
+            let files =
+                [recipe.join("src"), recipe.join("tests")].into_iter().flat_map(|folder| fs::read_dir(folder).unwrap());
+            let mut programs = files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap());
+            assert!(
+                programs.any(|program| program.contains(snippet)),
+                "{}: not in a program:\n{snippet}",
+                path.display()
+            );
         }
     }
 }
