@@ -107,7 +107,8 @@ impl BreakerHandle {
 
     fn change(&self, change: impl FnOnce(&Shared) -> Followed) -> Followed {
         let Some(breaker) = self.breaker.upgrade() else { return Followed::Unchanged };
-        // A panic of the hook comes after the change.
+        // A hook that panics runs after the change, except if a probe has expired in the same call. Then `Changed` is wrong, and the
+        // next change of a peer tells the state.
         let mut followed = Followed::Changed;
         shielded(|| followed = change(&breaker));
         followed

@@ -267,6 +267,10 @@ where
     /// If a load of the key is in flight, its callers still get its result, but the cache does not store the result. A later
     /// caller starts a new load.
     ///
+    /// A borrowed form of the key is enough if the key can be created from it, because a
+    /// [second level](CacheBuilder::second_level) needs the key itself: for keys of type `String`, pass a `&str`. In all other
+    /// cases, pass a reference to the key: for keys of type `&str`, `cache.remove(&ctx, &"gopher")`.
+    ///
     /// # Errors
     ///
     /// * `ctx` was canceled or its deadline has passed ([`Refused::context_error`]). If the cache is closed too, the method

@@ -46,8 +46,8 @@ pub struct CacheStats {
     pub waited: u64,
     /// Writes that the second level has given up, for example because its server refused them.
     pub failed_writes: u64,
-    /// Changes in other processes that the second level has reported for single keys. If this cache had a value of the key,
-    /// the value was removed.
+    /// Changes of single keys that the second level has reported. If this cache had a value of the key, the value was removed. Most
+    /// are changes by other processes. A removal by this process may be reported too.
     pub invalidated: u64,
     /// Times that the second level removed all keys from this cache, for example because it had lost its connection.
     pub flushes: u64,

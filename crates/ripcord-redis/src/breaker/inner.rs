@@ -105,6 +105,7 @@ impl Inner {
                     self.counters.published.fetch_add(1, Ordering::Relaxed);
                     let mut state = lock(&member.state);
                     state.seen = state.seen.max(epoch);
+                    state.has_failed = false;
                 }
                 Err(error) => {
                     self.counters.failed.fetch_add(1, Ordering::Relaxed);
@@ -119,7 +120,8 @@ impl Inner {
             state.is_publishing = false;
             state.kept.take()
         };
-        if let Some(change) = kept {
+        // Without an answer, nobody knows which of the two changes came first. The caller reads it in Redis.
+        if let (Some(change), Ok(())) = (kept, published) {
             self.apply(member, change);
         }
         published

@@ -70,7 +70,7 @@ impl<K: Key, V: Serialize + 'static> Lease<V> for Held<K, V> {
             // The write ends the lease.
             self.lease.is_armed = false;
             let MaybeLease { state, name, .. } = &self.lease;
-            state.writes.put(name.to_string(), commands::token(&state.random), operation);
+            state.put(name.to_string(), commands::token(&state.random), operation);
         })
     }
 }

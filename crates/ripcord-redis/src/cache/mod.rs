@@ -93,8 +93,10 @@ const MIN_LEASE: Duration = Duration::from_millis(10);
 ///
 /// # When Redis is unavailable
 ///
-/// Each process loads for itself, without a lease. It keeps the values in memory for at most
+/// Each process loads for itself, without a lease. It keeps these values in memory for at most
 /// [`ttl_while_disconnected`](CacheLevelBuilder::ttl_while_disconnected), because it does not learn of changes by other processes.
+/// Values from before the outage are removed from memory, except if the server still answers and only refuses all writes: then they
+/// stay until their TTL ends.
 /// Inserts and removals are sent after the outage, unless the cache is dropped or the process ends before. If more than 10,000 keys
 /// were changed during the outage, all keys of the cache are removed from Redis instead.
 ///
@@ -230,7 +232,9 @@ where
     }
 
     fn first_level_ttl(&self, ttl: Option<Duration>) -> Option<Duration> {
-        if self.state.shared().is_listening() {
+        let shared = self.state.shared();
+        // A server that refuses all writes still sends its reports, but no process can tell the others of a change.
+        if shared.is_listening() && shared.is_available() {
             return ttl;
         }
         let limit = self.state.ttl_while_disconnected;
@@ -246,7 +250,7 @@ impl<K: Key + Serialize, V> CacheLevel<K, V> {
         };
         let state = Arc::clone(&self.state);
         let token = commands::token(&state.random);
-        Box::new(move || state.writes.put(name, token, operation))
+        Box::new(move || state.put(name, token, operation))
     }
 }
 

@@ -16,7 +16,7 @@ use super::commands::{self, Found, Operation, Token};
 use super::lease::{Held, MaybeLease};
 use super::names::Names;
 use super::waiters::Waiters;
-use super::writes::{Next, Writes};
+use super::writes::{Next, Refused, Writes};
 use crate::client::{Client, Shared};
 
 /// The time after which a load that waits for another process asks Redis again, while changes are not reported.
@@ -51,6 +51,11 @@ pub(super) struct State<K> {
 impl<K: Key> State<K> {
     pub(super) fn shared(&self) -> &Arc<Shared> {
         self.client.shared()
+    }
+
+    /// Adds a write. Invariant 1 of the [writes](super::writes): the caller holds the lock of the first level's shard.
+    pub(super) fn put(&self, name: String, token: Token, operation: Operation) {
+        self.writes.put(name, token, operation, !self.shared().is_available());
     }
 
     pub(super) fn stale_for(&self) -> Duration {
@@ -202,12 +207,19 @@ impl<K: Key + Serialize + DeserializeOwned> State<K> {
                 true
             }
             Err(error) if error.is_unavailable() => false,
-            Err(_) => {
-                if self.writes.refused(name, token) {
+            Err(_) => match self.writes.refused(name, token) {
+                Refused::Load(lease) => {
                     self.count_failed_write();
+                    // Otherwise, other processes would wait for the value until the lease ends.
+                    let _released = commands::release(self.shared(), name, &lease).await;
+                    true
                 }
-                false
-            }
+                Refused::Insert => {
+                    self.count_failed_write();
+                    false
+                }
+                Refused::Removal => false,
+            },
         }
     }
 }

@@ -79,11 +79,23 @@ pub(super) enum Action {
     Invalidate,
 }
 
+/// A write that Redis has refused.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// The value of a load. It is given up, and this lease must be released.
+    Load(Token),
+    /// An inserted value. Its key is removed instead.
+    Insert,
+    /// A removal, which is sent again, or a write that was replaced.
+    Removal,
+}
+
 impl Writes {
-    /// Adds a write. Invariant 1: the caller holds the lock of the first level's shard.
-    pub(super) fn put(&self, name: String, token: Token, operation: Operation) {
+    /// Adds a write. `is_outage`: Redis is unavailable, so the write will stay here for long. Invariant 1: the caller holds the lock
+    /// of the first level's shard.
+    pub(super) fn put(&self, name: String, token: Token, operation: Operation, is_outage: bool) {
         let mut table = self.lock();
-        if table.writes.len() >= MAX_WRITES && !table.writes.contains_key(&name) {
+        if is_outage && table.writes.len() >= MAX_WRITES && !table.writes.contains_key(&name) {
             table.clear();
         }
         table.writes.insert(name, Write { token, stage: Stage::Sending { operation, is_reported: false } });
@@ -158,18 +170,24 @@ impl Writes {
     }
 
     /// Records that Redis refused a write. A refused insert becomes a removal, so that Redis does not keep an older value. A
-    /// refused removal is tried again. Returns whether the write was given up.
-    pub(super) fn refused(&self, name: &str, token: &Token) -> bool {
+    /// refused removal is tried again.
+    pub(super) fn refused(&self, name: &str, token: &Token) -> Refused {
         let mut table = self.lock();
-        let Some(write) = table.writes.get_mut(name).filter(|write| write.token == *token) else { return false };
+        let Some(write) = table.writes.get_mut(name).filter(|write| write.token == *token) else {
+            return Refused::Removal;
+        };
         match &mut write.stage {
-            Stage::Sending { operation: Operation::Store { lease: Some(_), .. }, .. } => {
-                drop(table.writes.remove(name))
+            Stage::Sending { operation: Operation::Store { lease: Some(lease), .. }, .. } => {
+                let lease = Arc::clone(lease);
+                table.writes.remove(name);
+                Refused::Load(lease)
             }
-            Stage::Sending { operation: operation @ Operation::Store { .. }, .. } => *operation = Operation::Remove,
-            _ => return false,
+            Stage::Sending { operation: operation @ Operation::Store { .. }, .. } => {
+                *operation = Operation::Remove;
+                Refused::Insert
+            }
+            _ => Refused::Removal,
         }
-        true
     }
 
     /// Records the server's report that a key has changed. (Invariants 3 and 4.)
@@ -253,7 +271,7 @@ mod tests {
     /// Adds a write, and returns its token.
     fn put(writes: &Writes, number: u32, operation: Operation) -> Token {
         let token: Token = number.to_string().into();
-        writes.put("key".to_owned(), Arc::clone(&token), operation);
+        writes.put("key".to_owned(), Arc::clone(&token), operation, false);
         token
     }
 
@@ -313,10 +331,25 @@ mod tests {
     fn refused_insert_becomes_a_removal_and_a_refused_removal_stays() {
         let writes = Writes::default();
         let token = put(&writes, 1, store());
-        assert!(writes.refused("key", &token));
+        assert_eq!(writes.refused("key", &token), Refused::Insert);
         assert!(matches!(writes.next(), Next::Batch(batch) if matches!(batch[0].2, Operation::Remove)));
-        assert!(!writes.refused("key", &token));
+        assert_eq!(writes.refused("key", &token), Refused::Removal);
         assert!(writes.is_pending("key"));
+    }
+
+    #[test]
+    fn refused_value_of_a_load_is_given_up_with_its_lease() {
+        let writes = Writes::default();
+        let lease: Token = "lease".into();
+        let operation = Operation::Store {
+            json: "1".into(),
+            expires_at: None,
+            stale_for: Duration::ZERO,
+            lease: Some(Arc::clone(&lease)),
+        };
+        let token = put(&writes, 1, operation);
+        assert_eq!(writes.refused("key", &token), Refused::Load(lease));
+        assert!(!writes.are_pending());
     }
 
     #[test]
@@ -329,11 +362,13 @@ mod tests {
     }
 
     #[test]
-    fn too_many_writes_become_one_clear() {
+    fn too_many_writes_become_one_clear_during_an_outage_only() {
         let writes = Writes::default();
-        for number in 0..=MAX_WRITES {
-            writes.put(number.to_string(), "1".into(), store());
-        }
+        let put_all =
+            |is_outage| (0..=MAX_WRITES).for_each(|n| writes.put(n.to_string(), "1".into(), store(), is_outage));
+        put_all(false);
+        assert!(matches!(writes.next(), Next::Batch(batch) if batch.len() == BATCH), "they are sent soon");
+        writes.put("another".to_owned(), "1".into(), store(), true);
         assert!(matches!(writes.next(), Next::Clear(1)));
         assert!(writes.is_pending("any key"));
         writes.cleared(1);

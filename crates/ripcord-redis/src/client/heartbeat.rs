@@ -1,5 +1,6 @@
 //! The heartbeat: it counts the peers, and finds out whether Redis is available again.
 
+use std::collections::VecDeque;
 use std::panic::Location;
 use std::sync::atomic::Ordering;
 use std::sync::{LazyLock, Weak};
@@ -28,19 +29,16 @@ static BEAT: LazyLock<Script> = LazyLock::new(|| {
 
 /// Sends heartbeats until the client is dropped.
 pub(super) async fn run(client: Weak<Shared>) {
-    // The heartbeats that were answered in a row.
-    let mut answered = 0;
+    // What the last heartbeats have counted. An outage silences the peers too, and they come back one after the other. So the largest
+    // of these numbers counts.
+    let mut counted = VecDeque::new();
     loop {
         let pause = {
             let Some(shared) = client.upgrade() else { return };
-            match beat(&shared).await {
-                Some(counted) => {
-                    answered = MISSED.min(answered + 1);
-                    // The outage has silenced the peers too, and they come back one after the other.
-                    let least = if answered < MISSED { shared.peers() } else { 0 };
-                    shared.peers.store(counted.max(least), Ordering::Relaxed);
-                }
-                None => answered = 0,
+            if let Some(number) = beat(&shared).await {
+                counted.truncate(MISSED as usize - 1);
+                counted.push_front(number);
+                shared.peers.store(counted.iter().copied().max().unwrap_or(1), Ordering::Relaxed);
             }
             // While Redis is unavailable, the breaker says when to try again.
             shared.breaker.remaining_delay().filter(|delay| !delay.is_zero()).unwrap_or(shared.retry_every)

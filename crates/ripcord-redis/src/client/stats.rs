@@ -11,8 +11,8 @@ pub struct ClientStats {
     pub is_available: bool,
     /// The time until the next attempt to connect, zero during an attempt. `None` while Redis is available.
     pub retry_after: Option<Duration>,
-    /// The number of clients with the same [prefix](crate::ClientBuilder::prefix), including this client: a gauge. During an
-    /// outage, this is the number before the outage. After an outage, it does not fall until five heartbeats were answered.
+    /// The number of clients with the same [prefix](crate::ClientBuilder::prefix), including this client: a gauge. This is the
+    /// largest number that the last five answered heartbeats have counted.
     pub peers: usize,
     /// Commands sent.
     pub commands: u64,

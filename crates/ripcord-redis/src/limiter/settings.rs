@@ -12,9 +12,16 @@ use super::scripts::read_rate;
 /// The last settings that this process knows. The scripts read the settings in Redis.
 #[derive(Default)]
 pub(super) struct Settings {
-    known: Mutex<Known>,
+    state: Mutex<State>,
     /// Changes whenever the settings may have changed.
     pub(super) changes: watch::Sender<()>,
+}
+
+#[derive(Default)]
+struct State {
+    known: Known,
+    /// How many settings were heard.
+    heard: u64,
 }
 
 /// The stored settings. A rate or burst that was never set is `None`.
@@ -39,24 +46,37 @@ pub(super) struct Event {
 impl Settings {
     /// Records settings that a client has published, unless their version is known or older. Returns whether they are new.
     pub(super) fn hear(&self, heard: Known) -> bool {
-        self.record(heard, |known| heard.version > known.version)
-    }
-
-    /// Records the settings that Redis has stored. Their version is lower than before if Redis has lost its data. Returns whether
-    /// the settings have changed.
-    pub(super) fn read(&self, stored: Known) -> bool {
-        self.record(stored, |known| stored != *known)
-    }
-
-    fn record(&self, new: Known, is_new: impl FnOnce(&Known) -> bool) -> bool {
-        let is_new = {
-            let mut known = self.lock();
-            let is_new = is_new(&known);
+        self.change(|state| {
+            let is_new = heard.version > state.known.version;
             if is_new {
-                *known = new;
+                *state = State { known: heard, heard: state.heard + 1 };
             }
             is_new
-        };
+        })
+    }
+
+    /// Returns how many settings were heard. [`read`](Self::read) needs the number from before the question was sent.
+    pub(super) fn heard(&self) -> u64 {
+        self.lock().heard
+    }
+
+    /// Records the settings that Redis has stored. Their version is lower than before if Redis has lost its data. If settings were
+    /// heard since `heard`, a lower version means that the answer is older than these settings. Returns whether the settings have
+    /// changed.
+    pub(super) fn read(&self, stored: Known, heard: u64) -> bool {
+        self.change(|state| {
+            let is_old = stored.version < state.known.version && state.heard != heard;
+            let is_new = !is_old && stored != state.known;
+            if is_new {
+                state.known = stored;
+            }
+            is_new
+        })
+    }
+
+    /// Makes a change. `change` returns whether the settings have changed.
+    fn change(&self, change: impl FnOnce(&mut State) -> bool) -> bool {
+        let is_new = change(&mut self.lock());
         if is_new {
             self.changes.send_replace(());
         }
@@ -65,13 +85,13 @@ impl Settings {
 
     /// Returns the quota of a bucket whose builder set `quota`.
     pub(super) fn apply(&self, quota: Quota) -> Quota {
-        let known = *self.lock();
+        let known = self.lock().known;
         let (rate, burst) = (known.rate.unwrap_or(quota.rate()), known.burst.unwrap_or(quota.burst()));
         Quota::new(rate, burst).unwrap_or(quota)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -138,8 +158,19 @@ mod tests {
         assert!(settings.hear(event(2, 20)) && !settings.hear(event(1, 10)) && !settings.hear(event(2, 20)));
         let quota = settings.apply(Quota::new(Rate::per_second(1.0), 1).unwrap());
         assert_eq!((quota.rate(), quota.burst()), (Rate::per_second(1.0), 20));
-        assert!(settings.read(Known::default()), "Redis has lost its data");
-        assert!(!settings.read(Known::default()) && settings.hear(event(1, 10)));
+        let heard = settings.heard();
+        assert!(settings.read(Known::default(), heard), "Redis has lost its data");
+        assert!(!settings.read(Known::default(), heard) && settings.hear(event(1, 10)));
+    }
+
+    #[test]
+    fn answer_from_before_an_event_changes_nothing() {
+        let settings = Settings::default();
+        let known = |version, burst| Known { version, rate: None, burst: Some(burst) };
+        let heard = settings.heard();
+        assert!(settings.hear(known(2, 20)));
+        assert!(!settings.read(known(1, 10), heard));
+        assert!(settings.read(known(3, 30), heard), "it is newer than the event");
     }
 
     #[test]

@@ -145,8 +145,9 @@ impl Shared {
     pub(super) async fn read_settings(&self) -> Result<(), Error> {
         let mut read = redis::cmd("HMGET");
         read.arg(&self.settings_key).arg(&FIELDS);
+        let heard = self.settings.heard();
         let known: Known = self.send("settings", Request::Command(&read)).await?;
-        if self.settings.read(known) {
+        if self.settings.read(known, heard) {
             self.denied.clear();
         }
         Ok(())

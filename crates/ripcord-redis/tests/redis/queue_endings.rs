@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use tokio::sync::Semaphore;
 
 use crate::proxy::Proxy;
-use crate::queue_setup::{Running, SHORT, Seen, Setup, block_on, counting, until, until_stats};
+use crate::queue_setup::{Numbers, Running, SHORT, Seen, Setup, block_on, counting, until, until_stats};
 use crate::server::{PATIENCE, Server};
 
 type Never = std::convert::Infallible;
@@ -175,6 +175,13 @@ pub(crate) fn overwritten_job_holds_up_no_other_job() {
     });
 }
 
+/// Submits a job. The first attempt may meet a connection that is lost.
+async fn until_submitted(queue: &Numbers, number: u64) {
+    let ctx = Context::background();
+    let submit = || async { queue.submit_with_key(&ctx, number.to_string(), number).await.is_ok() };
+    until("the job is submitted", submit).await;
+}
+
 pub(crate) fn longest_times_and_highest_concurrency_of_a_queue_are_accepted() {
     block_on(async {
         let (setup, ctx) = (setup(Duration::from_secs(30)), Context::background());
@@ -190,6 +197,10 @@ pub(crate) fn longest_times_and_highest_concurrency_of_a_queue_are_accepted() {
             queue.worker().concurrency(usize::MAX).run(&ctx, handler).await
         });
         until_stats("the job is done", &setup.queue, |stats| stats.done == 1 && stats.delayed == 1).await;
+        // After the loss of its connection, the worker asks for all jobs that it may hold.
+        setup.server.command(&["CLIENT", "KILL", "TYPE", "normal"]);
+        until_submitted(&setup.queue, 3).await;
+        until_stats("the next job is done", &setup.queue, |stats| stats.done == 2).await;
         worker.drain().await;
     });
 }

@@ -213,7 +213,9 @@ where
         runtime.spawn(lease::watch(Arc::clone(&holder))),
         runtime.spawn(upkeep::run(Arc::clone(&holder))),
     ];
-    let slots = Arc::new(Semaphore::new(worker.concurrency.min(Semaphore::MAX_PERMITS)));
+    // A multiple of this number fits into the 64 bits of a number in Redis.
+    let concurrency = worker.concurrency.min(Semaphore::MAX_PERMITS);
+    let slots = Arc::new(Semaphore::new(concurrency));
     let jobs = job::Jobs {
         holder: Arc::clone(&holder),
         ctx: ctx.clone(),
@@ -223,7 +225,7 @@ where
         finished: sender,
         job: std::marker::PhantomData,
     };
-    let reader = reader::Reader::new(jobs, slots, worker.concurrency);
+    let reader = reader::Reader::new(jobs, slots, concurrency);
     // The tasks end by themselves if this future is dropped: the reader when the context ends, the finisher with the last job, and
     // the keepers with the finisher.
     let reading = tokio::spawn(reader.run());

@@ -138,7 +138,7 @@ where
 
     /// Reads entries that Redis has delivered to this worker, and that the worker does not hold: the answer was lost.
     async fn read_own(&mut self, limit: usize) -> Result<Vec<Entry>, Failed> {
-        let mut read = self.xreadgroup(self.concurrency.saturating_mul(2).saturating_add(2 * BATCH));
+        let mut read = self.xreadgroup(2 * (self.concurrency + BATCH));
         read.arg("STREAMS").arg(self.stream()).arg("0");
         let reply: Option<StreamReadReply> = self.send(&read).await?;
         let mut own = entries(reply.into_iter().flat_map(|reply| reply.keys).flat_map(|key| key.ids));
