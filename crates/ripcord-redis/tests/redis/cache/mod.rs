@@ -116,12 +116,15 @@ pub(crate) fn kill(server: &mut Server, machines: &[&Machine]) {
 
 /// Starts the server again, and waits until the machines have noticed.
 pub(crate) fn restart(server: &mut Server, machines: &[&Machine]) {
-    let before: Vec<u64> = machines.iter().map(|machine| machine.flushes()).collect();
+    // A client that has sent no command since the server died still believes that it is available, until its next heartbeat fails.
+    let counts = |machine: &Machine| (machine.flushes(), machine.client.stats().reconnects);
+    let before: Vec<_> = machines.iter().map(|machine| counts(machine)).collect();
     server.restart();
     until("the machines are connected again", || {
-        let is_connected =
-            |(machine, before): (&&Machine, &u64)| machine.flushes() > *before && machine.client.is_available();
-        machines.iter().zip(&before).all(is_connected)
+        machines.iter().zip(&before).all(|(machine, (flushes, reconnects))| {
+            let now = counts(machine);
+            now.0 > *flushes && now.1 > *reconnects && machine.client.is_available()
+        })
     });
 }
 
