@@ -12,10 +12,10 @@ use ripcord_redis::{Client, ClientBuilder};
 /// Time limit of a condition that holds soon.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Returns whether the tests can start servers. The environment variable `RIPCORD_WITHOUT_SERVERS` forbids it, so that a run of all
+/// Returns whether the tests can start servers. The environment variable `TESTS_WITHOUT_SERVERS` forbids it, so that a run of all
 /// tests need not repeat what `scripts/redis` runs.
 pub(crate) fn is_installed() -> bool {
-    std::env::var_os("RIPCORD_WITHOUT_SERVERS").is_none()
+    std::env::var_os("TESTS_WITHOUT_SERVERS").is_none()
         && Command::new("redis-server").arg("--version").output().is_ok_and(|output| output.status.success())
 }
 

@@ -106,10 +106,10 @@ impl Drop for Server {
     }
 }
 
-/// Returns the directory of the newest server that is installed. The environment variable `RIPCORD_WITHOUT_SERVERS` hides it, so that
+/// Returns the directory of the newest server that is installed. The environment variable `TESTS_WITHOUT_SERVERS` hides it, so that
 /// a run of all tests need not repeat what `scripts/postgres` runs.
 fn programs() -> Option<PathBuf> {
-    if env::var_os("RIPCORD_WITHOUT_SERVERS").is_some() {
+    if env::var_os("TESTS_WITHOUT_SERVERS").is_some() {
         return None;
     }
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().filter_map(io::Result::ok);
