@@ -53,7 +53,8 @@ fn health(result: &Result<String, client::Error>) -> Outcome {
     }
 }
 
-/// Returns a user. `Ended` answers with 503 while the breaker is open, with 504 after a timeout, and with 500 after other failures.
+/// Returns a user. `Ended` answers with 503 while the breaker is open, with 504 after a timeout, and with 502 if the request to the
+/// other service failed.
 async fn user(Ctx(ctx): Ctx, State(app): State<App>, Path(id): Path<u32>) -> Result<Response, Ended> {
     match app.users.run(&ctx, |ctx| app.fetch(ctx, id)).await {
         Ok(name) => Ok(name.into_response()),
