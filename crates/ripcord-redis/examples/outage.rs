@@ -125,8 +125,8 @@ fn chart(points: &[Point; STEPS]) -> String {
             .map(|(time, value)| format!("{:.1},{:.1}", x(time), top + 120.0 - value.min(max) / max * 120.0));
         points.collect::<Vec<_>>().join(" ")
     };
-    let granted = path(points.iter().map(|point| f64::from(point.granted) / STEP.as_secs_f64()).collect(), 40.0, 800.0);
-    let slowest = path(points.iter().map(|point| point.slowest.as_secs_f64() * 1e3).collect(), 210.0, 60.0);
+    let granted = path(points.iter().map(|point| f64::from(point.granted) / STEP.as_secs_f64()).collect(), 60.0, 800.0);
+    let slowest = path(points.iter().map(|point| point.slowest.as_secs_f64() * 1e3).collect(), 230.0, 60.0);
     let (killed, started) = (x(KILLED.as_secs_f64()), x(STARTED.as_secs_f64()));
     let axis = |top: f64, marks: [(&str, f64); 3]| {
         marks
@@ -134,39 +134,39 @@ fn chart(points: &[Point; STEPS]) -> String {
                 let y = top + 120.0 - y * 120.0;
                 format!(
                     "<path class=\"line\" d=\"M60 {y}H700\"/><text x=\"52\" y=\"{}\" text-anchor=\"end\">{text}</text>",
-                    y + 4.0
+                    y + 7.0
                 )
             })
             .concat()
     };
     let seconds: String = (0..=9)
         .map(|second| {
-            format!("<text x=\"{}\" y=\"350\" text-anchor=\"middle\">{second} s</text>", x(f64::from(second)))
+            format!("<text x=\"{}\" y=\"376\" text-anchor=\"middle\">{second} s</text>", x(f64::from(second)))
         })
         .collect();
     format!(
-        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 370" role="img" aria-labelledby="title description">
+        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 394" role="img" aria-labelledby="title desc">
 <title id="title">A limiter over Redis during an outage</title>
-<desc id="description">The granted requests per second stay at the limit of 400 before, during and after the outage, except for one burst of 40 when Redis is killed and one when it is back with an empty memory. No decision waits for the timeout of 250 ms.</desc>
+<desc id="desc">The granted requests per second stay at the limit of 400 before, during and after the outage, except for one burst of 40 when Redis is killed and one when it is back with an empty memory. No decision waits for the timeout of 250 ms.</desc>
 <style>
-text {{ font: 12px system-ui, sans-serif; fill: #57606a; }} .title {{ font-weight: 600; fill: #1f2328; }}
+text {{ font: 20px system-ui, sans-serif; fill: #57606a; }} .title {{ font-weight: 600; fill: #1f2328; }}
 .line {{ stroke: #d0d7de; fill: none; }} .outage {{ fill: #cf222e; opacity: .08; }} .edge {{ stroke: #cf222e; stroke-dasharray: 4 3; fill: none; }}
 .data {{ stroke: #0f766e; stroke-width: 2; fill: none; stroke-linejoin: round; }}
 @media (prefers-color-scheme: dark) {{
 text {{ fill: #9198a1; }} .title {{ fill: #f0f6fc; }} .line {{ stroke: #3d444d; }} .outage {{ fill: #ff7b72; opacity: .12; }} .edge {{ stroke: #ff7b72; }} .data {{ stroke: #45c4b6; }}
 }}
 </style>
-<rect class="outage" x="{killed}" y="40" width="{width}" height="290"/>
-<path class="edge" d="M{killed} 40V330M{started} 40V330"/>
-<text x="{killed}" y="34" text-anchor="middle">Redis is killed</text><text x="{started}" y="34" text-anchor="middle">Redis is started again</text>
-<text class="title" x="60" y="16">Granted requests per second (800 asked for, limit 400)</text>
+<rect class="outage" x="{killed}" y="60" width="{width}" height="290"/>
+<path class="edge" d="M{killed} 60V350M{started} 60V350"/>
+<text x="{killed}" y="52" text-anchor="middle">Redis is killed</text><text x="{started}" y="52" text-anchor="middle">Redis is started again</text>
+<text class="title" x="60" y="22">Granted requests per second (800 asked for, limit 400)</text>
 {granted_axis}<polyline class="data" points="{granted}"/>
-<text class="title" x="60" y="198">Slowest decision (timeout of the clients: 250 ms)</text>
+<text class="title" x="60" y="218">Slowest decision in ms (timeout of the clients: 250)</text>
 {slowest_axis}<polyline class="data" points="{slowest}"/>
 {seconds}
 </svg>"#,
         width = started - killed,
-        granted_axis = axis(40.0, [("0", 0.0), ("400", 0.5), ("800", 1.0)]),
-        slowest_axis = axis(210.0, [("0", 0.0), ("30 ms", 0.5), ("60 ms", 1.0)]),
+        granted_axis = axis(60.0, [("0", 0.0), ("400", 0.5), ("800", 1.0)]),
+        slowest_axis = axis(230.0, [("0", 0.0), ("30", 0.5), ("60", 1.0)]),
     )
 }
