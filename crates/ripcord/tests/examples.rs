@@ -52,6 +52,7 @@ fn only_clock_readings_are_masked() {
         ("Background.WithDeadline(4.99s left)", "Background.WithDeadline(<time> left)"),
         ("set to 3.000068284s after (in -1.2ms)", "set to <time> after (in <time>)"),
         ("1m30s 12µs 7ns", "<time> <time> <time>"),
+        ("canceled just now, set 18ms ago", "canceled <time> ago, set <time> ago"),
         ("req-123 Worker 1: v2s Case 3: 4 seconds, 5sec", "req-123 Worker 1: v2s Case 3: 4 seconds, 5sec"),
     ] {
         assert_eq!(mask(line), masked);
@@ -146,10 +147,11 @@ fn is_unordered(line: &str) -> bool {
     line.starts_with("Worker ") || line.contains(" left the cache: ")
 }
 
-/// Replaces each text in the format of a `Duration` with `<time>`: `4.99s`, `-1.2ms`, `1m30s`.
+/// Replaces each text in the format of a `Duration` with `<time>`: `4.99s`, `-1.2ms`, `1m30s`. `just now` is less than a millisecond ago.
 fn mask(line: &str) -> String {
     let mut masked = String::new();
-    let mut rest = line;
+    let line = line.replace("just now", "0s ago");
+    let mut rest = line.as_str();
     while let Some(next) = rest.chars().next() {
         let in_word = masked.ends_with(|last: char| last.is_alphanumeric() || last == '-');
         let unsigned = rest.strip_prefix('-').unwrap_or(rest);
