@@ -147,7 +147,8 @@ fn is_unordered(line: &str) -> bool {
     line.starts_with("Worker ") || line.contains(" left the cache: ")
 }
 
-/// Replaces each text in the format of a `Duration` with `<time>`: `4.99s`, `-1.2ms`, `1m30s`. `just now` is less than a millisecond ago.
+/// Replaces each text in the format of a `Duration` with `<time>`: `4.99s`, `-1.2ms`, `1m30s`. A time below a millisecond is printed as
+/// `just now`, which is replaced too.
 fn mask(line: &str) -> String {
     let mut masked = String::new();
     let line = line.replace("just now", "0s ago");
