@@ -73,6 +73,11 @@ impl Error {
         matches!(self.0.kind, Kind::Unavailable { .. })
     }
 
+    /// Returns whether the command was not sent, because Redis was known to be unavailable.
+    pub(crate) fn is_unsent(&self) -> bool {
+        matches!(self.0.kind, Kind::Unavailable { error: None, .. })
+    }
+
     /// If Redis is [unavailable](Error::is_unavailable), returns the time from the failure to the client's next attempt to connect.
     /// Otherwise returns `None`.
     pub fn retry_after(&self) -> Option<Duration> {

@@ -103,11 +103,20 @@ impl<K: Key> Drop for MaybeLease<K> {
         if !self.is_armed {
             return;
         }
-        let shared = Arc::clone(self.state.shared());
+        let (client, lease_for) = (Arc::downgrade(self.state.shared()), self.state.lease_for);
         let (name, token) = (Arc::clone(&self.name), Arc::clone(&self.token));
+        let start = Instant::now();
         self.state.shared().runtime().spawn(async move {
-            // If Redis does not answer, the lease ends with its time.
-            let _released = commands::release(&shared, &name, &token).await;
+            // Until Redis answers, or the lease has ended with its time. Otherwise, the first loads after an outage would wait for it.
+            while let Some(shared) = client.upgrade() {
+                let is_released = commands::release(&shared, &name, &token).await.is_ok();
+                if is_released || start.elapsed() >= lease_for {
+                    return;
+                }
+                let pause = shared.retry_every();
+                drop(shared);
+                tokio::time::sleep(pause).await;
+            }
         });
     }
 }

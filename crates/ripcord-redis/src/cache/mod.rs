@@ -79,8 +79,8 @@ const MIN_LEASE: Duration = Duration::from_millis(10);
 ///
 /// A process that loads a key holds a *lease* of the key, which it extends while the load runs. The other processes wait for the
 /// value, and each of their callers waits at most until its own context ends. If the load fails or is canceled, the process
-/// releases the lease, and a waiting process loads the key. If the process dies, the lease ends after its
-/// [duration](CacheLevelBuilder::lease).
+/// releases the lease, and a waiting process loads the key. A lease that cannot be released during an outage is released after the
+/// outage. If the process dies, the lease ends after its [duration](CacheLevelBuilder::lease).
 ///
 /// If a process inserts or removes the key during the load, the lease is lost. The callers that wait for the load then still get
 /// its value, but no cache stores the value.

@@ -122,7 +122,12 @@ impl<K: Key + Serialize + DeserializeOwned> State<K> {
                         return Answer::Unavailable;
                     }
                 }
-                Err(_) => return Answer::Unavailable,
+                Err(error) => {
+                    if error.is_unsent() {
+                        lease.disarm();
+                    }
+                    return Answer::Unavailable;
+                }
             }
         }
     }

@@ -183,6 +183,10 @@ impl Shared {
         self.timeout
     }
 
+    pub(crate) fn retry_every(&self) -> Duration {
+        self.retry_every
+    }
+
     /// Returns the runtime of the client's thread.
     pub(crate) fn runtime(&self) -> &Handle {
         &self.runtime

@@ -65,7 +65,7 @@ pub(crate) fn hundred_callers_on_two_machines_share_one_load() {
         }
         assert_eq!(load.started(), 1);
         for machine in [&one, &two] {
-            machine.until_in_memory(1).await;
+            machine.until_in_memory(1, 0).await;
             assert_eq!((machine.get_or_load(1, 0).await, machine.loads()), (10, 0));
         }
     });

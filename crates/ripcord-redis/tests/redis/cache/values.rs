@@ -20,7 +20,7 @@ pub(crate) fn value_of_one_machine_is_found_by_another() {
         one.sync().await;
         let found = two.run(1, 0).await;
         assert_eq!((found.value, found.source), (10, Source::SecondLevel));
-        two.until_in_memory(1).await;
+        two.until_in_memory(1, 0).await;
         assert_eq!((two.cache.stats().calls.started, two.loads()), (0, 0));
         assert!(server.command(&["GET", "ripcord:cache:numbers:{1}"]).ends_with(":10000:10\r\n"));
     });
