@@ -45,5 +45,8 @@ fn main() -> ExitCode {
         };
         Trial::test(name, run).with_ignored_flag(is_missing)
     });
-    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+    let mut arguments = Arguments::from_args();
+    // Most tests wait for servers of their own most of the time.
+    arguments.test_threads = arguments.test_threads.or(Some(6));
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }

@@ -99,10 +99,9 @@ impl Machine {
     /// Gets the key until its value is in memory. Loads `value` if there is none. The report of an earlier change may come after the
     /// first answer, and then removes the value from memory once, or keeps a load from storing its value anywhere.
     pub(crate) async fn until_in_memory(&self, key: u32, value: u32) {
-        crate::queue_setup::until(
-            "the value is in memory",
-            || async move { self.run(key, value).await.source == Source::Hit },
-        )
+        crate::queue_setup::until("the value is in memory", || async move {
+            self.run(key, value).await.source == Source::Hit
+        })
         .await;
     }
 }
