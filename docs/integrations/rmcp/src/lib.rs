@@ -17,6 +17,9 @@ use rmcp::{
 /// The key of the time left until the deadline, in the `_meta` of a request. In milliseconds.
 const TIME_LEFT: &str = "example.com/time-left-ms";
 
+/// The time after the end of a context in which the server is told to cancel the request.
+const GRACE: Duration = Duration::from_millis(500);
+
 // ===== The server =====
 
 /// Returns the context of a request. It ends when `server` ends, when the client cancels the request, and at the client's deadline.
@@ -81,8 +84,8 @@ pub enum Error {
 ///
 /// # Errors
 ///
-/// If `ctx` ends, tells the server to cancel the request, with the reason, and returns the error of `ctx`. Returns the server's error if
-/// the call fails.
+/// If `ctx` ends, tells the server to cancel the request, with the reason, and returns the error of `ctx`. If the server cannot be told
+/// within [`GRACE`], returns the error of `ctx` without it. Returns the server's error if the call fails.
 ///
 /// # Cancel safety
 ///
@@ -115,7 +118,8 @@ pub async fn call_tool(
             _ => Err(ServiceError::UnexpectedResponse.into()), // the server asks the user, which this recipe does not support
         },
         Err(end) => {
-            call.cancel(Some(format!("{end:#}"))).await?;
+            // A server that does not read any more does not hold up the caller.
+            let _told = ctx.shielded(GRACE).run(call.cancel(Some(format!("{end:#}")))).await;
             Err(end.into())
         }
     }
