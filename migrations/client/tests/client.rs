@@ -8,7 +8,7 @@ use std::{
 
 use axum::{Router, http::StatusCode, routing::get};
 use client_tokio::{Client, Error, Times};
-use tokio::net::TcpListener;
+use tokio::{io::AsyncReadExt, net::TcpListener};
 
 /// An answer of the service. `None` never comes.
 type Answer = Option<(u16, &'static str)>;
@@ -67,11 +67,15 @@ async fn deadline_of_the_caller_ends_the_call() {
 
 #[tokio::test]
 async fn cancel_of_the_caller_ends_the_call() {
-    let client = Arc::new(client(&service(&[None]).await));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = client(&format!("http://{}", listener.local_addr().unwrap()));
     let call = tokio::spawn(async move { client.price("GO").await });
+    let (mut connection, _) = listener.accept().await.unwrap();
     call.abort();
     // Nothing says who has canceled the call.
     assert!(call.await.unwrap_err().is_cancelled());
+    let end = connection.read_to_end(&mut Vec::new()).await;
+    end.expect("the client closes the connection of the call");
 }
 
 #[tokio::test]

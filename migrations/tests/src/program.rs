@@ -90,7 +90,10 @@ fn lines(input: impl AsyncRead + Send + Unpin + 'static) -> watch::Receiver<Vec<
 
 /// Builds all programs of this workspace.
 async fn build() {
-    let status = tokio::process::Command::new(env!("CARGO")).args(["build", "--quiet", "--workspace"]).status().await;
+    // In the profile of this test, since the program is taken from its folder.
+    let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
+    let arguments = ["build", "--quiet", "--workspace", "--profile", profile];
+    let status = tokio::process::Command::new(env!("CARGO")).args(arguments).status().await;
     assert!(status.expect("cargo runs").success(), "the programs do not build");
 }
 
