@@ -105,7 +105,8 @@ impl ContextLayer {
 
     /// Sets the maximum duration of a request, from its arrival to the end of the response. Default: no limit.
     ///
-    /// When the time is over, the request's context ends, and the handler is dropped. The response has
+    /// When the time is over, the request's context ends. The handler is polled once more: a response that it returns in this
+    /// poll is sent. Otherwise, the handler is dropped, and the response has
     /// [status 504](ContextLayer::deadline_status) and the body `Request timed out`. To send another text, replace the body in a
     /// layer around this one. If the head of the response has already been sent, the body is cut short.
     ///

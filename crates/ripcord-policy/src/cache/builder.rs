@@ -94,6 +94,9 @@ where
     /// capacity of at least 64 divides its entries between up to 32 parts of equal size. If one part is full, the cache
     /// evicts an entry of this part although other parts have room. If the capacity is not a multiple of the number
     /// of parts, up to 31 entries of it are not used.
+    ///
+    /// Loads in flight do not count. A cache that only shares loads, and is read with [`refresh`](Cache::refresh), needs a
+    /// capacity of 1.
     pub fn capacity(mut self, entries: u64) -> Self {
         self.capacity = Some(entries);
         self

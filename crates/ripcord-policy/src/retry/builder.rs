@@ -22,7 +22,8 @@ type CustomBackoff<E> = Arc<dyn Fn(u32, &Error<E>) -> Duration + Send + Sync>;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct RetryEvent<'a, E> {
-    /// The context passed to [`Retry::run`].
+    /// The context passed to [`Retry::run`]. In a [`Stack`](crate::Stack) with a cache, it is the context of the load: its
+    /// name is `cache load`, and it has the values of the caller that started the load.
     pub ctx: &'a Context,
     /// The number of the attempt that will follow. The first attempt of a call is number 0, so the first retry is number 1.
     pub attempt: u32,
