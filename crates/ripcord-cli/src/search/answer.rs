@@ -162,6 +162,19 @@ impl Answer {
         }
     }
 
+    /// Logs why backends have failed, or why no request was sent to them. The status of the answer does not say it.
+    pub(super) fn log_failures(&self) {
+        for report in &self.backends {
+            let what = match report.outcome {
+                BackendOutcome::Failed => "Backend failed",
+                BackendOutcome::Rejected => "Backend not asked",
+                _ => continue,
+            };
+            let error = report.error.as_deref().unwrap_or_default();
+            tracing::warn!(backend = &*report.name, request_id = self.request_id, "{what}: {error}");
+        }
+    }
+
     /// Returns the HTTP status of the answer.
     pub fn status(&self) -> StatusCode {
         let any = |outcome| self.backends.iter().any(|report| report.outcome == outcome);
@@ -227,13 +240,12 @@ impl Report {
             Err(error) => {
                 self.outcome = BackendOutcome::new(&error);
                 self.retry_after_ms = error.retry_after().map(milliseconds);
-                // If a retry stopped, the source is the failure or rejection of the last attempt.
-                self.error = Some(
-                    match error.source().filter(|_| error.context_error().is_none() && error.stop_reason().is_some()) {
-                        Some(last) => format!("{error}, last error: {last}"),
-                        None => error.to_string(),
-                    },
-                );
+                // If a retry stopped, the source is the failure, the rejection or the timeout of the last attempt.
+                let is_own = error.context_error().is_none() || error.is_attempt_timeout();
+                self.error = Some(match error.source().filter(|_| is_own && error.stop_reason().is_some()) {
+                    Some(last) => format!("{error}, last error: {last}"),
+                    None => error.to_string(),
+                });
             }
         }
     }

@@ -131,6 +131,7 @@ where
         None => ctx,
     };
     let answer = search.run(&ctx, &query).await;
+    answer.log_failures();
     match wants_page(&headers) {
         true => page::page(&answer),
         false => answer.into_response(),

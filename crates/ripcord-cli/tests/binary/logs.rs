@@ -56,6 +56,22 @@ fn finished_request_has_one_line_in_the_log() {
 }
 
 #[test]
+fn reason_of_a_failed_backend_is_in_the_log_with_the_request() {
+    // Nothing listens on this port.
+    let server = Server::start(&["--log-format", "json", "--backend", "http://127.0.0.1:1", "--breaker-failures", "3"]);
+    let search = |part: &str| {
+        let answer = server.request("/search?q=context").answer();
+        let line = server.wait_for_log(part);
+        let logged: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert_eq!((&logged["level"], &logged["backend"]), (&"WARN".into(), &"127.0.0.1:1".into()));
+        assert_eq!(logged["request_id"], answer.header("x-request-id"));
+        answer.status
+    };
+    assert_eq!(search("Backend failed: all 3 attempts failed, last error: "), 502);
+    assert_eq!(search("Backend not asked: "), 503);
+}
+
+#[test]
 #[cfg(unix)]
 fn inspector_token_is_never_logged() {
     let token = "correct-horse-battery-staple";

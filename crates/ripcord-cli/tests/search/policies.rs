@@ -45,6 +45,23 @@ async fn permanent_failure_is_not_retried() {
 }
 
 #[tokio::test]
+async fn attempt_timeout_is_named_as_the_last_error() {
+    let mut backend = Backend::start().await;
+    let service = TestService::with(&[&backend], |policies| {
+        policies.attempt_timeout = SECOND / 10;
+        policies.retry_attempts = 1;
+    });
+    let searching = service.get("/search?q=a");
+    let stalled = backend.arrival().await;
+    service.time.advance(SECOND / 10);
+
+    let json = searching.await.expect("no panic").json();
+    let error = &report(&json, &backend)["error"];
+    assert_eq!(error, "the only attempt failed, last error: attempt timed out after 100ms");
+    stalled.gone().await;
+}
+
+#[tokio::test]
 async fn slow_request_is_hedged_and_the_first_answer_counts() {
     let mut backend = Backend::start().await;
     let service = TestService::with(&[&backend], |policies| policies.hedge_after = Some(SECOND / 10));
