@@ -6,8 +6,8 @@
 //! | event | handler | context | response |
 //! |---|---|---|---|
 //! | the handler responds | done | canceled with the cause [`RequestAnswered`] when the body has been sent | the handler's response |
-//! | the deadline passes | dropped | deadline exceeded | 504, or an aborted body |
-//! | the server cancels, for example at a shutdown | dropped | canceled with the server's cause | 503, or an aborted body |
+//! | the deadline passes | polled once more, then dropped | deadline exceeded | 504, or an aborted body |
+//! | the server cancels, for example at a shutdown | polled once more, then dropped | canceled with the server's cause | 503, or an aborted body |
 //! | the handler panics | done | canceled with the panic as its cause | 500, or an aborted body |
 //! | the client disconnects | dropped by the server. On HTTP/1 with `ripcord_http::serve` or `connection::watch`, it continues until the deadline, unless the client resets the connection | canceled with [`ClientDisconnected`] | none, unless the client has only closed its sending half |
 //! | a trusted client cancels and sends a cause ([`ContextLayer::remote_cancel`]) | dropped when the client closes the call | canceled with [`ClientCanceled`] | none |

@@ -242,6 +242,9 @@ impl RateLimiter {
 
     /// Takes a token and returns `true` if the bucket has a token. Otherwise returns `false`. Never waits for a token. With a
     /// [`backend`](RateLimiterBuilder::backend), blocks the thread until the backend answers.
+    ///
+    /// To learn also when the next token comes, for example for the header `Retry-After`, call [`reserve`](Self::reserve). If the
+    /// [`delay`](Reservation::delay) is not zero, [`cancel`](Reservation::cancel) the reservation.
     #[inline]
     #[doc(alias("Allow"))]
     pub fn allow(&self) -> bool {

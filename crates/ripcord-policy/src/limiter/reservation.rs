@@ -32,7 +32,7 @@ use crate::Refused;
 /// let (clock, _time) = Clock::manual();
 /// let limiter = RateLimiter::builder().rate(Rate::per_second(1.0)).burst(1).clock(clock).build()?;
 ///
-/// assert!(limiter.reserve().delay().is_zero());
+/// assert!(limiter.reserve().delay().is_zero()); // the token is spent, although the reservation is dropped
 /// let next = limiter.reserve();
 /// assert_eq!(next.delay(), Duration::from_secs(1)); // sleep this long, then act
 /// assert!(next.cancel());                           // or give the token back

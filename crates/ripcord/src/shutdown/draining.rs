@@ -46,7 +46,8 @@ impl Context {
     /// whose [`context`](crate::Shutdown::context) this context was derived.
     ///
     /// If there is no such `Shutdown`, the future is never ready. The end of the context does not make the future ready.
-    /// See also [`is_draining`](Context::is_draining).
+    /// See also [`is_draining`](Context::is_draining). The cause of the stop request is the cause of
+    /// [`Shutdown::stop_request`](crate::Shutdown::stop_request).
     ///
     /// # Cancel safety
     ///
