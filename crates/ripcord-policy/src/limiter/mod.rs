@@ -77,7 +77,7 @@ use time::Time;
 /// | wait for a token and make a call | [`run`](RateLimiter::run) |
 /// | wait for a token | [`wait`](RateLimiter::wait), [`wait_n`](RateLimiter::wait_n) |
 /// | take a token only if there is one now | [`allow`](RateLimiter::allow), [`allow_n`](RateLimiter::allow_n) |
-/// | reserve a token, and learn when it may be used | [`reserve`](RateLimiter::reserve), [`reserve_n`](RateLimiter::reserve_n) |
+/// | reserve a token, and learn when it may be used; [`cancel`](Reservation::cancel) returns it, a drop does not | [`reserve`](RateLimiter::reserve), [`reserve_n`](RateLimiter::reserve_n) |
 /// | change the rate or the burst | [`set_rate`](RateLimiter::set_rate), [`set_burst`](RateLimiter::set_burst) |
 /// | read the statistics | [`stats`](RateLimiter::stats) |
 ///
