@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll, ready};
 
 use ripcord::{Context, DoneOwned};
-use rustix::io::ioctl_fionread;
+use rustix::io::{Errno, ioctl_fionread, retry_on_intr};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::unix::pipe;
 
@@ -36,13 +36,14 @@ impl Reader {
         if room == 0 {
             return Poll::Ready(Ok(()));
         }
-        let mut part = ReadBuf::new(buf.initialize_unfilled_to(room));
-        match Pin::new(&mut self.receiver).poll_read(cx, &mut part) {
-            Poll::Ready(result) => result?,
+        // Tokio's `poll_read` is also pending if the task has no budget left, or if tokio waits for the next event of the pipe. Only
+        // the pipe itself says whether it is empty.
+        let read = match retry_on_intr(|| rustix::io::read(&self.receiver, buf.initialize_unfilled_to(room))) {
+            Ok(read) => read,
             // Another process has read the bytes.
-            Poll::Pending => return Poll::Ready(Ok(())),
-        }
-        let read = part.filled().len();
+            Err(Errno::AGAIN) => return Poll::Ready(Ok(())),
+            Err(error) => return Poll::Ready(Err(error.into())),
+        };
         *left -= read as u64;
         buf.advance(read);
         Poll::Ready(Ok(()))

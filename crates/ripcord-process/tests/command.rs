@@ -11,6 +11,7 @@ use common::{bounded, is_gone, pids, sh};
 use ripcord::{Clock, Context};
 use ripcord_process::{Command, Signal};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::task::coop;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -28,6 +29,19 @@ async fn output_larger_than_both_pipes_is_read() {
     let script = "head -c 300000 /dev/zero; head -c 300000 /dev/zero >&2; head -c 300000 /dev/zero";
     let output = bounded(sh(script).output(&Context::background())).await.unwrap();
     assert_eq!((output.stdout.len(), output.stderr.len()), (600_000, 300_000));
+}
+
+#[tokio::test]
+async fn task_without_budget_reads_the_rest_of_the_output_of_an_ended_command() {
+    let mut child = sh("head -c 40000 /dev/zero").stdout(Stdio::piped()).spawn(&Context::background()).unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    assert!(bounded(child.wait()).await.unwrap().success());
+    while coop::has_budget_remaining() {
+        coop::consume_budget().await;
+    }
+    let mut output = Vec::new();
+    bounded(stdout.read_to_end(&mut output)).await.unwrap();
+    assert_eq!(output.len(), 40_000);
 }
 
 #[tokio::test]
