@@ -98,6 +98,8 @@ pub struct Command {
     inner: std_process::Command,
     grace: Duration,
     shares_group: bool,
+    /// Whether an earlier start has set a new process group.
+    has_own_group: bool,
     adopts_orphans: bool,
     has_stdin: bool,
     has_stdout: bool,
@@ -122,6 +124,7 @@ impl Command {
             inner,
             grace: Command::GRACE,
             shares_group: false,
+            has_own_group: false,
             adopts_orphans: false,
             has_stdin: false,
             has_stdout: false,
@@ -357,6 +360,16 @@ impl Command {
             self.inner.stderr(Stdio::piped());
         }
         let child = self.spawn(ctx);
+        // These defaults are only for `output`. A later `status` or `spawn` uses the streams of this process.
+        if !self.has_stdin {
+            self.inner.stdin(Stdio::inherit());
+        }
+        if !self.has_stdout {
+            self.inner.stdout(Stdio::inherit());
+        }
+        if !self.has_stderr {
+            self.inner.stderr(Stdio::inherit());
+        }
         async move { child?.wait_with_output().await }
     }
 
@@ -371,6 +384,10 @@ impl Command {
         let scope = if self.adopts_orphans { Scope::all_below()? } else { Scope::Marked(self.set_mark()) };
         if !self.shares_group {
             self.inner.process_group(0);
+            self.has_own_group = true;
+        } else if self.has_own_group {
+            // An earlier start has set a new group, and std cannot remove that setting.
+            self.inner.process_group(process::getpgrp().as_raw_pid());
         }
 
         let mut child = self.inner.spawn()?;
@@ -435,7 +452,8 @@ impl From<std_process::Command> for Command {
     /// no method for, such as a user ID or an `unsafe` hook that runs before the program starts.
     ///
     /// [`output`](Command::output) replaces the settings for stdin, stdout and stderr of the converted command with its defaults.
-    /// To use other settings, set them again with the methods of this type.
+    /// To use other settings, set them again with the methods of this type. After `output`, [`status`](Command::status) and
+    /// [`spawn`](Command::spawn) also use their defaults.
     fn from(command: std_process::Command) -> Command {
         Command::from_inner(command)
     }

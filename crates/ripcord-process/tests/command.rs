@@ -45,6 +45,31 @@ async fn task_without_budget_reads_the_rest_of_the_output_of_an_ended_command() 
 }
 
 #[tokio::test]
+async fn status_after_output_uses_the_streams_of_this_process() {
+    // Succeeds if the shell has the streams of its parent.
+    let script =
+        "for fd in 0 1 2; do [ \"$(readlink /proc/$$/fd/$fd)\" = \"$(readlink /proc/$PPID/fd/$fd)\" ] || exit 3; done";
+    let ctx = Context::background();
+    let mut command = sh(script);
+    assert_eq!(bounded(command.output(&ctx)).await.unwrap().exit.status().code(), Some(3));
+    assert_eq!(bounded(command.status(&ctx)).await.unwrap().status().code(), Some(0));
+    let child = command.spawn(&ctx).unwrap();
+    assert!(child.stdin.is_none() && child.stdout.is_none() && child.stderr.is_none());
+    assert_eq!(bounded(child.wait_with_output()).await.unwrap().exit.status().code(), Some(0));
+}
+
+#[tokio::test]
+async fn group_is_shared_if_the_command_had_its_own_group_before() {
+    // Succeeds if the shell is in the group of its parent.
+    let script = "group() { cut -d' ' -f5 /proc/$1/stat; }; [ \"$(group $$)\" = \"$(group $PPID)\" ]";
+    let ctx = Context::background();
+    let mut command = sh(script);
+    assert_eq!(bounded(command.status(&ctx)).await.unwrap().status().code(), Some(1));
+    assert_eq!(bounded(command.share_group(true).status(&ctx)).await.unwrap().status().code(), Some(0));
+    assert_eq!(bounded(command.share_group(false).status(&ctx)).await.unwrap().status().code(), Some(1));
+}
+
+#[tokio::test]
 async fn cancel_ends_the_command_and_keeps_its_output() {
     let (ctx, cancel) = Context::background().with_name("import").with_cancel();
     let mut child = sh("echo partial; exec sleep 60").stdout(Stdio::piped()).spawn(&ctx).unwrap();
