@@ -6,7 +6,7 @@ use http::{
     HeaderValue, Response, StatusCode,
     header::{CONTENT_TYPE, RETRY_AFTER},
 };
-use ripcord::{Cause, GroupError};
+use ripcord::{Cause, GroupError, TaskError};
 
 use crate::client;
 
@@ -14,7 +14,7 @@ use super::{grpc, outcome::is_client_disconnected, settings::Statuses};
 
 /// The error of a handler whose context has ended, or whose call has failed. It converts to an HTTP response.
 ///
-/// A handler that returns `Result<_, Ended>` can use `?` on a [`ripcord::Error`], a [`GroupError`], the
+/// A handler that returns `Result<_, Ended>` can use `?` on a [`ripcord::Error`], a [`GroupError`], a [`TaskError`], the
 /// [error of a call](client::Error) to another server, and the errors of `ripcord-policy` (feature `policy`):
 ///
 /// ```
@@ -55,9 +55,10 @@ use super::{grpc, outcome::is_client_disconnected, settings::Statuses};
 /// A rate limiter waits for its tokens, alone or in a stack, so too many requests are 504. For 429, ask `RateLimiter::allow` in the
 /// handler, and return 429 if it is `false`.
 ///
-/// A [`GroupError`] converts like the error of the failed task, if that error is an `Ended`, a [`ripcord::Error`], a
-/// [`client::Error`] or a `ripcord_policy::Refused`. Otherwise, the status is 500. Let the tasks of a group return
-/// `Result<_, Ended>`.
+/// A [`GroupError`] converts like the error of the failed task, if the type of that error converts to an `Ended`. The same holds for
+/// the error of a cache's load or of a worker pool's job. Otherwise, the status is 500. An error of `ripcord-policy` inside is found
+/// only if it is a `Refused`, or if the call of the policy has failed with a [`client::Error`], an `Ended` or a [`ripcord::Error`].
+/// So let tasks, loads and jobs return `Result<_, Ended>`, or one of these errors.
 ///
 /// For statuses such as 404, use an error type of your own that contains an `Ended`. With `impl<E: Into<Ended>> From<E> for
 /// YourError`, `?` converts each error that converts to `Ended`. Call `ctx.check()?` before you return a status of your own for a
@@ -225,22 +226,52 @@ impl Failure {
 
 impl From<GroupError> for Ended {
     fn from(error: GroupError) -> Self {
-        let cause = error.cause();
-        if let Some(ended) = cause.downcast_ref::<Ended>() {
-            return ended.clone();
+        match classify(error.cause().as_error()) {
+            Some(Err(end)) => end.into(),
+            Some(Ok(failure)) => Ended::failed(failure, error.cause().clone()),
+            None => Ended::failed(Failure::Call, error),
         }
-        if let Some(end) = cause.downcast_ref::<ripcord::Error>() {
-            return end.clone().into();
-        }
-        if let Some(error) = cause.downcast_ref::<client::Error>() {
-            return error.clone().into();
-        }
-        #[cfg(feature = "policy")]
-        if let Some(refused) = cause.downcast_ref::<ripcord_policy::Refused>() {
-            return refused.clone().into();
-        }
-        Ended::failed(Failure::Call, error)
     }
+}
+
+/// Converts the error of a spawned task, such as the task of [`ripcord::Context::spawn_blocking`].
+impl From<TaskError> for Ended {
+    fn from(error: TaskError) -> Self {
+        match error.context_error() {
+            Some(end) => end.clone().into(),
+            None => Ended::failed(Failure::Call, error),
+        }
+    }
+}
+
+/// Returns the failure of a call, or the error of the context that ended, if `error` has one of the types that convert to an [`Ended`].
+/// Otherwise, returns `None`.
+///
+/// Looks into the errors that contain the error of a task, a load or a job.
+pub(super) fn classify(error: &(dyn Error + 'static)) -> Option<Result<Failure, ripcord::Error>> {
+    if let Some(Ended(reason)) = error.downcast_ref() {
+        return Some(match reason {
+            Reason::Context(end) => Err(end.clone()),
+            Reason::Failed(failure, _) => Ok(*failure),
+        });
+    }
+    if let Some(end) = error.downcast_ref::<ripcord::Error>() {
+        return Some(Err(end.clone()));
+    }
+    if let Some(error) = error.downcast_ref::<client::Error>() {
+        let end = error.context_error().cloned();
+        return Some(end.map_or_else(|| Ok(Failure::from_client(error)), Err));
+    }
+    if let Some(error) = error.downcast_ref::<TaskError>() {
+        return Some(error.context_error().cloned().map_or(Ok(Failure::Call), Err));
+    }
+    if let Some(error) = error.downcast_ref::<GroupError>() {
+        return classify(error.cause().as_error());
+    }
+    #[cfg(feature = "policy")]
+    return super::policy::classify(error);
+    #[cfg(not(feature = "policy"))]
+    None
 }
 
 impl<B: From<&'static str>> From<Ended> for Response<B> {

@@ -2,9 +2,13 @@
 
 use std::error::Error as StdError;
 
-use ripcord_policy::{Error, Outcome, Refused};
+use ripcord_policy::{Error, Outcome, Refused, SharedError};
 
-use super::{Ended, ended::Failure};
+use super::{
+    Ended,
+    ended::{self, Failure},
+};
+use crate::client;
 
 /// Converts the error of a policy that refused a call without running it. The table of [`Ended`] lists the statuses.
 ///
@@ -30,20 +34,10 @@ use super::{Ended, ended::Failure};
 /// ```
 impl From<Refused> for Ended {
     fn from(refused: Refused) -> Self {
-        match refused.context_error() {
-            Some(end) => end.clone().into(),
-            None => Ended::failed(failure_of(&refused), refused),
+        match of_refused(&refused) {
+            Err(end) => end.into(),
+            Ok(failure) => Ended::failed(failure, refused),
         }
-    }
-}
-
-fn failure_of(refused: &Refused) -> Failure {
-    if refused.is_deadline_exceeded() {
-        Failure::DeadlineTooNear
-    } else if refused.is_limited() {
-        Failure::Limited
-    } else {
-        Failure::Rejected { retry_after: refused.retry_after() }
     }
 }
 
@@ -72,25 +66,57 @@ fn failure_of(refused: &Refused) -> Failure {
 /// ```
 impl<E: StdError + Send + Sync + 'static> From<Error<E>> for Ended {
     fn from(error: Error<E>) -> Self {
-        let is_neutral = error.outcome() == Outcome::Neutral;
-        let failure = match error.context_error() {
-            // This is the end of the caller's context, not of an attempt's context.
-            Some(end) if is_neutral => return end.clone().into(),
-            _ if error.is_attempt_timeout() => Failure::TimedOut,
-            // Also if a retry would have waited past the deadline for the policy to admit the call.
-            _ if error.is_limited() => Failure::Limited,
-            _ if error.is_breaker_open() || error.is_unavailable() || error.is_full() => {
-                Failure::Rejected { retry_after: error.retry_after() }
-            }
-            _ if error.is_deadline_exceeded() => Failure::DeadlineTooNear,
-            _ if is_neutral => Failure::Rejected { retry_after: error.retry_after() },
-            _ => error.last().map_or(Failure::Call, |error| of_call(error)),
-        };
-        Ended::failed(failure, error)
+        match of_call(&error) {
+            Err(end) => end.into(),
+            Ok(failure) => Ended::failed(failure, error),
+        }
     }
 }
 
-/// Returns the failure for the call's own error.
-fn of_call(error: &(dyn StdError + 'static)) -> Failure {
-    error.downcast_ref().map_or(Failure::Call, Failure::from_client)
+/// Does what [`ended::classify`] does, for the types of `ripcord-policy`. Each nested call is one policy further inside.
+pub(super) fn classify(error: &(dyn StdError + 'static)) -> Option<Result<Failure, ripcord::Error>> {
+    fn call<E: StdError + 'static>(error: &(dyn StdError + 'static)) -> Option<Result<Failure, ripcord::Error>> {
+        error.downcast_ref::<Error<E>>().map(of_call)
+    }
+    if let Some(shared) = error.downcast_ref::<SharedError>() {
+        return ended::classify(shared.as_error());
+    }
+    let refused = error.downcast_ref::<Refused>().map(of_refused);
+    refused
+        .or_else(|| call::<client::Error>(error))
+        .or_else(|| call::<Ended>(error))
+        .or_else(|| call::<ripcord::Error>(error))
+        .or_else(|| call::<SharedError>(error))
+}
+
+fn of_refused(refused: &Refused) -> Result<Failure, ripcord::Error> {
+    if let Some(end) = refused.context_error() {
+        return Err(end.clone());
+    }
+    Ok(if refused.is_deadline_exceeded() {
+        Failure::DeadlineTooNear
+    } else if refused.is_limited() {
+        Failure::Limited
+    } else {
+        Failure::Rejected { retry_after: refused.retry_after() }
+    })
+}
+
+fn of_call<E: StdError + 'static>(error: &Error<E>) -> Result<Failure, ripcord::Error> {
+    let is_neutral = error.outcome() == Outcome::Neutral;
+    let rejected = Failure::Rejected { retry_after: error.retry_after() };
+    Ok(match error.context_error() {
+        // This is the end of the caller's context, not of an attempt's context.
+        Some(end) if is_neutral => return Err(end.clone()),
+        _ if error.is_attempt_timeout() => Failure::TimedOut,
+        // Also if a retry would have waited past the deadline for the policy to admit the call.
+        _ if error.is_limited() => Failure::Limited,
+        _ if error.is_breaker_open() || error.is_unavailable() || error.is_full() => rejected,
+        _ if error.is_deadline_exceeded() => Failure::DeadlineTooNear,
+        _ => match error.last().and_then(|error| ended::classify(error)) {
+            Some(classified) => classified?,
+            None if is_neutral => rejected,
+            None => Failure::Call,
+        },
+    })
 }

@@ -4,11 +4,14 @@ use std::{future::ready, io, time::Duration};
 
 use axum::{Router, response::Response, routing::any};
 use futures::future::BoxFuture;
-use ripcord::{Context, Group};
+use ripcord::{Cause, Context, Group};
 use ripcord_http::client::{self, ClientLayer, RequestExt};
 use ripcord_http::server::{ContextLayer, Ctx, Ended, RequestOutcome};
 use ripcord_policy::limiter::backend::{Backend, BucketId, Claimed, Refunded};
-use ripcord_policy::{Bulkhead, CircuitBreaker, ConfigError, Quota, Rate, RateLimiter, Retry, Stack};
+use ripcord_policy::{
+    Bulkhead, Cache, CircuitBreaker, ConfigError, Error, Quota, Rate, RateLimiter, Retry, SharedError, Stack,
+    WorkerPool,
+};
 use tokio::sync::mpsc::unbounded_channel;
 use tower::{Layer, ServiceExt};
 
@@ -312,6 +315,96 @@ async fn failed_call_to_another_server_answers_502_or_504() {
     for (handler, expected) in handlers {
         assert_eq!(seen(handler).await, expected);
     }
+}
+
+/// Loads a value through a cache. The load fails with the error of `fail`.
+async fn load<E: Into<Cause>>(ctx: &Context, fail: impl FnOnce(&Context) -> E) -> Result<(), Error<SharedError>> {
+    let cache: Cache<u32, ()> = Cache::builder().capacity(1).build(ctx).unwrap();
+    let error = fail(ctx).into();
+    cache.get_or_load(ctx, 1, |_| async move { Err::<(), Cause>(error) }).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_load_or_job_is_answered_as_its_error() {
+    fn refused() -> ripcord_policy::Refused {
+        RateLimiter::new(Rate::ZERO, 1).unwrap().reserve_n(2).unwrap_err().into()
+    }
+    fn end(ctx: &Context) -> ripcord::Error {
+        ctx.with_timeout(Duration::ZERO).err().unwrap()
+    }
+    async fn refused_connection(ctx: &Context) -> client::Error {
+        call(ctx, io::ErrorKind::ConnectionRefused).await.unwrap_err()
+    }
+    type Handler = fn(Context) -> Handled;
+    let cases: [(Handler, Seen); 8] = [
+        (
+            |ctx| {
+                Box::pin(async move {
+                    let error = refused_connection(&ctx).await;
+                    Ok(load(&ctx, |_| error).await?)
+                })
+            },
+            answered(502, None, "14"),
+        ),
+        (
+            |ctx| {
+                Box::pin(async move {
+                    let error = call(&ctx, io::ErrorKind::TimedOut).await.unwrap_err();
+                    Ok(load(&ctx, |_| error).await?)
+                })
+            },
+            answered(504, None, "14"),
+        ),
+        (
+            |ctx| {
+                Box::pin(async move {
+                    let retry = Retry::constant(Duration::ZERO).max_attempts(2).build().unwrap();
+                    let failed =
+                        retry.run(&ctx, |ctx| async move { Err::<(), _>(refused_connection(&ctx).await) }).await;
+                    Ok(load(&ctx, |_| failed.unwrap_err()).await?)
+                })
+            },
+            answered(502, None, "14"),
+        ),
+        (
+            |ctx| {
+                Box::pin(async move {
+                    let failed = group(&ctx, |_| Ended::from(refused())).wait().await;
+                    Ok(load(&ctx, |_| failed.unwrap_err()).await?)
+                })
+            },
+            answered(429, None, "8"),
+        ),
+        (|ctx| Box::pin(async move { Ok(load(&ctx, |_| refused()).await?) }), answered(429, None, "8")),
+        (
+            |ctx| Box::pin(async move { Ok(load(&ctx, end).await?) }),
+            Seen { outcome: RequestOutcome::DeadlineExceeded, ..answered(504, None, "4") },
+        ),
+        (|ctx| Box::pin(async move { Ok(load(&ctx, |_| secret()).await?) }), answered(500, None, "13")),
+        (
+            |ctx| {
+                Box::pin(async move {
+                    let pool = WorkerPool::builder().workers(1).build(&ctx).unwrap();
+                    let job = |ctx| async move { Err::<(), _>(refused_connection(&ctx).await) };
+                    Ok(pool.run(&ctx, job).await?)
+                })
+            },
+            answered(502, None, "14"),
+        ),
+    ];
+    for (number, (handler, expected)) in cases.into_iter().enumerate() {
+        assert_eq!(seen(handler).await, expected, "case {number}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn task_is_answered_by_the_end_of_its_context_or_its_panic() {
+    let panics: fn(Context) -> Handled =
+        |ctx| Box::pin(async move { Ok(ctx.spawn_blocking(|_| panic!("secret")).await?) });
+    assert_eq!(seen(panics).await, answered(500, None, "13"));
+    let late: fn(Context) -> Handled =
+        |ctx| Box::pin(async move { Ok(ctx.with_timeout(Duration::ZERO).spawn_blocking(|_| ()).await?) });
+    assert_eq!(seen(late).await, Seen { outcome: RequestOutcome::DeadlineExceeded, ..answered(504, None, "4") });
 }
 
 #[tokio::test(start_paused = true)]
