@@ -5,7 +5,7 @@ use std::{
     io,
     net::SocketAddr,
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     task::Poll,
     time::Duration,
 };
@@ -158,9 +158,15 @@ impl<S: HttpService> Server<S> {
         };
         let Limits { head_timeout, idle_timeout, .. } = self.limits;
         let watch = watch.until(until).head_timeout(head_timeout).idle_timeout(idle_timeout);
-        let service = ConnectionService { inner: self.service.clone(), peer, stop: self.stop.clone() };
+        let has_answer = Arc::new(AtomicBool::new(false));
+        let service = ConnectionService {
+            inner: self.service.clone(),
+            peer,
+            stop: self.stop.clone(),
+            has_answer: Arc::clone(&has_answer),
+        };
         let service = TowerToHyperService::new(watch.service(service));
-        let stream = TokioIo::new(Explained::new(stream, self.on_refusal.clone()));
+        let stream = TokioIo::new(Explained::new(stream, self.on_refusal.clone(), has_answer));
         let serving = watch.serve(self.builder.serve_connection_with_upgrades(stream, service).into_owned());
         let task = self.work.task_guard_at(self.location);
         let dropped = self.dropped.clone();

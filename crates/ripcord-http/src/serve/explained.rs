@@ -5,14 +5,18 @@
 //!
 //! # Invariants
 //!
-//! 1. Reads and writes are passed on unchanged, except for a bare refusal: an answer without a body and with one of the
-//!    [statuses](STATUSES). The service never sends these statuses without a body.
+//! 1. Reads and writes are passed on unchanged, except for a bare refusal: an answer of hyper without a body and with one of the
+//!    [statuses](STATUSES). The service sets a flag before hyper writes the service's answer. The write of the head of an answer
+//!    clears the flag. So an answer that begins while the flag is set is not hyper's.
 //! 2. The write of a bare refusal is reported as done only after the whole replacement has been written.
 
 use std::{
     io,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{self, Poll, ready},
 };
 
@@ -34,6 +38,9 @@ const STATUSES: [(&str, &str); 3] = [
     ("431 Request Header Fields Too Large", "its headers are too large, or too many"),
 ];
 
+/// The start of each answer.
+const ANSWER: &[u8] = b"HTTP/1.1 ";
+
 /// A stream that explains bare refusals.
 pub(super) struct Explained<S> {
     stream: S,
@@ -42,13 +49,23 @@ pub(super) struct Explained<S> {
     /// The replacement of a bare refusal, and the number of its bytes already written.
     refusal: Option<(Vec<u8>, usize)>,
     on_refusal: Option<OnRefusal>,
+    /// Whether the service has returned an answer whose head is not written yet. (Invariant 1.)
+    has_answer: Arc<AtomicBool>,
 }
 
 pub(super) type OnRefusal = Arc<dyn Fn(&Refusal) + Send + Sync>;
 
 impl<S> Explained<S> {
-    pub(super) fn new(stream: S, on_refusal: Option<OnRefusal>) -> Self {
-        Explained { stream, request: Vec::new(), refusal: None, on_refusal }
+    /// The service of the connection sets `has_answer` before it returns an answer.
+    pub(super) fn new(stream: S, on_refusal: Option<OnRefusal>, has_answer: Arc<AtomicBool>) -> Self {
+        Explained { stream, request: Vec::new(), refusal: None, on_refusal, has_answer }
+    }
+
+    /// Records that `bytes` were written, at least in part.
+    fn written(&self, bytes: &[u8]) {
+        if bytes.starts_with(ANSWER) {
+            self.has_answer.store(false, Ordering::Relaxed);
+        }
     }
 }
 
@@ -71,7 +88,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Explained<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut task::Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if this.refusal.is_none() {
-            if let Some((refusal, answer)) = refusal(bytes, &this.request) {
+            if !this.has_answer.load(Ordering::Relaxed)
+                && let Some((refusal, answer)) = refusal(bytes, &this.request)
+            {
                 this.refusal = Some((answer, 0));
                 if let Some(on_refusal) = &this.on_refusal {
                     on_refusal(&refusal);
@@ -80,7 +99,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Explained<S> {
             this.request.clear();
         }
         let Some((refusal, written)) = &mut this.refusal else {
-            return Pin::new(&mut this.stream).poll_write(cx, bytes);
+            let count = ready!(Pin::new(&mut this.stream).poll_write(cx, bytes))?;
+            this.written(bytes);
+            return Poll::Ready(Ok(count));
         };
         while *written < refusal.len() {
             *written += match ready!(Pin::new(&mut this.stream).poll_write(cx, &refusal[*written..]))? {
@@ -102,7 +123,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Explained<S> {
             [head] => self.poll_write(cx, head),
             _ => {
                 self.request.clear();
-                Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+                let count = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
+                slices.iter().for_each(|slice| self.written(slice));
+                Poll::Ready(Ok(count))
             }
         }
     }
@@ -122,7 +145,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Explained<S> {
 
 /// Returns the refusal and the replacement of `answer`, if `answer` is a bare refusal of `request`.
 fn refusal(answer: &[u8], request: &[u8]) -> Option<(Refusal, Vec<u8>)> {
-    let line = answer.strip_prefix(b"HTTP/1.1 ")?;
+    let line = answer.strip_prefix(ANSWER)?;
     let (status, otherwise) = STATUSES.into_iter().find(|(status, _)| line.starts_with(status.as_bytes()))?;
     let code = StatusCode::from_bytes(status.as_bytes().get(..3)?).ok()?;
     let head = str::from_utf8(answer).ok()?.strip_suffix("\r\n\r\n")?;

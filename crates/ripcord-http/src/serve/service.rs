@@ -3,6 +3,10 @@
 use std::{
     net::SocketAddr,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{self, Poll, ready},
 };
 
@@ -24,6 +28,8 @@ pub(super) struct ConnectionService<S> {
     pub(super) peer: SocketAddr,
     /// The context that ends at the stop request. `None` without a shutdown.
     pub(super) stop: Option<Context>,
+    /// Set before an answer is returned. (Invariant 1 of [`explained`](super::explained).)
+    pub(super) has_answer: Arc<AtomicBool>,
 }
 
 impl<S, A, B> Service<Request<A>> for ConnectionService<S>
@@ -44,7 +50,7 @@ where
         request.extensions_mut().insert(axum::extract::ConnectInfo(self.peer));
         // HTTP/2 does not have the header `Connection`. HTTP/2 clients get GOAWAY.
         let stop = self.stop.clone().filter(|_| request.version() < Version::HTTP_2);
-        ConnectionFuture { inner: self.inner.call(request), stop }
+        ConnectionFuture { inner: self.inner.call(request), stop, has_answer: Arc::clone(&self.has_answer) }
     }
 }
 
@@ -53,6 +59,7 @@ pin_project! {
         #[pin]
         inner: F,
         stop: Option<Context>,
+        has_answer: Arc<AtomicBool>,
     }
 }
 
@@ -65,6 +72,7 @@ where
     fn poll(self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<F::Output> {
         let this = self.project();
         let mut answer = ready!(this.inner.poll(task));
+        this.has_answer.store(true, Ordering::Relaxed);
         if let Ok(answer) = &mut answer
             && this.stop.as_ref().is_some_and(Context::is_done)
             // An upgrade keeps the connection open.

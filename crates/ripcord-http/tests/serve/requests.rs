@@ -76,6 +76,25 @@ async fn malformed_request_is_answered_with_the_reason_and_reported() {
 }
 
 #[tokio::test]
+async fn empty_400_of_a_handler_is_sent_unchanged() {
+    let handler = || async { (http::StatusCode::BAD_REQUEST, [("x-reason", "ours")]) };
+    let server = Server::start_with(|it| it, Limits::default(), Router::new().route("/bad", get(handler))).await;
+    let mut client = server.client(&get_request("/bad")).await;
+    for _ in 0..2 {
+        let answer = read_answer(&mut client, "\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{answer}");
+        assert!(answer.contains("X-Reason: ours\r\n") && !answer.contains("Malformed"), "{answer}");
+        assert!(!answer.contains("Connection: close"), "{answer}");
+        tokio::io::AsyncWriteExt::write_all(&mut client, get_request("/bad").as_bytes()).await.expect("it is open");
+    }
+    read_answer(&mut client, "\r\n\r\n").await;
+    // A malformed request on the same connection is explained.
+    tokio::io::AsyncWriteExt::write_all(&mut client, b"nonsense\r\n\r\n").await.expect("it is open");
+    let answer = read_to_end(client).await;
+    assert!(answer.ends_with("\r\n\r\nMalformed request: invalid token in the request line"), "{answer}");
+}
+
+#[tokio::test]
 async fn clients_above_the_connection_limit_wait_until_one_leaves() {
     let limits = Limits { max_connections: 1, ..Limits::default() };
     let server = Server::start_with(|it| it, limits, Router::new()).await;
