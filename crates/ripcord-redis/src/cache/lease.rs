@@ -103,15 +103,15 @@ impl<K: Key> Drop for MaybeLease<K> {
         if !self.is_armed {
             return;
         }
-        let (client, lease_for) = (Arc::downgrade(self.state.shared()), self.state.lease_for);
+        let client = Arc::downgrade(self.state.shared());
         let (name, token) = (Arc::clone(&self.name), Arc::clone(&self.token));
-        let start = Instant::now();
         self.state.shared().runtime().spawn(async move {
-            // Until Redis answers, or the lease has ended with its time. Otherwise, the first loads after an outage would wait for it.
+            // Until Redis answers. Otherwise, the first loads after an outage would wait for the lease. Its duration is no limit,
+            // because a server that was paused may run the command that takes the lease only when it continues.
             while let Some(shared) = client.upgrade() {
-                let is_released = commands::release(&shared, &name, &token).await.is_ok();
-                if is_released || start.elapsed() >= lease_for {
-                    return;
+                match commands::release(&shared, &name, &token).await {
+                    Err(error) if error.is_unavailable() => {}
+                    _ => return,
                 }
                 let pause = shared.retry_every();
                 drop(shared);

@@ -87,6 +87,10 @@ impl<K: Key + Serialize + DeserializeOwned> State<K> {
         let mut has_waited = false;
         let waiter = self.waiters.register(&name);
         loop {
+            // The question would not be sent, so there would be no lease to release.
+            if ctx.is_done() {
+                return Answer::Unavailable;
+            }
             // Registered before the question, so that no change after the answer is missed.
             let mut changed = pin!(waiter.changed.notified());
             changed.as_mut().enable();
@@ -117,9 +121,6 @@ impl<K: Key + Serialize + DeserializeOwned> State<K> {
                     tokio::select! {
                         () = changed => {}
                         _ended_or_over = ctx.sleep(limit) => {}
-                    }
-                    if ctx.is_done() {
-                        return Answer::Unavailable;
                     }
                 }
                 Err(error) => {

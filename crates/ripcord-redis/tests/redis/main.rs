@@ -67,6 +67,7 @@ fn main() -> ExitCode {
             writes_during_an_outage_arrive_after_it,
             loads_during_an_outage_run_directly,
             server_killed_during_a_load_holds_up_no_later_load,
+            lease_taken_after_a_long_pause_of_the_server_holds_up_no_load,
             caller_returns_at_its_deadline_while_the_server_is_paused,
             connection_cut_between_read_and_report_leaves_no_old_value,
             connection_closed_because_of_a_full_output_buffer_empties_the_memory,

@@ -186,6 +186,11 @@ impl Server {
 
     /// Sends one command, and returns the answer, or `None` if the server does not answer.
     pub(crate) fn try_command(&self, words: &[&str]) -> Option<String> {
+        Server::answer(self.send(words)?)
+    }
+
+    /// Sends one command, which a paused server runs after [`resume`](Self::resume).
+    pub(crate) fn send(&self, words: &[&str]) -> Option<TcpStream> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).ok()?;
         let mut request = format!("*{}\r\n", words.len());
@@ -193,6 +198,11 @@ impl Server {
         stream.write_all(request.as_bytes()).ok()?;
         // The server answers, then sees the end and closes the connection. A sentinel knows no QUIT.
         stream.shutdown(std::net::Shutdown::Write).ok()?;
+        Some(stream)
+    }
+
+    /// Waits for the answer to a command that was [sent](Self::send).
+    pub(crate) fn answer(mut stream: TcpStream) -> Option<String> {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
         (!answer.is_empty()).then_some(answer)

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use ripcord_redis::Client;
 
-use super::loads::Load;
+use super::loads::{LEASE, Load};
 use super::{Machine, kill, restart, run};
 use crate::server::{PATIENCE, Server, client, until};
 
@@ -75,6 +75,30 @@ pub(crate) fn server_killed_during_a_load_holds_up_no_later_load() {
         two.until_in_memory(1, 30).await;
         two.sync().await;
         assert_eq!(one.get_or_load(1, 0).await, 30);
+    });
+}
+
+pub(crate) fn lease_taken_after_a_long_pause_of_the_server_holds_up_no_load() {
+    run(async {
+        let server = Server::start();
+        let lease = Duration::from_millis(500);
+        let client = Client::builder().url(server.url()).retry_every(Duration::from_millis(50)).build();
+        let one = Machine::with(&client.expect("valid settings"), |level| level.lease(lease), |cache| cache);
+        let two = Machine::start(&server);
+        // The server knows the scripts, so it needs one command to take a lease.
+        assert_eq!(one.get_or_load(2, 10).await, 10);
+        one.sync().await;
+        server.pause();
+        // The server gets the question and does not answer.
+        assert_eq!(one.get_or_load(1, 10).await, 10);
+        let asked = Instant::now();
+        until("a lease would have ended", || asked.elapsed() > 2 * lease);
+        // The lease begins when the server continues. This command follows the question, so the lease then lasts for an hour.
+        let extended = server.send(&["EXPIRE", LEASE, "3600"]).expect("the system accepts the connection");
+        server.resume();
+        assert_eq!(Server::answer(extended).as_deref(), Some(":1\r\n"), "the lease was taken");
+        let limited = Machine { ctx: two.ctx.with_timeout(PATIENCE / 2), ..two.clone() };
+        assert_eq!(limited.get_or_load(1, 20).await, 20);
     });
 }
 
