@@ -98,7 +98,8 @@ const MIN_LEASE: Duration = Duration::from_millis(10);
 /// Values from before the outage are removed from memory, except if the server still answers and only refuses all writes: then they
 /// stay until their TTL ends.
 /// Inserts and removals are sent after the outage, unless the cache is dropped or the process ends before. If more than 10,000 keys
-/// were changed during the outage, all keys of the cache are removed from Redis instead.
+/// were changed during the outage, all keys of the cache are removed from Redis instead. The same limit applies while Redis refuses
+/// changes.
 ///
 /// If Redis refuses to store an inserted value, for example because the user has no permission, the process removes the key from
 /// Redis instead. A refused removal is sent again every 100 ms. Until Redis accepts it, the process loads the key for itself. If

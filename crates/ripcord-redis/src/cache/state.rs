@@ -55,7 +55,8 @@ impl<K: Key> State<K> {
 
     /// Adds a write. Invariant 1 of the [writes](super::writes): the caller holds the lock of the first level's shard.
     pub(super) fn put(&self, name: String, token: Token, operation: Operation) {
-        self.writes.put(name, token, operation, !self.shared().is_available());
+        let is_outage = !self.shared().is_available() || self.is_failing.load(Ordering::SeqCst);
+        self.writes.put(name, token, operation, is_outage);
     }
 
     pub(super) fn stale_for(&self) -> Duration {
@@ -214,8 +215,9 @@ impl<K: Key + Serialize + DeserializeOwned> State<K> {
             }
             Err(error) if error.is_unavailable() => false,
             Err(_) => match self.writes.refused(name, token) {
-                Refused::Load(lease) => {
+                Refused::Load { lease, action } => {
                     self.count_failed_write();
+                    self.act(name, action);
                     // Otherwise, other processes would wait for the value until the lease ends.
                     let _released = commands::release(self.shared(), name, &lease).await;
                     true

@@ -24,7 +24,8 @@ use tokio::sync::Notify;
 
 use super::commands::{Operation, Token};
 
-/// The number of keys whose writes are kept during an outage. If there are more, all keys are removed from Redis instead.
+/// The number of keys whose writes are kept while Redis is unavailable or refuses writes. If there are more, all keys are removed
+/// from Redis instead.
 const MAX_WRITES: usize = 10_000;
 
 /// The number of writes that are sent at the same time.
@@ -50,6 +51,8 @@ struct Table {
 struct Write {
     token: Token,
     stage: Stage,
+    /// How often Redis has refused it.
+    refusals: u32,
 }
 
 /// The progress of a write.
@@ -82,8 +85,8 @@ pub(super) enum Action {
 /// A write that Redis has refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// The value of a load. It is given up, and this lease must be released.
-    Load(Token),
+    /// The value of a load. It is given up, and this lease must be released. `action`: the reaction to a report that was held back.
+    Load { lease: Token, action: Action },
     /// An inserted value. Its key is removed instead.
     Insert,
     /// A removal, which is sent again, or a write that was replaced.
@@ -91,14 +94,15 @@ pub(super) enum Refused {
 }
 
 impl Writes {
-    /// Adds a write. `is_outage`: Redis is unavailable, so the write will stay here for long. Invariant 1: the caller holds the lock
-    /// of the first level's shard.
+    /// Adds a write. `is_outage`: Redis is unavailable or refuses writes, so the write may stay here for long. Invariant 1: the
+    /// caller holds the lock of the first level's shard.
     pub(super) fn put(&self, name: String, token: Token, operation: Operation, is_outage: bool) {
         let mut table = self.lock();
         if is_outage && table.writes.len() >= MAX_WRITES && !table.writes.contains_key(&name) {
             table.clear();
         }
-        table.writes.insert(name, Write { token, stage: Stage::Sending { operation, is_reported: false } });
+        let stage = Stage::Sending { operation, is_reported: false };
+        table.writes.insert(name, Write { token, stage, refusals: 0 });
         drop(table);
         self.added.notify_one();
     }
@@ -121,19 +125,27 @@ impl Writes {
         table.cleared < table.clears || table.writes.values().any(Write::is_pending)
     }
 
+    /// Returns the next commands. The writes that Redis has refused least often come first, so that they do not wait for the
+    /// others.
     pub(super) fn next(&self) -> Next {
         let table = self.lock();
         if table.cleared < table.clears {
             return Next::Clear(table.clears);
         }
-        let batch: Vec<_> = table
-            .writes
-            .iter()
-            .filter_map(|(name, write)| match &write.stage {
-                Stage::Sending { operation, .. } => Some((name.clone(), Arc::clone(&write.token), operation.clone())),
-                _ => None,
-            })
-            .take(BATCH)
+        let pending = table.writes.iter().filter_map(|(name, write)| match &write.stage {
+            Stage::Sending { operation, .. } => Some((name, write, operation)),
+            _ => None,
+        });
+        let mut chosen: Vec<_> = pending.clone().filter(|(_, write, _)| write.refusals == 0).take(BATCH).collect();
+        if chosen.len() < BATCH {
+            let mut refused: Vec<_> = pending.filter(|(_, write, _)| write.refusals > 0).collect();
+            refused.sort_by_key(|(_, write, _)| write.refusals);
+            refused.truncate(BATCH - chosen.len());
+            chosen.extend(refused);
+        }
+        let batch: Vec<_> = chosen
+            .into_iter()
+            .map(|(name, write, operation)| (name.clone(), Arc::clone(&write.token), operation.clone()))
             .collect();
         if batch.is_empty() { Next::Nothing } else { Next::Batch(batch) }
     }
@@ -176,11 +188,13 @@ impl Writes {
         let Some(write) = table.writes.get_mut(name).filter(|write| write.token == *token) else {
             return Refused::Removal;
         };
+        write.refusals = write.refusals.saturating_add(1);
         match &mut write.stage {
-            Stage::Sending { operation: Operation::Store { lease: Some(lease), .. }, .. } => {
+            Stage::Sending { operation: Operation::Store { lease: Some(lease), .. }, is_reported } => {
                 let lease = Arc::clone(lease);
+                let action = if *is_reported { Action::Invalidate } else { Action::Nothing };
                 table.writes.remove(name);
-                Refused::Load(lease)
+                Refused::Load { lease, action }
             }
             Stage::Sending { operation: operation @ Operation::Store { .. }, .. } => {
                 *operation = Operation::Remove;
@@ -348,7 +362,7 @@ mod tests {
             lease: Some(Arc::clone(&lease)),
         };
         let token = put(&writes, 1, operation);
-        assert_eq!(writes.refused("key", &token), Refused::Load(lease));
+        assert_eq!(writes.refused("key", &token), Refused::Load { lease, action: Action::Nothing });
         assert!(!writes.are_pending());
     }
 
@@ -376,6 +390,33 @@ mod tests {
             matches!(writes.next(), Next::Batch(batch) if batch.len() == 1),
             "the last write comes after the clear"
         );
+    }
+
+    #[test]
+    fn refused_removals_hold_up_no_other_write() {
+        let writes = Writes::default();
+        (0..2 * BATCH).for_each(|n| writes.put(n.to_string(), "1".into(), Operation::Remove, false));
+        let batch = || match writes.next() {
+            Next::Batch(batch) => batch,
+            _ => panic!("there are writes"),
+        };
+        let first = batch();
+        for (name, token, _) in &first {
+            assert_eq!(writes.refused(name, token), Refused::Removal);
+        }
+        let second = batch();
+        assert!(second.iter().all(|(name, ..)| first.iter().all(|(refused, ..)| refused != name)));
+    }
+
+    #[test]
+    fn refused_load_is_invalidated_by_the_report_of_another_write() {
+        let writes = Writes::default();
+        let lease: Token = "lease".into();
+        let Operation::Store { json, expires_at, stale_for, .. } = store() else { unreachable!() };
+        let operation = Operation::Store { json, expires_at, stale_for, lease: Some(Arc::clone(&lease)) };
+        let token = put(&writes, 1, operation);
+        assert_eq!(writes.reported("key"), Action::Nothing);
+        assert_eq!(writes.refused("key", &token), Refused::Load { lease, action: Action::Invalidate });
     }
 
     #[test]

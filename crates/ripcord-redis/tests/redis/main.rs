@@ -72,7 +72,8 @@ fn main() -> ExitCode {
             connection_cut_between_read_and_report_leaves_no_old_value,
             connection_closed_because_of_a_full_output_buffer_empties_the_memory,
             values_are_kept_briefly_while_changes_are_not_heard_of,
-            refused_changes_hold_up_no_load;
+            refused_changes_hold_up_no_load,
+            too_many_refused_changes_become_one_clear;
         cache_loads:
             hundred_callers_on_two_machines_share_one_load,
             failed_load_lets_the_other_machine_load_at_once,

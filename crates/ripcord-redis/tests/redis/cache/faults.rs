@@ -220,3 +220,19 @@ pub(crate) fn refused_changes_hold_up_no_load() {
         one.sync().await;
     });
 }
+
+pub(crate) fn too_many_refused_changes_become_one_clear() {
+    run(async {
+        let server = Server::start();
+        let (one, two) = (Machine::start(&server), Machine::start(&server));
+        two.until_in_memory(0, 10).await;
+        server.command(&["ACL", "SETUSER", "default", "-del"]);
+        one.remove(1);
+        // The load does not wait, so this machine knows that the server refuses changes.
+        assert_eq!(one.get_or_load(1, 11).await, 11);
+        (1..=10_001).for_each(|key| one.remove(key));
+        until("the other machine hears of the clear", || two.get(0).is_none());
+        server.command(&["ACL", "SETUSER", "default", "+del"]);
+        one.sync().await;
+    });
+}
