@@ -20,7 +20,7 @@ pub(super) struct Settings {
 #[derive(Default)]
 struct State {
     known: Known,
-    /// How many settings were heard.
+    /// How many settings of the known version or a later one were heard or read.
     heard: u64,
 }
 
@@ -49,26 +49,30 @@ impl Settings {
         self.change(|state| {
             let is_new = heard.version > state.known.version;
             if is_new {
-                *state = State { known: heard, heard: state.heard + 1 };
+                state.known = heard;
+            }
+            // An answer to an earlier question may be older than these settings, also if another answer has brought them already.
+            if heard.version >= state.known.version {
+                state.heard += 1;
             }
             is_new
         })
     }
 
-    /// Returns how many settings were heard. [`read`](Self::read) needs the number from before the question was sent.
+    /// Returns how many settings were heard or read. [`read`](Self::read) needs the number from before the question was sent.
     pub(super) fn heard(&self) -> u64 {
         self.lock().heard
     }
 
     /// Records the settings that Redis has stored. Their version is lower than before if Redis has lost its data. If settings were
-    /// heard since `heard`, a lower version means that the answer is older than these settings. Returns whether the settings have
-    /// changed.
+    /// heard or read since `heard`, a lower version means that the answer is older than these settings. Returns whether the
+    /// settings have changed.
     pub(super) fn read(&self, stored: Known, heard: u64) -> bool {
         self.change(|state| {
             let is_old = stored.version < state.known.version && state.heard != heard;
             let is_new = !is_old && stored != state.known;
             if is_new {
-                state.known = stored;
+                *state = State { known: stored, heard: state.heard + 1 };
             }
             is_new
         })
@@ -171,6 +175,18 @@ mod tests {
         assert!(settings.hear(known(2, 20)));
         assert!(!settings.read(known(1, 10), heard));
         assert!(settings.read(known(3, 30), heard), "it is newer than the event");
+    }
+
+    #[test]
+    fn late_answer_from_before_a_change_that_was_read_changes_nothing() {
+        let known = |version, burst| Known { version, rate: None, burst: Some(burst) };
+        let settings = Settings::default();
+        let late = settings.heard();
+        assert!(settings.read(known(2, 20), settings.heard()));
+        assert!(!settings.read(known(1, 10), late), "the change was read");
+        let late = settings.heard();
+        assert!(!settings.hear(known(2, 20)));
+        assert!(!settings.read(known(1, 10), late), "the change was read, then heard");
     }
 
     #[test]
