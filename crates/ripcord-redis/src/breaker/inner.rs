@@ -41,6 +41,8 @@ struct MemberState {
     seen: u64,
     /// The last change of its own could not be published.
     has_failed: bool,
+    /// The publication failed, and meanwhile another process published a change, so it is unknown which of the two came last.
+    is_contested: bool,
     /// The last change in Redis must be read.
     is_unread: bool,
     /// A task reads.
@@ -105,7 +107,7 @@ impl Inner {
                     self.counters.published.fetch_add(1, Ordering::Relaxed);
                     let mut state = lock(&member.state);
                     state.seen = state.seen.max(epoch);
-                    state.has_failed = false;
+                    (state.has_failed, state.is_contested) = (false, false);
                 }
                 Err(error) => {
                     self.counters.failed.fetch_add(1, Ordering::Relaxed);
@@ -118,9 +120,11 @@ impl Inner {
         let kept = {
             let mut state = lock(&member.state);
             state.is_publishing = false;
-            state.kept.take()
+            let kept = state.kept.take();
+            state.is_contested |= kept.is_some() && published.is_err();
+            kept
         };
-        // Without an answer, nobody knows which of the two changes came first. The caller reads it in Redis.
+        // Without an answer, it is unknown which of the two changes came last. `try_synchronize` reads it in Redis.
         if let (Some(change), Ok(())) = (kept, published) {
             self.apply(member, change);
         }
@@ -163,6 +167,21 @@ impl Inner {
     }
 
     async fn try_synchronize(&self, member: &Member) -> Result<(), Duration> {
+        if lock(&member.state).is_contested {
+            let change = self.read(member).await?;
+            let is_newer = {
+                let mut state = lock(&member.state);
+                state.is_contested = false;
+                let is_newer = change.by != member.id && change.epoch > state.seen;
+                state.has_failed &= !is_newer;
+                is_newer
+            };
+            // The other change came last, so the failed one is not published again. A later change of its own is published.
+            if is_newer {
+                self.apply(member, change);
+                return self.publish(member, None).await;
+            }
+        }
         let has_failed = {
             let mut state = lock(&member.state);
             !state.is_publishing && std::mem::take(&mut state.has_failed)
@@ -175,12 +194,18 @@ impl Inner {
                 return self.publish(member, Some(next)).await;
             }
         }
+        let change = self.read(member).await?;
+        self.apply(member, change);
+        Ok(())
+    }
+
+    /// Reads the last change in Redis.
+    async fn read(&self, member: &Member) -> Result<Change, Duration> {
         let shared = self.client.shared();
         let script = message::read(shared.key(&["breaker", member.breaker.name()]));
         let (ctx, request) = (Context::background(), Request::Script(&script));
         let read = shared.send(&ctx, Location::caller(), "read", request).await;
-        self.apply(member, Change::new(read.map_err(|error| pause(&error))?));
-        Ok(())
+        Ok(Change::new(read.map_err(|error| pause(&error))?))
     }
 
     /// Applies a change of another process. (Invariants 1 to 3.)

@@ -9,6 +9,7 @@ use ripcord_policy::{CircuitBreaker, KeyedCircuitBreaker, Outcome};
 use ripcord_redis::{Client, SharedBreaker};
 
 use crate::cluster::Cluster;
+use crate::proxy::Proxy;
 use crate::server::{PATIENCE, Server, client, patient, until};
 
 const OPEN_FOR: Duration = Duration::from_secs(30);
@@ -214,6 +215,32 @@ pub(crate) fn late_change_of_its_own_does_not_open_a_breaker_that_has_closed_sin
     server.resume();
     one.settle();
     assert_eq!(one.breaker.state(), State::Closed);
+}
+
+pub(crate) fn change_that_could_not_be_published_does_not_override_a_later_reset() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.port);
+    let client =
+        Client::builder().url(proxy.url()).timeout(Duration::from_secs(5)).retry_every(Duration::from_millis(50));
+    let (one, two) = (Machine::over(&client.build().expect("valid settings")), Machine::start(&server));
+    one.settle();
+    // The name is a separate argument only in the command that publishes a change.
+    let held = proxy.hold_at("\r\nusers\r\n");
+    let failed = one.shared.stats().failed;
+    one.end(Outcome::Failure);
+    let heard = || one.shared.stats().received;
+    let before = heard();
+    two.end(Outcome::Failure);
+    until("the change of the other is heard", || heard() > before);
+    let before = heard();
+    two.breaker.reset();
+    until("the reset by the other is heard", || heard() > before);
+    until("no answer came", || one.shared.stats().failed > failed);
+    one.becomes(State::Closed);
+    drop(held);
+    one.settle();
+    two.settle();
+    assert_eq!((one.breaker.state(), two.breaker.state()), (State::Closed, State::Closed));
 }
 
 pub(crate) fn calls_do_not_wait_for_a_paused_server() {

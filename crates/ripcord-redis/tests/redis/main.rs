@@ -59,6 +59,7 @@ fn main() -> ExitCode {
             late_message_does_not_open_a_breaker_that_has_closed_since,
             breakers_work_alone_without_redis_and_tell_the_others_afterwards,
             late_change_of_its_own_does_not_open_a_breaker_that_has_closed_since,
+            change_that_could_not_be_published_does_not_override_a_later_reset,
             calls_do_not_wait_for_a_paused_server,
             client_clocks_one_minute_apart_change_nothing_for_breakers,
             breakers_follow_a_failover_of_a_cluster,

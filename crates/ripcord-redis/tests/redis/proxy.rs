@@ -1,7 +1,8 @@
-//! A proxy before a server, which can cut the connections at a chosen command.
+//! A proxy before a server, which can cut the connections or hold one connection at a chosen command.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Passes bytes on between clients and a server. Dropping it leaves its threads, which end with the connections.
@@ -15,12 +16,19 @@ struct State {
     connections: Vec<TcpStream>,
     is_closed: bool,
     cut: Option<Cut>,
+    hold: Option<Hold>,
 }
 
 /// The word of the command at which the connections are cut, and what then happens before a client can connect again.
 struct Cut {
     word: &'static str,
     then: Box<dyn FnOnce() + Send>,
+}
+
+/// The word of the command at which a connection is held, and the end of the hold.
+struct Hold {
+    word: &'static str,
+    end: Receiver<()>,
 }
 
 impl Proxy {
@@ -49,6 +57,14 @@ impl Proxy {
         lock(&self.state).cut = Some(Cut { word, then: Box::new(then) });
     }
 
+    /// Holds the connection on which a client next sends `word`, which does not reach the server. When the result is dropped, the
+    /// connection is cut. The other connections are not affected.
+    pub(crate) fn hold_at(&self, word: &'static str) -> Sender<()> {
+        let (sender, end) = mpsc::channel();
+        lock(&self.state).hold = Some(Hold { word, end });
+        sender
+    }
+
     /// Returns whether the connections were cut.
     pub(crate) fn is_cut(&self) -> bool {
         let state = lock(&self.state);
@@ -66,7 +82,7 @@ fn connect(state: &Arc<Mutex<State>>, client: TcpStream, server: TcpStream) {
     open.connections.extend([copy(&client), copy(&server)]);
     drop(open);
     let (to_client, to_server, state) = (copy(&client), copy(&server), Arc::clone(state));
-    std::thread::spawn(move || pass(client, to_server, |bytes| cut(&state, bytes)));
+    std::thread::spawn(move || pass(client, to_server, |bytes| hold(&state, bytes) || cut(&state, bytes)));
     std::thread::spawn(move || pass(server, to_client, |_| false));
 }
 
@@ -84,7 +100,7 @@ fn pass(mut from: TcpStream, mut to: TcpStream, mut is_end: impl FnMut(&[u8]) ->
 /// Cuts the connections, if the bytes contain the word.
 fn cut(state: &Mutex<State>, bytes: &[u8]) -> bool {
     let mut open = lock(state);
-    let found = open.cut.take_if(|cut| bytes.windows(cut.word.len()).any(|part| part == cut.word.as_bytes()));
+    let found = open.cut.take_if(|cut| contains(bytes, cut.word));
     let Some(Cut { then, .. }) = found else { return false };
     open.is_closed = true;
     open.connections.drain(..).for_each(|connection| drop(connection.shutdown(Shutdown::Both)));
@@ -92,6 +108,18 @@ fn cut(state: &Mutex<State>, bytes: &[u8]) -> bool {
     then();
     lock(state).is_closed = false;
     true
+}
+
+/// Waits for the end of the hold, if the bytes contain the word.
+fn hold(state: &Mutex<State>, bytes: &[u8]) -> bool {
+    let found = lock(state).hold.take_if(|hold| contains(bytes, hold.word));
+    let Some(Hold { end, .. }) = found else { return false };
+    let _ended = end.recv();
+    true
+}
+
+fn contains(bytes: &[u8], word: &str) -> bool {
+    bytes.windows(word.len()).any(|part| part == word.as_bytes())
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
