@@ -224,7 +224,8 @@ impl Error {
     /// Returns whether the connection to the server could not be made.
     ///
     /// With reqwest, every connect error counts. With another client, the innermost [`io::Error`](std::io::Error) among the
-    /// sources must say that the server refused the connection or was unreachable.
+    /// sources must say that the server refused the connection, or that this machine has no address for it. An unreachable host does
+    /// not count, because the same error ends an established connection whose host has vanished.
     pub fn is_connect(&self) -> bool {
         match &self.0.kind {
             Kind::Client(error) => self.0.phase != Phase::Read && sources::is_connect(&**error),

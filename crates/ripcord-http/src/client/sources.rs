@@ -6,7 +6,7 @@ use std::io;
 
 /// Returns whether the connection to the server failed.
 pub(super) fn is_connect(error: &(dyn StdError + 'static)) -> bool {
-    is_connect_of_reqwest(error) || io_kind(error).is_some_and(is_unreachable)
+    is_connect_of_reqwest(error).unwrap_or_else(|| io_kind(error).is_some_and(only_occurs_while_connecting))
 }
 
 /// Returns whether a timeout of the wrapped client ended the call.
@@ -14,14 +14,15 @@ pub(super) fn is_timeout(error: &(dyn StdError + 'static)) -> bool {
     is_timeout_of_reqwest(error) || io_kind(error) == Some(io::ErrorKind::TimedOut)
 }
 
+/// Returns `None` if the client is not reqwest.
 #[cfg(feature = "reqwest")]
-fn is_connect_of_reqwest(error: &(dyn StdError + 'static)) -> bool {
-    find::<::reqwest::Error>(error).is_some_and(::reqwest::Error::is_connect)
+fn is_connect_of_reqwest(error: &(dyn StdError + 'static)) -> Option<bool> {
+    find::<::reqwest::Error>(error).map(::reqwest::Error::is_connect)
 }
 
 #[cfg(not(feature = "reqwest"))]
-fn is_connect_of_reqwest(_: &(dyn StdError + 'static)) -> bool {
-    false
+fn is_connect_of_reqwest(_: &(dyn StdError + 'static)) -> Option<bool> {
+    None
 }
 
 #[cfg(feature = "reqwest")]
@@ -39,9 +40,9 @@ fn io_kind(error: &(dyn StdError + 'static)) -> Option<io::ErrorKind> {
     std::iter::successors(Some(error), below).filter_map(|error| error.downcast_ref()).map(io::Error::kind).last()
 }
 
-fn is_unreachable(kind: io::ErrorKind) -> bool {
-    use io::ErrorKind::{AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable};
-    matches!(kind, ConnectionRefused | HostUnreachable | NetworkUnreachable | NetworkDown | AddrNotAvailable)
+/// `HostUnreachable` and its like are not enough: they also end an established connection whose host has vanished.
+fn only_occurs_while_connecting(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::ConnectionRefused | io::ErrorKind::AddrNotAvailable)
 }
 
 /// Writes an error and its sources. Leaves out a source whose text the level above already contains.

@@ -162,6 +162,7 @@ impl ContextLayer {
     ///
     /// The deadline of the request still applies. The idle timeout is not a deadline: [`Context::deadline`] does not return it, and
     /// outgoing calls do not send it. If an inner layer sets an idle timeout too, the shorter idle timeout applies.
+    /// Chunks restart both timers, but `Context::progress` restarts only the timer of the inner layer.
     ///
     /// Set a [`timeout`](ContextLayer::timeout) too. If the client stops reading a large response, the idle timeout ends the
     /// context, but the connection stays open. Only the deadline, a disconnect or the end of the server's context closes it.

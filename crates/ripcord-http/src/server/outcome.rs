@@ -98,8 +98,8 @@ impl fmt::Display for Finished<'_> {
 pub enum RequestOutcome {
     /// The response was sent completely.
     Answered,
-    /// The deadline or an idle timeout passed, or a policy of `ripcord-policy` gave up because its wait would end after the
-    /// deadline. The response reports this, was cut short, or was not sent.
+    /// The deadline or an idle timeout passed, a policy of `ripcord-policy` gave up because its wait would end after the deadline, or
+    /// too little time was left to send a request to another server. The response reports this, was cut short, or was not sent.
     DeadlineExceeded,
     /// The server canceled the request's context. The response reports this, was cut short, or was not sent.
     Canceled,

@@ -89,8 +89,8 @@ impl std::error::Error for Wrapped {
 
 #[test]
 fn failed_connection_means_not_sent() {
-    use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
-    for kind in [ConnectionRefused, HostUnreachable, NetworkUnreachable] {
+    use std::io::ErrorKind::{AddrNotAvailable, ConnectionRefused};
+    for kind in [ConnectionRefused, AddrNotAvailable] {
         for error in [failed_with(std::io::Error::from(kind)), failed_with(Wrapped(std::io::Error::from(kind)))] {
             assert!(error.is_connect() && error.is_not_sent() && !error.is_timeout(), "{error:?}");
         }
@@ -99,8 +99,9 @@ fn failed_connection_means_not_sent() {
 
 #[test]
 fn broken_connection_may_have_sent_the_request() {
-    use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
-    for kind in [BrokenPipe, ConnectionReset, UnexpectedEof] {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset, HostUnreachable, NetworkUnreachable, UnexpectedEof};
+    // The last two also end an established connection whose host has vanished.
+    for kind in [BrokenPipe, ConnectionReset, UnexpectedEof, HostUnreachable, NetworkUnreachable] {
         let error = failed_with(Wrapped(std::io::Error::from(kind)));
         assert!(!error.is_connect() && !error.is_not_sent() && !error.is_timeout(), "{error:?}");
     }
