@@ -36,13 +36,12 @@ impl<T: Transport> Client<T> {
         Client::with_clock(transport, Clock::system())
     }
 
-    /// Creates a client that measures all times by `clock`. For tests.
+    /// Creates a client whose circuit breaker uses `clock`. For tests. All other times are measured by the clock of the call's context.
     #[track_caller]
     pub fn with_clock(transport: T, clock: Clock) -> Self {
         let stack = Stack::builder()
-            .clock(clock)
             .retry(Retry::builder().max_attempts(3).base(Duration::from_millis(100)).jitter(Jitter::Full).retry_if(is_transient))
-            .breaker(CircuitBreaker::builder("stock").consecutive_failures(5).classify(health))
+            .breaker(CircuitBreaker::builder("stock").clock(clock).consecutive_failures(5).classify(health))
             .attempt_timeout(Duration::from_secs(2))
             .build()
             .expect("the settings are constants");
@@ -68,7 +67,7 @@ impl<T: Transport> Client<T> {
         // A limit, if the caller has none.
         let limited = match ctx.deadline() {
             Some(_) => ctx.clone(),
-            None => ctx.with_timeout_at(self.limit.0, self.limit.1),
+            None => ctx.with_timeout_cause_at(self.limit.0, "the stock client's own limit", self.limit.1),
         };
         // A name for errors, and a span for the inspector and for traces.
         let (ctx, _span) = limited.with_name("stock").start_span("stock");
