@@ -89,7 +89,7 @@ pub struct InheritedDeadline {
 }
 
 impl InheritedDeadline {
-    /// Returns the name of the context that set the deadline, in the parent process or in an ancestor of it. Returns `None` if
+    /// Returns the name of the context that set the deadline, in the parent process or one of its ancestors. Returns `None` if
     /// `RIPCORD_DEADLINE_NAME` is not set.
     pub fn owner(&self) -> Option<&OsStr> {
         self.owner.as_deref()

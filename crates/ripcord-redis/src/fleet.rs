@@ -115,15 +115,15 @@ impl Fleet {
         Fleet { client: client.clone() }
     }
 
-    /// Stores the report of this process as JSON, in place of its previous report. Redis forgets the report after `lifetime`. So
-    /// publish the next report before this time is over. A `lifetime` of less than 1 ms counts as 1 ms.
+    /// Stores the report of this process as JSON, in place of its previous report. Redis deletes the report after `lifetime`, so
+    /// publish the next one before then. A `lifetime` of less than 1 ms counts as 1 ms.
     ///
     /// # Errors
     ///
     /// * `ctx` was canceled or its deadline passed ([`Error::context_error`]).
     /// * Redis is unavailable ([`Error::is_unavailable`]), or answered with an error ([`Error::code`]).
     /// * The report is longer than 1 MiB as JSON ([`Error::config_error`]).
-    /// * The report cannot be written as JSON.
+    /// * The report cannot be serialized as JSON.
     ///
     /// # Cancel safety
     ///

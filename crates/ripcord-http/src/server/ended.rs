@@ -52,8 +52,8 @@ use super::{grpc, outcome::is_client_disconnected, settings::Statuses};
 /// | a request to another server failed with a [`client::Error`], such as a refused connection or a rejected status | 502 |
 /// | the call failed with another error or panicked | 500 |
 ///
-/// A rate limiter waits for its tokens, alone or in a stack, so too many requests are 504. For 429, ask `RateLimiter::allow` in the
-/// handler, and return 429 if it is `false`.
+/// A rate limiter waits for its tokens, alone or in a stack, so an overloaded handler answers 504. To answer 429 instead, call
+/// `RateLimiter::allow` in the handler, and return 429 if it is `false`.
 ///
 /// A [`GroupError`] converts like the error of the failed task, if the type of that error converts to an `Ended`. The same holds for
 /// the error of a cache's load or of a worker pool's job. Otherwise, the status is 500. An error of `ripcord-policy` inside is found

@@ -42,7 +42,7 @@ pub struct ServerStats {
     ///
     /// `held - in_flight` is the number of finished requests whose context is still held, by background work or by a leak.
     pub held: u64,
-    /// Requests with a deadline in a well-formed header.
+    /// Requests that carried a well-formed deadline header.
     pub deadlines_received: u64,
     /// Requests whose client asked, in a well-formed header, for more time than the server's own limit.
     pub deadlines_clamped: u64,

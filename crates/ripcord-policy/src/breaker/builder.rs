@@ -117,8 +117,7 @@ impl CircuitBreakerBuilder {
 }
 
 impl<C> CircuitBreakerBuilder<C> {
-    /// Sets the results from which the breaker computes its failure rate and its rate of slow calls. Default: the results of
-    /// the last 100 calls.
+    /// Sets the window over which the breaker computes its failure rate and its slow-call rate. Default: the last 100 calls.
     pub fn window(mut self, window: Window) -> Self {
         self.settings.window = Some(window);
         self

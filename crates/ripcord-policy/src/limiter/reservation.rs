@@ -123,12 +123,9 @@ impl Reservation {
         self.tokens
     }
 
-    /// Cancels the reservation. If its tokens may be used already, they are lost. Otherwise they return to the bucket, at once
-    /// if there is no later reservation or waiter.
-    ///
-    /// Later reservations and waiters keep their times. So if there are any, the tokens return only after all of them are
-    /// canceled or have left. If the next reservation or waiter gets its own tokens first, the tokens of this reservation are
-    /// lost.
+    /// Cancels the reservation. If its tokens are already available, they are lost. Otherwise they return to the bucket:
+    /// immediately if no reservation or waiter is behind this one, or else after all of those are canceled or have left. They keep
+    /// their times, so if the next of them gets its tokens first, the tokens of this reservation are lost.
     ///
     /// Returns `true` if tokens returned to the bucket during this call. Returns `false` if the tokens return later or are
     /// lost. With a [`backend`](super::RateLimiterBuilder::backend), blocks the thread until the backend answers.

@@ -11,7 +11,7 @@ use crate::tally::Tally;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkerPoolStats {
-    /// The jobs by result. `started` counts accepted jobs. `failed` includes panicked jobs. `canceled` counts jobs whose
+    /// Job counts by result. `started` counts accepted jobs. `failed` includes panicked jobs. `canceled` counts jobs whose
     /// context ended while they waited or ran. `rejected` counts submissions that failed because the queue was full, the
     /// pool was closed, or the submitter's context ended before there was room in the queue.
     pub calls: CallStats,

@@ -140,10 +140,10 @@ impl Hub {
     /// of the ID. Returns `false` if the ID was canceled before; the contexts end with the cause of the first cancel.
     ///
     /// The contexts end with a [`RemoteCancel`], which contains the text of `cause`, the [name](crate::ClientBuilder::name) of this
-    /// client and the line of this call. A text of more than 1024 bytes is cut.
+    /// client and the line of this call. Longer texts are truncated to 1024 bytes.
     ///
     /// When this method returns `Ok`, the contexts bound through this hub and its clones have ended. The contexts of other hubs and
-    /// machines end within about one round trip. The end of `ctx` only ends this call.
+    /// machines end within about one round trip. If `ctx` ends, only this call ends.
     ///
     /// # Errors
     ///

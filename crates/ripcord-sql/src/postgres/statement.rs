@@ -335,7 +335,7 @@ macro_rules! statements {
             /// # Errors
             ///
             /// Returns the errors of [`query`](Self::query). If the context ends, the future and the stream return the error
-            /// immediately, without waiting for a response of the server.
+            /// immediately, without waiting for the server's response.
             #[track_caller]
             pub fn query_stream(
                 &self,
@@ -352,7 +352,7 @@ macro_rules! statements {
             /// # Errors
             ///
             /// Returns the errors of [`query`](Self::query). If the context ends, the future returns the error immediately, without
-            /// waiting for a response of the server.
+            /// waiting for the server's response.
             #[track_caller]
             pub fn copy_in(&self, ctx: &Context, sql: &str) -> impl Future<Output = Result<CopyIn, Error>> + Send {
                 copy_in(Place::from(self), ctx, Location::caller(), sql)
@@ -363,7 +363,7 @@ macro_rules! statements {
             /// # Errors
             ///
             /// Returns the errors of [`query`](Self::query). If the context ends, the future and the stream return the error
-            /// immediately, without waiting for a response of the server.
+            /// immediately, without waiting for the server's response.
             #[track_caller]
             pub fn copy_out(&self, ctx: &Context, sql: &str) -> impl Future<Output = Result<CopyOut, Error>> + Send {
                 copy_out(Place::from(self), ctx, Location::caller(), sql)

@@ -12,7 +12,7 @@ use crate::error::Error;
 /// Creates a channel that holds up to `capacity` values. A capacity of 0 counts as 1.
 ///
 /// The receiver gets the values in the order in which they were sent. If the channel is full, senders wait in the order of
-/// their first polls, and each free place goes to the sender at the head of this queue.
+/// their first polls, and each free slot goes to the sender at the head of this queue.
 ///
 /// ```
 /// # futures::executor::block_on(async {
@@ -54,7 +54,7 @@ pub struct Sender<T> {
 }
 
 impl<T> Sender<T> {
-    /// Sends `value`. If the channel is full, waits until the channel has a free place, or until `ctx` ends.
+    /// Sends `value`. If the channel is full, waits until the channel has room, or until `ctx` ends.
     ///
     /// # Errors
     ///
@@ -91,7 +91,7 @@ impl<T> Sender<T> {
         }
     }
 
-    /// Sends `value` if the channel has a free place. Never waits.
+    /// Sends `value` if the channel has room. Never waits.
     ///
     /// # Errors
     ///
