@@ -136,6 +136,7 @@ impl Error {
     /// The result is `true` if the statement was sent, and one of these applies:
     ///
     /// - The connection was lost before the response arrived.
+    /// - The response of Postgres has an SQLSTATE of the class 08. A pooler sends it when its connection to the server was lost.
     /// - The context ended, and the response did not arrive within the pool's grace period.
     /// - The context ended during one of the operations of Postgres without a grace period: a row stream, a COPY, the start of a
     ///   transaction or a rollback.

@@ -162,3 +162,37 @@ pub(crate) async fn blocked_result_is_canceled(fixture: &Fixture<'_>) {
     admin.wait_for_nothing().await;
     assert_clean(&pool).await;
 }
+
+pub(crate) async fn connection_lost_after_the_end_has_an_unknown_outcome(fixture: &Fixture<'_>) {
+    let (proxy, admin) = (fixture.proxy().await, fixture.admin().await);
+    let pool = Pool::builder(proxy.config()).max_size(1).cancel_on_server(false).statement_timeout(false);
+    let pool = pool.build().unwrap();
+    let (ctx, cancel) = background().with_cancel();
+    let mut statement = Box::pin(pool.query(&ctx, FOREVER, &[]));
+    tokio::select! {
+        _ = &mut statement => panic!("it sleeps"),
+        () = admin.wait_for_sleep() => {}
+    }
+    cancel.cancel();
+    // Now the statement waits for its outcome.
+    assert!(poll!(&mut statement).is_pending());
+    proxy.set(Traffic::Breaks);
+    let error = statement.await.unwrap_err();
+    assert!(error.is_canceled() && error.is_outcome_unknown(), "{error:#}");
+    admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)' AND state = 'active'").await;
+}
+
+pub(crate) async fn connection_exception_of_a_pooler_has_an_unknown_outcome(fixture: &Fixture<'_>) {
+    let (pool, ctx) = (fixture.pool(), background());
+    let sql = "DO $$ BEGIN RAISE EXCEPTION 'server conn crashed?' USING ERRCODE = '08P01'; END $$";
+    let error = pool.batch_execute(&ctx, sql).await.unwrap_err();
+    assert!(error.is_outcome_unknown() && !error.is_transient(), "{error:#}");
+    assert_eq!(error.postgres().unwrap().code(), Some(&SqlState::PROTOCOL_VIOLATION));
+    assert_clean(&pool).await;
+    // The exception arrives after the end of the context.
+    let pool = fixture.builder().cancel_on_server(false).statement_timeout(false).build().unwrap();
+    let sql = "DO $$ BEGIN PERFORM pg_sleep(0.2); RAISE EXCEPTION 'lost' USING ERRCODE = '08006'; END $$";
+    let error = pool.batch_execute(&within(50), sql).await.unwrap_err();
+    assert!(error.is_deadline_exceeded() && error.is_outcome_unknown(), "{error:#}");
+    assert_clean(&pool).await;
+}

@@ -53,6 +53,8 @@ const TESTS: &[(&str, Test)] = tests! {
         next_borrower_is_not_hit_by_a_cancel,
         server_that_does_not_answer_costs_the_grace,
         connection_lost_half_way_has_an_unknown_outcome,
+        connection_lost_after_the_end_has_an_unknown_outcome,
+        connection_exception_of_a_pooler_has_an_unknown_outcome,
         blocked_result_is_canceled;
     pools:
         wait_for_a_connection_ends_with_its_context,

@@ -127,6 +127,10 @@ impl Checkout {
         }
         match (answer, end) {
             (Ok(answer), _) => Ok(answer),
+            // The server has not answered, or a pooler has answered for it.
+            (Err(error), Some(end)) if error.as_db_error().is_none() || is_connection_exception(&error) => {
+                Err(Kind::Unanswered(end))
+            }
             (Err(error), Some(end)) => Err(Kind::Ended(end, Some(Driver::Postgres(error)))),
             (Err(error), None) => Err(self.failed(ctx, sql, error, rest)),
         }
@@ -172,6 +176,10 @@ impl Checkout {
         if matches!(answer.parsed_severity(), Some(Severity::Fatal | Severity::Panic)) {
             self.phase = Phase::Open;
         }
+        if is_connection_exception(&error) {
+            self.phase = Phase::Open;
+            return Kind::Lost(Driver::Postgres(error));
+        }
         if is_stale(&error) {
             self.connection().forget(sql);
         }
@@ -216,6 +224,12 @@ pub(in crate::postgres) async fn run<F: Future>(ctx: &Context, mut future: Pin<&
         Err(end) if is_polled => Ran::Ended(end),
         Err(end) => Ran::NotPolled(end),
     }
+}
+
+/// Returns whether the SQLSTATE has the class 08. A pooler sends it when it has lost its connection to the server, so the outcome is
+/// unknown.
+fn is_connection_exception(error: &Error) -> bool {
+    error.code().is_some_and(|state| state.code().starts_with("08"))
 }
 
 /// Returns whether the server refuses a prepared statement that it would accept if it were prepared again.
