@@ -153,7 +153,10 @@ async fn batch_execute(
         // If it fails, a transaction that it started may be open.
         checkout.phase = Phase::Open;
         let client = checkout.client();
-        checkout.request(&ctx, sql, client.batch_execute(sql)).await?;
+        let result = checkout.request(&ctx, sql, client.batch_execute(sql)).await;
+        // `SET` and `ROLLBACK TO` may have changed the limit.
+        checkout.note_local_limit(None);
+        result?;
         checkout.phase = rest;
         give_back(checkout, ())
     };

@@ -41,6 +41,21 @@ pub(crate) async fn statement_timeout_is_local_in_a_transaction(fixture: &Fixtur
     assert_eq!(limit(&pool, &background()).await, 0);
 }
 
+pub(crate) async fn statement_timeout_is_set_again_after_a_rollback_to_a_savepoint(fixture: &Fixture<'_>) {
+    let pool = fixture.pool();
+    let ctx = within(60_000);
+    let transaction = pool.transaction(&ctx).await.unwrap();
+    transaction.batch_execute(&ctx, "SAVEPOINT before").await.unwrap();
+    let shorter = ctx.with_timeout(Duration::from_secs(8));
+    transaction.query_one(&shorter, LIMIT, &[]).await.unwrap();
+    transaction.batch_execute(&shorter, "ROLLBACK TO before").await.unwrap();
+    let left: i32 = transaction.query_one(&shorter, LIMIT, &[]).await.unwrap().get(0);
+    assert!(left <= 8192, "{left}");
+    transaction.batch_execute(&shorter, "SET LOCAL statement_timeout = 0").await.unwrap();
+    let left: i32 = transaction.query_one(&shorter, LIMIT, &[]).await.unwrap().get(0);
+    assert!((1..=8192).contains(&left), "{left}");
+}
+
 pub(crate) async fn statement_timeout_never_exceeds_the_sessions_own(fixture: &Fixture<'_>) {
     let mut config = fixture.config();
     config.options("-c statement_timeout=1000");

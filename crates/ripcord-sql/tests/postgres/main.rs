@@ -67,6 +67,7 @@ const TESTS: &[(&str, Test)] = tests! {
     limits:
         statement_timeout_is_the_time_left,
         statement_timeout_is_local_in_a_transaction,
+        statement_timeout_is_set_again_after_a_rollback_to_a_savepoint,
         statement_timeout_never_exceeds_the_sessions_own,
         statement_timeout_can_be_turned_off,
         without_cancels_the_connection_is_drained_or_closed;

@@ -156,7 +156,7 @@ impl Checkout {
         }
     }
 
-    /// Records the limit that the first statement of the transaction has set.
+    /// Records the limit of the transaction. `None` if it is unknown.
     pub(in crate::postgres) fn note_local_limit(&mut self, limit: Option<u32>) {
         self.local_limit = limit;
     }
