@@ -43,10 +43,20 @@ pub(super) enum Phase {
     Clean,
     /// No request must be canceled. A transaction may be open, or an answer may not have been read completely.
     Open,
+    /// The rest of an answer is skipped, because its stream was dropped in a transaction. Its statement must be canceled when the
+    /// transaction ends. The answer of a later statement shows that the rest has been read.
+    Unread,
     /// A request is in flight.
     Busy,
     /// A request is in flight. If the request is dropped, the connection is unusable.
     Fragile,
+}
+
+impl Phase {
+    /// Returns the phase after a later statement was answered. The server answers in order, so all earlier answers have been read.
+    fn after_answer(self) -> Phase {
+        if self == Phase::Unread { Phase::Open } else { self }
+    }
 }
 
 /// The state of the cancel request.
@@ -210,10 +220,10 @@ impl Drop for Checkout {
     fn drop(&mut self) {
         let home = self.home.take();
         let object = match self.object.take() {
-            Some(object) if self.phase == Phase::Open && home.is_some() => {
-                // A statement of the transaction has failed. The transaction continues.
+            Some(object) if matches!(self.phase, Phase::Open | Phase::Unread) && home.is_some() => {
+                // A statement of the transaction has failed, or was not sent. The transaction continues.
                 let mut checkout = Checkout::new(Arc::clone(&self.inner), object, self.clock.clone());
-                (checkout.phase, checkout.is_doubtful, checkout.local_limit) = (Phase::Open, true, self.local_limit);
+                (checkout.phase, checkout.is_doubtful, checkout.local_limit) = (self.phase, true, self.local_limit);
                 drop(home.and_then(|home| home.put(checkout)));
                 return;
             }

@@ -140,6 +140,7 @@ impl<S> Drop for Lent<S> {
             drop(stream);
             if checkout.home.is_some() {
                 // The transaction continues. Unread rows are skipped.
+                checkout.phase = Phase::Unread;
                 checkout.is_doubtful = true;
                 checkout.give_back();
             }

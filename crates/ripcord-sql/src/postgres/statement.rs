@@ -150,14 +150,18 @@ async fn batch_execute(
     let run = async {
         let mut checkout = place.checkout(&ctx).await?;
         let rest = checkout.phase;
-        // If it fails, a transaction that it started may be open.
-        checkout.phase = Phase::Open;
+        if rest == Phase::Clean {
+            // If it fails, a transaction that it started may be open.
+            checkout.phase = Phase::Open;
+        }
         let client = checkout.client();
         let result = checkout.request(&ctx, sql, client.batch_execute(sql)).await;
         // `SET` and `ROLLBACK TO` may have changed the limit.
         checkout.note_local_limit(None);
         result?;
-        checkout.phase = rest;
+        if rest == Phase::Clean {
+            checkout.phase = Phase::Clean;
+        }
         give_back(checkout, ())
     };
     let result = run.await;

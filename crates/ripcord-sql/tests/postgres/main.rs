@@ -89,7 +89,9 @@ const TESTS: &[(&str, Test)] = tests! {
         stream_that_nobody_polls_ends_with_its_context,
         stream_reports_the_end,
         error_in_the_middle_of_a_stream_is_the_servers,
-        transaction_goes_on_after_a_dropped_stream;
+        transaction_goes_on_after_a_dropped_stream,
+        savepoint_saves_a_transaction_with_a_dropped_stream,
+        statement_that_is_not_sent_leaves_a_dropped_stream_to_the_end;
     copies:
         copy_in_and_out,
         copy_in_that_is_refused_leaves_a_clean_pool,

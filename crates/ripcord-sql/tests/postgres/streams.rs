@@ -93,3 +93,42 @@ pub(crate) async fn transaction_goes_on_after_a_dropped_stream(fixture: &Fixture
     transaction.commit(&ctx).await.unwrap();
     assert_clean(&pool).await;
 }
+
+pub(crate) async fn savepoint_saves_a_transaction_with_a_dropped_stream(fixture: &Fixture<'_>) {
+    let (pool, ctx) = (fixture.pool(), background());
+    let transaction = pool.transaction(&ctx).await.unwrap();
+    let mut rows = transaction.query_stream(&ctx, "SELECT generate_series(1, 100000)", &[]).await.unwrap();
+    rows.next().await.unwrap().unwrap();
+    drop(rows);
+    transaction.batch_execute(&ctx, "SAVEPOINT one").await.unwrap();
+    transaction.query(&ctx, "SELECT 1 / 0", &[]).await.unwrap_err();
+    transaction.batch_execute(&ctx, "ROLLBACK TO one").await.unwrap();
+    // The next statement after the dropped data fails.
+    let mut data = transaction.copy_out(&ctx, "COPY (SELECT generate_series(1, 100000)) TO STDOUT").await.unwrap();
+    data.next().await.unwrap().unwrap();
+    drop(data);
+    transaction.query(&ctx, "SELECT 1 / 0", &[]).await.unwrap_err();
+    transaction.batch_execute(&ctx, "ROLLBACK TO one").await.unwrap();
+    transaction.commit(&ctx).await.unwrap();
+    assert_clean(&pool).await;
+    assert_eq!((pool.stats().canceled, pool.stats().discarded), (0, 0));
+}
+
+pub(crate) async fn statement_that_is_not_sent_leaves_a_dropped_stream_to_the_end(fixture: &Fixture<'_>) {
+    let (pool, admin, ctx) = (fixture.pool(), fixture.admin().await, background());
+    let transaction = pool.transaction(&ctx).await.unwrap();
+    transaction.query(&ctx, "SELECT $1::int", &[&1]).await.unwrap();
+    let mut rows = transaction.query_stream(&ctx, ENDLESS, &[]).await.unwrap();
+    rows.next().await.unwrap().unwrap();
+    drop(rows);
+    for _ in 0..2 {
+        assert!(transaction.query(&within(0), "SELECT 1", &[]).await.unwrap_err().is_not_sent());
+        let error = transaction.query(&ctx, "SELECT $1::int", &[&"text"]).await.unwrap_err();
+        assert!(error.to_string().contains("error serializing parameter 0"), "{error}");
+    }
+    // The end of the transaction cancels the statement of the stream.
+    drop(transaction);
+    admin.wait_for_nothing().await;
+    assert_clean(&pool).await;
+    assert_eq!((pool.stats().canceled, pool.stats().discarded), (1, 0));
+}

@@ -52,7 +52,7 @@ impl Checkout {
             },
         };
         let statement = prepared.map_err(|error| self.failed(ctx, sql, error, rest))?;
-        self.phase = rest;
+        self.phase = rest.after_answer();
         self.connection().keep(sql, statement.clone());
         Ok(statement)
     }
@@ -126,7 +126,11 @@ impl Checkout {
             self.note_limit(limit.filter(|_| is_set));
         }
         match (answer, end) {
-            (Ok(answer), _) => Ok(answer),
+            (Ok(answer), None) => {
+                self.phase = rest.after_answer();
+                Ok(answer)
+            }
+            (Ok(answer), Some(_)) => Ok(answer),
             // The server has not answered, or a pooler has answered for it.
             (Err(error), Some(end)) if error.as_db_error().is_none() || is_connection_exception(&error) => {
                 Err(Kind::Unanswered(end))
@@ -161,15 +165,16 @@ impl Checkout {
         self.local_limit = limit;
     }
 
-    /// Returns the kind of a request's error. Sets the phase to `rest`, or to [`Phase::Open`] if the state is unknown.
+    /// Returns the kind of a request's error. Sets the phase to that after an answer, or to [`Phase::Open`] if the state is unknown.
     pub(in crate::postgres) fn failed(&mut self, ctx: &Context, sql: &str, error: Error, rest: Phase) -> Kind {
-        self.phase = rest;
+        self.phase = rest.after_answer();
         self.is_doubtful = true;
         let Some(answer) = error.as_db_error() else {
             // The error is about the arguments, or the connection is lost. The barrier finds out which.
-            self.phase = Phase::Open;
             let is_lost =
                 error.is_closed() || std::error::Error::source(&error).is_some_and(|source| source.is::<io::Error>());
+            // Nothing was sent if the error is about the arguments. Then an unread answer is still unread.
+            self.phase = if rest == Phase::Unread && !is_lost { rest } else { Phase::Open };
             let error = Driver::Postgres(error);
             return if is_lost { Kind::Lost(error) } else { Kind::Refused(error) };
         };
