@@ -27,6 +27,20 @@ fn root_answers_after_two_seconds() {
 }
 
 #[test]
+fn demo_shows_requests_that_succeed_exceed_a_deadline_and_are_canceled() {
+    let server = Server::start(&["--demo"]);
+    let mut missing = vec!["status=200", "status=504", "status=499"];
+    while !missing.is_empty() {
+        let line = server.wait_for_log("status=");
+        missing.retain(|status| !line.contains(status));
+        let page: Value = serde_json::from_str(&server.request("/debug/contexts/json").answer().body).expect("JSON");
+        let live = page["live"].as_array().expect("a list");
+        // The request for the page is one of them.
+        assert!(live.len() > 1 || !page["finished"].as_array().expect("a list").is_empty(), "{page:#}");
+    }
+}
+
+#[test]
 fn unknown_path_is_404() {
     let answer = Server::start(&[]).request("/nosuch").answer();
 
