@@ -90,6 +90,10 @@ const GAUGES: [(&str, &str, Unit); 15] = [
 /// | `ripcord_policy_calls_total` | counter | `policy`, `name`, `outcome`: `succeeded`, `failed`, `canceled`, `rejected` |
 /// | `ripcord_policy_calls_in_flight` | gauge | `policy`, `name` |
 ///
+/// `failed` counts the outcome [`Outcome::Failure`](crate::Outcome::Failure). `canceled` counts the outcome
+/// [`Outcome::Neutral`](crate::Outcome::Neutral) and dropped calls: for a retry, these are also calls that a policy below it has
+/// refused. `rejected` counts calls that the policy itself refused, or whose context had ended before they started.
+///
 /// Each policy also has metrics of its own. Their names start with `ripcord_` and the value of the label `policy`, for example
 /// `ripcord_retry_retries_total` and `ripcord_breaker_state`. These metrics have the label `name`. A metric that counts by
 /// result or by reason also has the label `result` or `reason`. The help text of each metric says what it measures.

@@ -33,7 +33,8 @@ const TASK_OVERRUN: &str = "ripcord_task_overrun_seconds";
 /// | `ripcord_task_overrun_seconds` | histogram | `task` | time from the end of a task's context until the task was dropped, if a cancel, a deadline or an idle timeout ended the context |
 ///
 /// `ripcord_contexts_ended_total` counts only the context that was canceled or whose deadline passed, not the contexts
-/// derived from it. A cancel is counted immediately. A deadline or an idle timeout that has passed is counted when code checks
+/// derived from it. A server cancels the context of each request when its response was sent, so `canceled` also counts
+/// successful requests. A cancel is counted immediately. A deadline or an idle timeout that has passed is counted when code checks
 /// the context or a context derived from it, or when it wakes code that waits for the end. If no code checks or waits, it is
 /// not counted.
 ///

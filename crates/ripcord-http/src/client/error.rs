@@ -189,7 +189,7 @@ impl Error {
         }
     }
 
-    /// Returns whether the error occurred while reading the body of the response.
+    /// Returns whether the error occurred while reading the body of the response. This includes a body that is not valid JSON.
     pub fn is_body(&self) -> bool {
         self.0.phase == Phase::Read
     }

@@ -130,6 +130,9 @@ impl Response {
     ///
     /// Returns an error if the context of the request ends before the whole body was read, or if reqwest fails. Also returns an
     /// error if the body is not valid JSON for `T`.
+    ///
+    /// No method of [`Error`] tells invalid JSON from a lost connection: [`is_body`](Error::is_body) is true for both. To tell them
+    /// apart, read the body with [`bytes`](Self::bytes) and deserialize it yourself.
     pub async fn json<T: DeserializeOwned>(self) -> Result<T, Error> {
         let Response { response, call } = self;
         response.json().await.map_err(|error| read_error(error, call))
