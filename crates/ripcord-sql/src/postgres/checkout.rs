@@ -178,6 +178,10 @@ impl Checkout {
     /// Returns the connection to its transaction, or to the pool. Returns `false` if a statement outside of a `Transaction` has
     /// left a transaction open. That transaction is then rolled back.
     pub(super) fn give_back(mut self) -> bool {
+        if self.object.is_none() {
+            // The connection was closed after the answer. The drop closes the transaction.
+            return true;
+        }
         if let Some(home) = self.home.take() {
             // If the transaction is over, dropping the checkout rolls it back.
             drop(home.put(self));

@@ -73,8 +73,8 @@ impl<'a> Fixture<'a> {
                     let server = UnixStream::connect(&*socket).await.expect("the server listens");
                     let ((client_read, client_write), (server_read, server_write)) =
                         (client.into_split(), server.into_split());
-                    tokio::spawn(forward(server_read, client_write, watched.clone()));
-                    forward(client_read, server_write, watched).await;
+                    tokio::spawn(forward(server_read, client_write, watched.clone(), &[Traffic::Stops]));
+                    forward(client_read, server_write, watched, &[Traffic::Stops, Traffic::StopsRequests]).await;
                 });
             }
         });
@@ -86,6 +86,8 @@ impl<'a> Fixture<'a> {
 pub(crate) enum Traffic {
     Flows,
     Stops,
+    /// Only the server's answers flow.
+    StopsRequests,
     Breaks,
 }
 
@@ -113,6 +115,7 @@ async fn forward(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     mut state: watch::Receiver<Traffic>,
+    stops: &'static [Traffic],
 ) {
     let mut buffer = [0; 4096];
     loop {
@@ -121,7 +124,7 @@ async fn forward(
             _ = state.wait_for(|state| *state == Traffic::Breaks) => return,
         };
         let Ok(length @ 1..) = read else { break };
-        let Ok(now) = state.wait_for(|state| *state != Traffic::Stops).await.map(|state| *state) else { return };
+        let Ok(now) = state.wait_for(|state| !stops.contains(state)).await.map(|state| *state) else { return };
         if now == Traffic::Breaks || to.write_all(&buffer[..length]).await.is_err() {
             return;
         }

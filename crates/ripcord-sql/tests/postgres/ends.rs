@@ -196,3 +196,36 @@ pub(crate) async fn connection_exception_of_a_pooler_has_an_unknown_outcome(fixt
     assert!(error.is_deadline_exceeded() && error.is_outcome_unknown(), "{error:#}");
     assert_clean(&pool).await;
 }
+
+pub(crate) async fn result_is_returned_if_the_connection_is_closed_after_it(fixture: &Fixture<'_>) {
+    let (proxy, admin) = (fixture.proxy().await, fixture.admin().await);
+    let pool = Pool::builder(proxy.config()).max_size(1).cancel_on_server(false).statement_timeout(false);
+    let pool = pool.grace(Duration::from_secs(2)).build().unwrap();
+    let sql = "SELECT pg_sleep(0.5)";
+    for discarded in 1..=2 {
+        let (ctx, cancel) = background().with_cancel();
+        let background = background();
+        // The first round is without a transaction.
+        let transaction = if discarded == 1 { None } else { Some(pool.transaction(&background).await.unwrap()) };
+        let statement = async {
+            match &transaction {
+                None => pool.batch_execute(&ctx, sql).await,
+                Some(transaction) => transaction.batch_execute(&ctx, sql).await,
+            }
+        };
+        let ends = async {
+            admin.wait_for_sleep().await;
+            // The result arrives, but not the answer to the clean-up that follows it.
+            proxy.set(Traffic::StopsRequests);
+            cancel.cancel();
+        };
+        join(statement, ends).await.0.unwrap();
+        assert_eq!(pool.stats().discarded, discarded);
+        proxy.set(Traffic::Flows);
+        if let Some(transaction) = transaction {
+            let error = transaction.query(&background, "SELECT 1", &[]).await.unwrap_err();
+            assert!(error.to_string().starts_with("query: the transaction is over"), "{error}");
+        }
+        assert_clean(&pool).await;
+    }
+}

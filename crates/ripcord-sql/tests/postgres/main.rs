@@ -54,6 +54,7 @@ const TESTS: &[(&str, Test)] = tests! {
         server_that_does_not_answer_costs_the_grace,
         connection_lost_half_way_has_an_unknown_outcome,
         connection_lost_after_the_end_has_an_unknown_outcome,
+        result_is_returned_if_the_connection_is_closed_after_it,
         connection_exception_of_a_pooler_has_an_unknown_outcome,
         blocked_result_is_canceled;
     pools:
