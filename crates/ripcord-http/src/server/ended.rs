@@ -269,9 +269,10 @@ pub(super) fn classify(error: &(dyn Error + 'static)) -> Option<Result<Failure, 
         return classify(error.cause().as_error());
     }
     #[cfg(feature = "policy")]
-    return super::policy::classify(error);
+    let classified = super::policy::classify(error);
     #[cfg(not(feature = "policy"))]
-    None
+    let classified = None;
+    classified
 }
 
 impl<B: From<&'static str>> From<Ended> for Response<B> {
