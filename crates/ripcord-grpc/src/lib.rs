@@ -9,6 +9,18 @@
 //!
 //! The guide in `docs/guide` of the repository has a chapter about gRPC.
 //!
+//! # Usage
+//!
+//! ```toml
+//! [dependencies]
+//! ripcord = { version = "0.1", features = ["signals", "tokio"] }
+//! ripcord-grpc = { version = "0.1", features = ["tonic"] }
+//! ripcord-http = { version = "0.1", features = ["serve"] }
+//! tonic = { version = "0.14.9", default-features = false, features = ["codegen", "router"] }
+//! ```
+//!
+//! The README of the crate has a whole program.
+//!
 //! # Which item
 //!
 //! | you want to | use |

@@ -4,6 +4,15 @@
 //!
 //! The guide in `docs/guide` of the repository has a chapter about processes.
 //!
+//! # Usage
+//!
+//! ```toml
+//! [dependencies]
+//! ripcord = "0.1"
+//! ripcord-process = "0.1"
+//! tokio = { version = "1", features = ["macros", "rt"] }
+//! ```
+//!
 //! ```
 //! use std::time::Duration;
 //! use ripcord::Context;

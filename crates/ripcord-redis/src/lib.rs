@@ -6,6 +6,19 @@
 //!
 //! The guide in `docs/guide` of the repository has a chapter about services on many machines.
 //!
+//! # Usage
+//!
+//! ```toml
+//! [dependencies]
+//! ripcord = "0.1"
+//! ripcord-policy = "0.1"                               # limiter, cache, circuit breaker, retry
+//! ripcord-redis = "0.1"
+//! serde = { version = "1", features = ["derive"] }     # for cached values, jobs and reports
+//! tokio = { version = "1", features = ["macros", "rt-multi-thread"] }
+//! ```
+//!
+//! The README of the crate has a whole program.
+//!
 //! # Which item
 //!
 //! | you want to | use |

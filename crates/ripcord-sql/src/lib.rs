@@ -5,6 +5,17 @@
 //!
 //! The guide in `docs/guide` of the repository has a chapter about SQL.
 //!
+//! # Usage
+//!
+//! ```toml
+//! [dependencies]
+//! ripcord = "0.1"
+//! ripcord-sql = { version = "0.1", features = ["postgres"] }   # or "sqlite"
+//! tokio = { version = "1", features = ["macros", "rt-multi-thread"] }
+//! ```
+//!
+//! The README of the crate has a whole program.
+//!
 //! # Which item
 //!
 //! | you want to | use |
