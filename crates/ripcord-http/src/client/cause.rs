@@ -60,6 +60,9 @@ const LIMIT: Duration = Duration::from_secs(1);
 /// - A call without a `traceparent` sends no cause. `ClientLayer` adds the `traceparent` if the context has one.
 /// - A call whose deadline passes sends no cause, because the server knows the deadline.
 ///
+/// A response with an empty body, such as a 204, counts as not read completely until it is dropped. If the context is canceled while
+/// such a response is held, the layer sends a notice that has no effect.
+///
 /// Each cancel costs one request. Do not use this layer if calls are canceled often, for example by hedging.
 ///
 /// # reqwest

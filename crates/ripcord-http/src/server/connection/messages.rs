@@ -27,8 +27,8 @@ pin_project! {
     /// Reading a chunk restarts the [idle timeout](crate::server::ContextLayer::idle_timeout) of the request.
     ///
     /// On HTTP/1, if the handler does not read the whole body, the connection is closed after the response. There is one exception:
-    /// if the length of the body is known and at most 8 KiB are left, the server reads and drops them, and the connection stays
-    /// open.
+    /// if the length of the body is known and at most 8 KiB are left, the server reads and drops them. The connection stays open if
+    /// this rest has already arrived. Otherwise it is closed.
     ///
     /// If the client resets an HTTP/2 stream before the end of the body, reading returns an error.
     #[derive(Debug)]
