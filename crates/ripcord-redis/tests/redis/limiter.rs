@@ -143,10 +143,32 @@ pub(crate) fn wait_dropped_before_the_answer_returns_its_token() {
 }
 
 /// Returns how often the server has run a command.
-fn calls(server: &Server, command: &str) -> u64 {
+pub(crate) fn calls(server: &Server, command: &str) -> u64 {
     let stats = server.command(&["INFO", "commandstats"]);
     let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
     line.and_then(|line| line.split(',').next()).map_or(0, |calls| calls.parse().expect("a number"))
+}
+
+pub(crate) fn each_decision_is_one_script_call() {
+    let (server, one, _two) = pair(SLOW, 30);
+    // The first decision also loads the script.
+    assert!(one.allow());
+    let ctx = Context::background();
+    let decisions: [(&str, &dyn Fn()); 5] = [
+        ("allow", &|| assert!(one.allow())),
+        ("wait", &|| assert!(block_on(one.wait(&ctx)).is_ok())),
+        ("reserve", &|| assert!(one.reserve().delay().is_zero())),
+        ("allow_n", &|| assert!(one.allow_n(2))),
+        ("reserve_n", &|| assert!(one.reserve_n(2).expect("within the burst").delay().is_zero())),
+    ];
+    let sent = || ["evalsha", "eval", "script|load"].map(|command| calls(&server, command));
+    for (name, decide) in decisions {
+        let [evalsha, eval, load] = sent();
+        for number in 1..=4 {
+            decide();
+            assert_eq!(sent(), [evalsha + number, eval, load], "{name}, call {number}");
+        }
+    }
 }
 
 pub(crate) fn denied_key_costs_no_command_until_its_tokens_come() {

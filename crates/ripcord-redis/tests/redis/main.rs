@@ -143,6 +143,7 @@ fn main() -> ExitCode {
             wait_that_cannot_end_before_the_deadline_takes_nothing,
             canceled_wait_returns_its_token,
             wait_dropped_before_the_answer_returns_its_token,
+            each_decision_is_one_script_call,
             denied_key_costs_no_command_until_its_tokens_come,
             idle_bucket_expires_when_it_is_full,
             token_returned_by_another_client_ends_no_denial,
