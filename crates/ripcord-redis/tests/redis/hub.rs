@@ -8,6 +8,7 @@ use ripcord::{Clock, Context, block_on};
 use ripcord_redis::{Client, ClientBuilder, ContextExt, Error, Hub, RemoteCancel};
 
 use crate::cluster::Cluster;
+use crate::limiter::calls;
 use crate::proxy::Proxy;
 use crate::queue_faults::until_replicated;
 use crate::sentinel::Watched;
@@ -248,6 +249,22 @@ pub(crate) fn clocks_one_minute_apart_change_nothing() {
     let late = behind.bind(&far, "order");
     assert_eq!(cause(&late).cause(), "gone");
     assert!(!block_on(far.cancel(&behind, "order", "again")).expect("Redis answers"));
+}
+
+pub(crate) fn cancel_reaches_the_other_machine_without_a_read() {
+    let server = Server::start();
+    let (near, far) = (hub(server.url(), "shop-1"), hub(server.url(), "shop-2"));
+    let bound: Vec<Context> = (0..20).map(|number| Context::background().bind(&near, format!("{number}"))).collect();
+    settle(&near, &bound[0]);
+    settle(&far, &bound[0]);
+    let reads = || ["mget", "get"].map(|command| calls(&server, command));
+    let before = reads();
+    assert!(before[0] > 0, "the markers were read when the contexts were bound: {before:?}");
+    for (number, ctx) in bound.iter().enumerate() {
+        assert!(cancel(&far, &number.to_string(), "gone").expect("Redis answers"));
+        assert_eq!(cause(ctx).canceler(), "shop-2");
+    }
+    assert_eq!(reads(), before);
 }
 
 pub(crate) fn cancels_survive_a_failover_of_a_cluster() {

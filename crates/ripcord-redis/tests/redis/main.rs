@@ -126,6 +126,7 @@ fn main() -> ExitCode {
             paused_server_holds_no_call_longer_than_its_context_or_the_timeout,
             full_output_buffer_misses_no_cancel,
             clocks_one_minute_apart_change_nothing,
+            cancel_reaches_the_other_machine_without_a_read,
             cancels_survive_a_failover_of_a_cluster,
             hung_master_of_a_cluster_is_replaced_for_the_listener,
             cancels_survive_a_failover_through_sentinels,
