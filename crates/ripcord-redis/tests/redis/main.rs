@@ -92,6 +92,7 @@ fn main() -> ExitCode {
             own_writes_stay_in_memory,
             removal_of_a_key_that_redis_lacks_reaches_other_machines,
             value_keeps_the_time_that_is_left,
+            client_clocks_one_minute_apart_change_nothing_for_a_cache,
             expired_value_is_loaded_once_although_the_server_removes_it,
             stale_value_outlives_its_ttl_in_memory_only,
             value_of_another_type_is_loaded_again,

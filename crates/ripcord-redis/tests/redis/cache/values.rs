@@ -4,7 +4,7 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ripcord::Context;
+use ripcord::{Clock, Context};
 use ripcord_policy::Cache;
 use ripcord_policy::cache::Source;
 use ripcord_redis::{CacheLevel, Client};
@@ -102,6 +102,36 @@ pub(crate) fn value_keeps_the_time_that_is_left() {
         while two.get_or_load(1, 11).await == 10 {}
         assert_eq!((two.get(1), two.loads()), (Some(11), 1), "Redis does not return the expired value");
         assert_eq!(two.get_or_load(2, 12).await, 12, "a TTL of zero is a removal");
+    });
+}
+
+pub(crate) fn client_clocks_one_minute_apart_change_nothing_for_a_cache() {
+    run(async {
+        let server = Server::start();
+        let (ahead, time) = Clock::manual();
+        time.advance(Duration::from_secs(60));
+        let (behind, _time) = Clock::manual();
+        let start = |clock: Clock| {
+            // The TTL is shorter than the difference of the clocks.
+            let ttl = Duration::from_secs(30);
+            let machine = Machine::with(&client(&server), |level| level, |cache| cache.ttl(ttl).clock(clock.clone()));
+            Machine { ctx: machine.ctx.with_clock(clock), ..machine }
+        };
+        let machines = [start(ahead), start(behind)];
+        for (from, to) in [(0, 1), (1, 0)] {
+            let (from, to, key) = (&machines[from], &machines[to], 1 + to as u32);
+            from.insert(key, 10);
+            from.sync().await;
+            to.until_in_memory(key, 0).await;
+            assert_eq!((from.get(key), to.get(key)), (Some(10), Some(10)));
+            from.remove(key);
+            from.sync().await;
+            until("the other machine hears of the removal", || to.get(key).is_none());
+            to.until_in_memory(key, 20).await;
+            to.sync().await;
+            let loads = from.loads();
+            assert_eq!((from.get_or_load(key, 0).await, from.loads()), (20, loads), "the value of the other machine");
+        }
     });
 }
 
