@@ -23,6 +23,7 @@ mod queue_leases;
 mod queue_load;
 mod queue_process;
 mod queue_setup;
+mod restarts;
 mod sentinel;
 mod server;
 
@@ -225,6 +226,8 @@ fn main() -> ExitCode {
             handler_that_blocks_its_thread_keeps_its_lease;
         queue_load:
             each_job_is_done_although_a_worker_is_killed_again_and_again;
+        restarts:
+            server_killed_in_the_middle_of_any_call_fails_it_at_most_and_the_next_calls_work;
         sentinel:
             clients_through_sentinels_see_each_other,
             hung_sentinel_keeps_no_client_from_the_master,
