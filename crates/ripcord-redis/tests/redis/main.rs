@@ -7,7 +7,6 @@ mod breaker;
 mod cache;
 mod client;
 mod cluster;
-mod deadlines;
 mod fleet;
 mod hub;
 mod limiter;
@@ -112,8 +111,6 @@ fn main() -> ExitCode {
             clients_of_a_cluster_see_each_other,
             failed_master_of_a_cluster_is_replaced,
             cluster_without_full_coverage_serves_the_other_masters;
-        deadlines:
-            paused_server_holds_no_call_past_its_deadline_although_the_timeout_is_long;
         fleet:
             reports_of_all_members_are_read_until_they_end,
             report_that_is_too_long_is_refused,
