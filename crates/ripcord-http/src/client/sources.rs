@@ -40,7 +40,7 @@ fn io_kind(error: &(dyn StdError + 'static)) -> Option<io::ErrorKind> {
     std::iter::successors(Some(error), below).filter_map(|error| error.downcast_ref()).map(io::Error::kind).last()
 }
 
-/// `HostUnreachable` and its like are not enough: they also end an established connection whose host has vanished.
+/// `HostUnreachable` and `NetworkUnreachable` do not count: they also end an established connection whose host has vanished.
 fn only_occurs_while_connecting(kind: io::ErrorKind) -> bool {
     matches!(kind, io::ErrorKind::ConnectionRefused | io::ErrorKind::AddrNotAvailable)
 }
