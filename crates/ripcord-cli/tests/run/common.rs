@@ -52,8 +52,10 @@ pub(crate) fn ripcord<S: AsRef<OsStr>>(args: &[S]) -> Command {
     let mut command = Command::new(RIPCORD);
     command.arg("run").args(args);
     // Removes the variables of the caller.
-    for name in ["RIPCORD_DEADLINE", "RIPCORD_DEADLINE_NAME", "TRACEPARENT", "TRACESTATE", "BAGGAGE"] {
-        command.env_remove(name);
+    for (name, _) in std::env::vars_os() {
+        if ["RIPCORD_", "TRACE", "BAGGAGE"].iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes())) {
+            command.env_remove(name);
+        }
     }
     command
 }
