@@ -113,10 +113,10 @@ fn second_signal_ends_the_process() {
 #[test]
 #[cfg(unix)]
 fn drain_delay_reports_draining_while_requests_are_still_served() {
-    let mut server = Server::start(&["--drain-delay", "2s"]);
+    let server = Server::start(&["--drain-delay", "60s"]);
     assert_eq!(server.request("/healthz").answer().status, 200);
     server.terminate();
-    server.wait_for_log("Draining: requests are accepted for another 2s");
+    server.wait_for_log("Draining: requests are accepted for another 60s");
     let health = server.request("/healthz").answer();
     assert_eq!((health.status, health.body.as_str()), (503, "draining"));
     // The listener still accepts new requests. The client does not ask for a close.
@@ -124,6 +124,10 @@ fn drain_delay_reports_draining_while_requests_are_still_served() {
         let answer = server.request_kept(path).answer();
         assert_eq!(answer.header("connection"), "close", "{answer:?}");
     }
+
+    let mut server = Server::start(&["--drain-delay", "100ms"]);
+    server.terminate();
+    server.wait_for_log("Draining: requests are accepted for another 100ms");
     server.wait_for_log("Shutting down (SIGTERM received)");
     assert_eq!(server.wait().0, Some(0));
 }

@@ -34,22 +34,23 @@ fn cause_from_a_trusted_client_is_logged() {
 
 #[test]
 fn finished_request_has_one_line_in_the_log() {
-    let server = Server::start(&["--log-format", "json", "--timeout", "1ms"]);
-    let line = |part: &str| -> Value {
+    let line = |server: &Server, part: &str| -> Value {
         let line = server.wait_for_log(part);
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
     };
 
+    let server = Server::start(&["--log-format", "json"]);
     let answer = server.request("/no/such?token=secret").answer();
-    let logged = line("Request answered");
+    let logged = line(&server, "Request answered");
     assert_eq!((&logged["level"], &logged["method"], &logged["status"]), (&"INFO".into(), &"GET".into(), &404.into()));
     assert_eq!(logged["route"], "unmatched", "clients can make up paths");
     assert_eq!(logged["request_id"], answer.header("x-request-id"));
     assert!(logged["duration_ms"].is_f64() && logged["timestamp"].is_string(), "{logged}");
     assert!(!logged.to_string().contains("secret"), "{logged}");
 
+    let server = Server::start(&["--log-format", "json", "--timeout", "1ms"]);
     let answer = server.request("/slow").answer();
-    let logged = line("Request canceled");
+    let logged = line(&server, "Request canceled");
     assert_eq!((&logged["route"], &logged["status"]), (&"/slow".into(), &504.into()));
     assert_eq!(logged["request_id"], answer.header("x-request-id"));
     assert_eq!(logged["cause"], "context deadline exceeded: the service's --timeout of 1ms (in GET /slow)");
@@ -111,8 +112,8 @@ fn inspector_paths_are_404_without_the_inspector() {
 // Tested with the binary, because a process has only one recorder for the metrics that the core records.
 #[test]
 fn metrics_count_ended_contexts_by_name_and_the_tasks() {
-    let server = Server::start(&["--timeout", "100ms"]);
-    assert_eq!(server.request("/slow").answer().status, 504);
+    let server = Server::start(&[]);
+    assert_eq!(server.request_within("/slow", 100).answer().status, 504);
     drop(server.request("/"));
     server.wait_for_log("client disconnected");
     let metrics = server.request("/metrics").answer().body;
@@ -140,13 +141,13 @@ fn log_and_responses_contain_no_source_line_and_the_inspector_only_lines_of_the_
     for path in ["/debug/contexts", "/debug/contexts/json"] {
         pages.push(format!("{:?}", server.request(path).answer()));
     }
-    // A disconnect.
-    drop(server.request("/slow"));
-    outputs.extend(server.log_until("client disconnected"));
     server.terminate();
     outputs.extend(server.wait().1);
-    // A cancel from the inspector, on a server whose deadline is late enough.
+    // A disconnect, on a server whose deadline is late enough.
     let mut server = Server::start(&["--grace", "100ms", "--log-format", "json"]);
+    drop(server.request("/slow"));
+    outputs.extend(server.log_until("client disconnected"));
+    // A cancel from the inspector.
     let exchange = server.request("/slow");
     outputs.extend(server.log_until("Slow request started"));
     let json: Value = serde_json::from_str(&server.request("/debug/contexts/json").answer().body).expect("JSON");

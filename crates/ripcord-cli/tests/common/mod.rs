@@ -77,23 +77,27 @@ impl Server {
         self.send("GET", path)
     }
 
+    /// Like [`request`](Self::request), with a deadline that is this many milliseconds away.
+    pub(crate) fn request_within(&self, path: &str, milliseconds: u32) -> Exchange {
+        self.send_with("GET", path, &format!("Connection: close\r\nx-request-timeout-ms: {milliseconds}\r\n"))
+    }
+
+    /// Like [`request`](Self::request), without asking for the close of the connection.
+    pub(crate) fn request_kept(&self, path: &str) -> Exchange {
+        self.send_with("GET", path, "")
+    }
+
     /// Connects and sends a request without a body. Does not read the answer.
     pub(crate) fn send(&self, method: &str, path: &str) -> Exchange {
+        self.send_with(method, path, "Connection: close\r\n")
+    }
+
+    fn send_with(&self, method: &str, path: &str, headers: &str) -> Exchange {
         // Taken before the server can start its timer, so that the measured time is never too short.
         let started = Instant::now();
         let mut stream = TcpStream::connect(&self.address).expect("it accepts");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout above zero");
-        write!(stream, "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address)
-            .expect("it reads");
-        Exchange { stream, started }
-    }
-
-    /// Sends a request without asking for the close of the connection.
-    pub(crate) fn request_kept(&self, path: &str) -> Exchange {
-        let started = Instant::now();
-        let mut stream = TcpStream::connect(&self.address).expect("it accepts");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout above zero");
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address).expect("it reads");
+        write!(stream, "{method} {path} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", self.address).expect("it reads");
         Exchange { stream, started }
     }
 

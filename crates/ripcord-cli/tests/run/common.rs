@@ -53,7 +53,8 @@ pub(crate) fn ripcord<S: AsRef<OsStr>>(args: &[S]) -> Command {
     command.arg("run").args(args);
     // Removes the variables of the caller.
     for (name, _) in std::env::vars_os() {
-        if ["RIPCORD_", "TRACE", "BAGGAGE"].iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes())) {
+        if ["RIPCORD_", "TRACE", "BAGGAGE"].iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes()))
+        {
             command.env_remove(name);
         }
     }
