@@ -166,7 +166,8 @@ pub(crate) fn until(is_true: impl Fn() -> bool) {
     let start = Instant::now();
     while !is_true() {
         assert!(start.elapsed() < LIMIT, "it takes too long");
-        thread::yield_now();
+        // Other processes cannot wake this thread, and without a pause it would take the processor from them.
+        thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -7,9 +7,8 @@ use std::{
     io::{Read as _, Write as _},
     os::fd::AsFd as _,
     process::{Child, Command},
-    sync::{Arc, Mutex},
+    sync::{Arc, Condvar, Mutex},
     thread,
-    time::Duration,
 };
 
 use rustix::{
@@ -17,13 +16,13 @@ use rustix::{
     termios::{LocalModes, tcgetattr, tcgetpgrp},
 };
 
-use crate::common::{RIPCORD, until, wait};
+use crate::common::{LIMIT, RIPCORD, until, wait};
 
 /// A shell on its own terminal. The shell's `$R` is `ripcord run`.
 struct Terminal {
     controller: File,
     shell: Child,
-    screen: Arc<Mutex<String>>,
+    screen: Arc<(Mutex<String>, Condvar)>,
 }
 
 impl Terminal {
@@ -43,28 +42,32 @@ impl Terminal {
         let shell = command.stdin(tty()).stdout(tty()).stderr(tty()).spawn().unwrap();
         drop(command);
         let controller = File::from(controller);
-        let screen = Arc::new(Mutex::new(String::new()));
-        let (mut reader, text) = (controller.try_clone().unwrap(), Arc::clone(&screen));
+        let screen = Arc::new((Mutex::new(String::new()), Condvar::new()));
+        let (mut reader, shown) = (controller.try_clone().unwrap(), Arc::clone(&screen));
         // The thread ends when no process has the terminal open.
         thread::spawn(move || {
             let mut bytes = [0; 1024];
             while let Ok(count @ 1..) = reader.read(&mut bytes) {
-                text.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..count]));
+                shown.0.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..count]));
+                shown.1.notify_all();
             }
         });
         Terminal { controller, shell, screen }
     }
 
     fn wait_for(&self, text: &str) {
-        let start = std::time::Instant::now();
-        while !self.screen().contains(text) {
-            assert!(start.elapsed() < Duration::from_secs(30), "no {text:?} in {:?}", self.screen());
-            thread::yield_now();
-        }
+        self.wait_until(text, |screen| screen.contains(text));
+    }
+
+    fn wait_until(&self, what: &str, is_shown: impl Fn(&str) -> bool) {
+        let (screen, changed) = &*self.screen;
+        let waited = changed.wait_timeout_while(screen.lock().unwrap(), LIMIT, |screen| !is_shown(screen));
+        let (screen, timeout) = waited.unwrap();
+        assert!(!timeout.timed_out(), "no {what:?} in {:?}", *screen);
     }
 
     fn screen(&self) -> String {
-        self.screen.lock().unwrap().clone()
+        self.screen.0.lock().unwrap().clone()
     }
 
     fn keys(&mut self, keys: &str) {
@@ -127,7 +130,7 @@ fn command_on_a_terminal_is_ended_with_its_descendants() {
     let script = "trap \"\" TERM; sleep 60 & echo pid $! end; (setsid sh -c \"echo pid \\$\\$ end; exec sleep 60\" &); read line; \
                   kill $PPID; while :; do sleep 0.01; done";
     let mut terminal = Terminal::new(&format!("\"$R\" run --grace 100ms sh -c '{script}'; echo code $?"));
-    until(|| terminal.screen().matches(" end").count() == 2);
+    terminal.wait_until("second end", |screen| screen.matches(" end").count() == 2);
     terminal.keys("\n");
     terminal.wait_for("code 137");
     let screen = terminal.end();
@@ -214,7 +217,7 @@ fn pager_of_a_pipeline_keeps_the_terminal() {
 fn closed_terminal_ends_the_command() {
     let mut terminal = Terminal::new("\"$R\" run sh -c 'echo pid $$; exec sleep 60'");
     terminal.wait_for("pid ");
-    until(|| terminal.screen().contains('\n'));
+    terminal.wait_for("\n");
     let pid = terminal.screen().split_whitespace().nth(1).unwrap().parse().unwrap();
     terminal.keys("");
     drop(terminal);

@@ -22,14 +22,15 @@ pub(crate) fn until(is_true: impl Fn() -> bool) {
     let start = Instant::now();
     while !is_true() {
         assert!(start.elapsed() < LIMIT, "it takes too long");
-        thread::yield_now();
+        // Other processes cannot wake this thread, and without a pause it would take the processor from them.
+        thread::sleep(Duration::from_millis(1));
     }
 }
 
 /// Waits until a process is gone.
 pub(crate) async fn gone(pid: u32) {
     while !is_gone(pid) {
-        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
